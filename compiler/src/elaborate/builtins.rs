@@ -1,0 +1,383 @@
+//! The language's own functions in row code and in the compiler's arithmetic.
+
+use super::call::Args;
+use super::scope::{Eval, Res, fail, names};
+use super::value::Value;
+use crate::plan::{Axis, Binary, NodeId, Reduce, Size, Unary};
+use std::sync::Arc;
+use steer_lang::{Diagnostic, Span, codes};
+
+/// Every name that [`Eval::builtin`] knows, for suggestions and documentation.
+pub const NAMES: &[&str] = &[
+    "exp", "log", "sqrt", "rsqrt", "abs", "sign", "tanh", "sigmoid", "silu", "relu", "gelu", "gelu_tanh", "softplus",
+    "sin", "cos", "round", "floor", "ceil", "min", "max", "sum", "mean", "dot", "norm", "argmax", "top_k", "select",
+    "concat", "rename", "size", "index", "weight", "linear", "lookup", "attend", "conv1d", "scan", "table", "fail", "load",
+    "pca",
+];
+
+impl Eval<'_> {
+    /// `None` where there is no such function.
+    pub fn builtin(&mut self, name: &str, args: &mut Args) -> Res<Option<Value>> {
+        let span = args.span;
+        if let Some(op) = unary_named(name) {
+            let (v, at) = args.need(0, "x")?;
+            if let Value::Number(n) = v {
+                return Ok(Some(Value::Number(f64::from(op.apply(n as f32)))));
+            }
+            let x = self.node(&v, at)?;
+            let r = self.b.unary(op, x);
+            return Ok(Some(Value::Node(self.typed(r, span)?)));
+        }
+        let value = match name {
+            "floor" | "ceil" => {
+                let (v, at) = args.need(0, "x")?;
+                if let (Value::Node(x), "floor") = (&v, name) {
+                    let r = self.b.unary(Unary::Floor, *x);
+                    Value::Node(self.typed(r, span)?)
+                } else {
+                    let n = self.number(&v, at)?;
+                    Value::Number(if name == "floor" { n.floor() } else { n.ceil() })
+                }
+            }
+            "min" | "max" => return self.extremum(name, args, span).map(Some),
+            "sum" => self.reduction(Reduce::Sum, args, span)?,
+            "mean" => match self.derived_leaf(name, args)? {
+                Some(v) => v,
+                None => self.mean(args, span)?,
+            },
+            "pca" => match self.derived_leaf(name, args)? {
+                Some(v) => v,
+                None => {
+                    return Err(Box::new(
+                        Diagnostic::error(codes::WRONG_KIND, "`pca` is over the rows of a data set")
+                            .at(span, "no data set here")
+                            .help("declare it: `vector v = pca(data) at blocks[3].resid.post on prompt[-1]`"),
+                    ));
+                }
+            },
+            "argmax" => self.reduction(Reduce::ArgMax, args, span)?,
+            "norm" => {
+                let (x, at) = self.arg_node(args, 0, "x")?;
+                let over = self.over(args, x, 1)?;
+                let squared = self.b.reduce(Reduce::SumSq, x, &names(&over));
+                let squared = self.typed(squared, at)?;
+                let r = self.b.unary(Unary::Sqrt, squared);
+                Value::Node(self.typed(r, span)?)
+            }
+            "dot" => self.dot(args, span)?,
+            "top_k" => {
+                let (of, _) = self.arg_node(args, 0, "x")?;
+                let (axis, at) = args.need(1, "axis")?;
+                let axis = single_axis(&axis, at)?;
+                let (k, _) = self.arg_node(args, 2, "k")?;
+                let r = self.b.top_k(of, &axis.name, k);
+                Value::Node(self.typed(r, span)?)
+            }
+            "select" => {
+                let (c, _) = self.arg_node(args, 0, "condition")?;
+                let (a, _) = self.arg_node(args, 1, "a")?;
+                let (b, _) = self.arg_node(args, 2, "b")?;
+                let r = self.b.select(c, a, b);
+                Value::Node(self.typed(r, span)?)
+            }
+            "concat" => {
+                let (a, _) = self.arg_node(args, 0, "a")?;
+                let (b, _) = self.arg_node(args, 1, "b")?;
+                let (axis, at) = args.need(2, "axis")?;
+                let axis = single_axis(&axis, at)?;
+                let r = self.b.concat(a, b, &axis.name);
+                Value::Node(self.typed(r, span)?)
+            }
+            "rename" => self.rename(args, span)?,
+            "size" => self.size(args)?,
+            "index" => {
+                let (axis, at) = args.need(0, "axis")?;
+                let axis = single_axis(&axis, at)?;
+                Value::Node(self.iota(axis)?)
+            }
+            "weight" => self.weight(args, span)?,
+            "linear" => self.linear(args, span)?,
+            "lookup" => {
+                let (table, _) = self.arg_node(args, 0, "table")?;
+                let (index, _) = self.arg_node(args, 1, "index")?;
+                let r = self.b.lookup(table, index);
+                Value::Node(self.typed(r, span)?)
+            }
+            "conv1d" => {
+                let (x, _) = self.arg_node(args, 0, "x")?;
+                let (w, _) = self.arg_node(args, 1, "taps")?;
+                let r = self.b.conv1d(x, w);
+                Value::Node(self.typed(r, span)?)
+            }
+            "attend" => self.attend(args, span)?,
+            "scan" => self.scan(args, span)?,
+            "table" => self.table(args, span)?,
+            "load" => {
+                return Err(Box::new(
+                    Diagnostic::error(codes::WRONG_KIND, "`load` reads a file into a declared tensor")
+                        .at(span, "not here")
+                        .help("declare it at the top level: `vector v: [d_model] = load(\"file.safetensors\", \"key\")`"),
+                ));
+            }
+            "fail" => {
+                let (v, at) = args.need(0, "message")?;
+                let Value::Text(text) = v else {
+                    return fail(codes::WRONG_KIND, "`fail` takes a text", at, "this is none");
+                };
+                return fail(codes::REFUSED_CONFIG, &*text, span, "refused here");
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(value))
+    }
+
+    /// The axes of an argument `over`, or all that `x` has.
+    fn over(&mut self, args: &mut Args, x: NodeId, place: usize) -> Res<Vec<Arc<str>>> {
+        let all: Vec<Arc<str>> = self.plan().ty(x).axes.iter().map(|a| a.name.clone()).collect();
+        match args.get(place, "over") {
+            None | Some((Value::None, _)) => Ok(all),
+            Some((Value::Axes(axes), _)) => Ok(axes.iter().map(|a| a.name.clone()).collect()),
+            Some((Value::List(items), at)) => {
+                let mut names = Vec::new();
+                for i in items.iter() {
+                    names.push(single_axis(i, at)?.name);
+                }
+                Ok(names)
+            }
+            Some((other, at)) => fail(codes::WRONG_KIND, format!("an axis is wanted, not {}", other.kind()), at, "this"),
+        }
+    }
+
+    fn reduction(&mut self, op: Reduce, args: &mut Args, span: Span) -> Res<Value> {
+        let (x, _) = self.arg_node(args, 0, "x")?;
+        let over = self.over(args, x, 1)?;
+        if over.is_empty() {
+            return Ok(Value::Node(x));
+        }
+        let r = self.b.reduce(op, x, &names(&over));
+        Ok(Value::Node(self.typed(r, span)?))
+    }
+
+    fn mean(&mut self, args: &mut Args, span: Span) -> Res<Value> {
+        let (x, _) = self.arg_node(args, 0, "x")?;
+        let over = self.over(args, x, 1)?;
+        if over.is_empty() {
+            return Ok(Value::Node(x));
+        }
+        let r = self.b.mean(x, &names(&over));
+        Ok(Value::Node(self.typed(r, span)?))
+    }
+
+    fn extremum(&mut self, name: &str, args: &mut Args, span: Span) -> Res<Value> {
+        let (x, at) = args.need(0, "x")?;
+        let second = args.get(1, "over");
+        let (reduce, binary) = if name == "min" { (Reduce::Min, Binary::Min) } else { (Reduce::Max, Binary::Max) };
+        match second {
+            Some((y, at2)) if !matches!(y, Value::Axes(_) | Value::None | Value::List(_)) => {
+                if let (Value::Number(a), Value::Number(b)) = (&x, &y) {
+                    return Ok(Value::Number(if name == "min" { a.min(*b) } else { a.max(*b) }));
+                }
+                let (a, b) = (self.node(&x, at)?, self.node(&y, at2)?);
+                let r = self.b.binary(binary, a, b);
+                Ok(Value::Node(self.typed(r, span)?))
+            }
+            _ => self.reduction(reduce, args, span),
+        }
+    }
+
+    fn dot(&mut self, args: &mut Args, span: Span) -> Res<Value> {
+        let (a, _) = self.arg_node(args, 0, "a")?;
+        let (b, _) = self.arg_node(args, 1, "b")?;
+        let shared = self.shared_axes(a, b);
+        if shared.is_empty() {
+            let (x, y) = (self.plan().ty(a).clone(), self.plan().ty(b).clone());
+            return Err(Box::new(
+                Diagnostic::error(codes::AXIS_MISMATCH, "a dot product needs an axis that both sides have")
+                    .at(span, format!("the axes are {x} and {y}"))
+                    .help("load the vector with the site's axes, or index the site first"),
+            ));
+        }
+        let over = match args.get(2, "over") {
+            Some((Value::Axes(axes), _)) => axes.iter().map(|a| a.name.clone()).collect(),
+            _ => shared,
+        };
+        let product = self.b.binary(Binary::Mul, a, b);
+        let product = self.typed(product, span)?;
+        let r = self.b.reduce(Reduce::Sum, product, &names(&over));
+        Ok(Value::Node(self.typed(r, span)?))
+    }
+
+    fn rename(&mut self, args: &mut Args, span: Span) -> Res<Value> {
+        let (x, _) = self.arg_node(args, 0, "x")?;
+        let (from, at) = args.need(1, "from")?;
+        let from = name_of(&from, at)?;
+        let (to, at2) = args.need(2, "to")?;
+        let to = name_of(&to, at2)?;
+        let r = self.b.rename(x, &from, &to);
+        Ok(Value::Node(self.typed(r, span)?))
+    }
+
+    /// `size(axis)`, or `size(x, axis)` of a value that has it.
+    fn size(&mut self, args: &mut Args) -> Res<Value> {
+        let (v, at) = args.need(0, "x")?;
+        if let (Value::Node(x), Some((axis, at2))) = (&v, args.get(1, "axis")) {
+            let axis = single_axis(&axis, at2)?;
+            let ty = self.plan().ty(*x);
+            return match ty.position_of(&axis.name).map(|i| ty.axes[i].size) {
+                Some(Size::Fixed(n)) => Ok(Value::Number(n as f64)),
+                _ => fail(codes::UNKNOWN_AXIS, format!("this value has no axis `{}`", axis.name), at2, format!("its axes are {ty}")),
+            };
+        }
+        Ok(Value::Number(self.number(&v, at)?))
+    }
+
+    fn weight(&mut self, args: &mut Args, span: Span) -> Res<Value> {
+        if self.model.is_none() || self.hook.is_some() {
+            return fail(codes::UNKNOWN_FUNCTION, "`weight` is for model files", span, "not here");
+        }
+        let (name, at) = args.need(0, "name")?;
+        let Value::Text(name) = name else {
+            return fail(codes::WRONG_KIND, "the name of a tensor is a text", at, "this is none");
+        };
+        let (dims, at) = args.need(1, "axes")?;
+        let Value::List(items) = dims else {
+            return fail(codes::WRONG_KIND, "the axes of a tensor are a list, as in `[vocab, d_model]`", at, "this is none");
+        };
+        let mut dims: Vec<Vec<Axis>> = Vec::new();
+        for item in items.iter() {
+            let Value::Axes(axes) = item else {
+                return fail(codes::WRONG_KIND, format!("an axis is wanted, not {}", item.kind()), at, "in this list");
+            };
+            dims.push(axes.to_vec());
+        }
+        let full = format!("{}{name}", self.under);
+        let r = self.b.weight(&full, dims);
+        Ok(Value::Node(self.typed(r, span)?))
+    }
+
+    fn linear(&mut self, args: &mut Args, span: Span) -> Res<Value> {
+        let (x, _) = self.arg_node(args, 0, "x")?;
+        let (w, at) = self.arg_node(args, 1, "w")?;
+        if self.plan().ty(w).per_row {
+            return fail(codes::WRONG_KIND, "the second argument of `linear` is a weight", at, "this is a value of a row");
+        }
+        let over = match args.get(2, "over") {
+            Some((Value::Axes(axes), _)) => axes.iter().map(|a| a.name.clone()).collect(),
+            _ => self.shared_axes(x, w),
+        };
+        let active = match args.get(3, "active") {
+            Some((v, at)) if !matches!(v, Value::None) => Some(self.node(&v, at)?),
+            _ => None,
+        };
+        let r = self.b.linear(x, w, &names(&over), active);
+        Ok(Value::Node(self.typed(r, span)?))
+    }
+
+    fn attend(&mut self, args: &mut Args, span: Span) -> Res<Value> {
+        let (q, _) = self.arg_node(args, 0, "q")?;
+        let (k, _) = self.arg_node(args, 1, "k")?;
+        let (v, _) = self.arg_node(args, 2, "v")?;
+        let (scale, at) = args.need(3, "scale")?;
+        let scale = self.number(&scale, at)? as f32;
+        let window = match args.need(4, "window")? {
+            (Value::None | Value::Absent(_), _) => None,
+            (v, at) => Some(self.number(&v, at)?.max(1.0) as usize),
+        };
+        let (body, at) = args.need(5, "body")?;
+        let Value::Closure(body) = body else {
+            return fail(codes::WRONG_KIND, "the last argument of `attend` is a function of the scores", at, "this is none");
+        };
+        let begun = self.b.attention_begin(q, k, v, scale, window);
+        let open = self.typed(begun, span)?;
+        let pattern = self.apply(&body, vec![Value::Node(open.scores)], span)?;
+        let pattern = self.node(&pattern, span)?;
+        let r = self.b.attention_end(open, pattern);
+        Ok(Value::Node(self.typed(r, span)?))
+    }
+
+    fn scan(&mut self, args: &mut Args, span: Span) -> Res<Value> {
+        let (axes, at) = args.need(0, "state")?;
+        let Value::List(items) = axes else {
+            return fail(codes::WRONG_KIND, "the state's axes are a list", at, "this is none");
+        };
+        let mut state = Vec::new();
+        for i in items.iter() {
+            state.push(single_axis(i, at)?);
+        }
+        let (body, at) = args.need(1, "body")?;
+        let Value::Closure(body) = body else {
+            return fail(codes::WRONG_KIND, "the last argument of `scan` is a function of the state", at, "this is none");
+        };
+        let begun = self.b.scan_begin(state);
+        let open = self.typed(begun, span)?;
+        let (new, out) = match self.apply(&body, vec![Value::Node(open.state)], span)? {
+            Value::List(items) if items.len() == 2 => (self.node(&items[0], span)?, self.node(&items[1], span)?),
+            other => {
+                return fail(codes::WRONG_KIND, "the body of `scan` gives [new state, result]", at, format!("this gives {}", other.kind()));
+            }
+        };
+        let r = self.b.scan_end(open, new, out);
+        Ok(Value::Node(self.typed(r, span)?))
+    }
+
+    /// Numbers by index along one axis, computed now.
+    fn table(&mut self, args: &mut Args, span: Span) -> Res<Value> {
+        let (axes, at) = args.need(0, "axes")?;
+        let axis = match &axes {
+            Value::List(items) if items.len() == 1 => single_axis(&items[0], at)?,
+            _ => return fail(codes::WRONG_KIND, "a table has one axis, as in `[d_head = 8]`", at, "here"),
+        };
+        let Size::Fixed(n) = axis.size else {
+            return fail(codes::WRONG_KIND, "a table has as many entries as the compiler knows", at, "here");
+        };
+        let (body, at) = args.need(1, "body")?;
+        let Value::Closure(body) = body else {
+            return fail(codes::WRONG_KIND, "the last argument of `table` is a function of the index", at, "this is none");
+        };
+        let mut values = Vec::with_capacity(n);
+        for i in 0..n {
+            let v = self.apply(&body, vec![Value::Number(i as f64)], span)?;
+            values.push(self.number(&v, span)? as f32);
+        }
+        let r = self.b.table(values, vec![axis]);
+        Ok(Value::Node(self.typed(r, span)?))
+    }
+}
+
+fn unary_named(name: &str) -> Option<Unary> {
+    Some(match name {
+        "exp" => Unary::Exp,
+        "log" => Unary::Log,
+        "sqrt" => Unary::Sqrt,
+        "rsqrt" => Unary::Rsqrt,
+        "abs" => Unary::Abs,
+        "sign" => Unary::Sign,
+        "tanh" => Unary::Tanh,
+        "sigmoid" => Unary::Sigmoid,
+        "silu" => Unary::Silu,
+        "relu" => Unary::Relu,
+        "gelu" => Unary::Gelu,
+        "gelu_tanh" => Unary::GeluTanh,
+        "softplus" => Unary::Softplus,
+        "sin" => Unary::Sin,
+        "cos" => Unary::Cos,
+        "round" => Unary::Round,
+        _ => return None,
+    })
+}
+
+pub fn single_axis(v: &Value, span: Span) -> Res<Axis> {
+    match v {
+        Value::Axes(a) if a.len() == 1 => Ok(a[0].clone()),
+        other => fail(codes::WRONG_KIND, format!("one axis is wanted, not {}", other.kind()), span, "this"),
+    }
+}
+
+/// An axis's name, whatever its size; also a number bound to a name of its own.
+fn name_of(v: &Value, span: Span) -> Res<Arc<str>> {
+    match v {
+        Value::Text(t) => Ok(Arc::from(&**t)),
+        _ => Ok(single_axis(v, span)?.name),
+    }
+}
+

@@ -1,0 +1,557 @@
+//! Expressions: what the compiler computes itself, and what becomes nodes of the Plan.
+
+use super::scope::{Eval, Res, fail, names};
+use super::value::{Closure, Value, from_json};
+use crate::plan::{Axis, Binary, NodeId, Reduce, Unary};
+use std::rc::Rc;
+use std::sync::Arc;
+use steer_lang::ast::{AxisPart, BinaryOp, Block, Expr, ExprKind, IndexArg, IndexItem, UnaryOp};
+use steer_lang::{Diagnostic, Span, codes};
+
+/// One resolved entry of an index.
+pub enum Pick {
+    All,
+    At(usize),
+    Range(usize, usize),
+    /// An index known only at run time.
+    Node(NodeId),
+    /// Some entries.
+    Many(Vec<usize>),
+}
+
+impl Eval<'_> {
+    pub fn expr(&mut self, e: &Expr) -> Res<Value> {
+        match &e.kind {
+            ExprKind::Number(n) => Ok(Value::Number(*n)),
+            ExprKind::Text(t) => Ok(Value::text(&self.interpolate(t, e.span)?)),
+            ExprKind::Bool(b) => Ok(Value::Bool(*b)),
+            ExprKind::None => Ok(Value::None),
+            ExprKind::Name(name) => self.lookup(name, e.span),
+            ExprKind::Field(of, field) => self.field(e, of, &field.name, field.span),
+            ExprKind::Index(of, args) => self.index(of, args, e.span),
+            ExprKind::Call(callee, args) => self.call(callee, args, e.span),
+            ExprKind::Unary(op, a) => self.unary_op(*op, a, e.span),
+            ExprKind::Binary(op, a, b) => self.binary_op(*op, a, b, e.span),
+            ExprKind::List(items) => {
+                Ok(Value::List(Rc::new(items.iter().map(|i| self.expr(i)).collect::<Res<Vec<_>>>()?)))
+            }
+            ExprKind::Axes(parts) => self.axes_literal(parts),
+            ExprKind::If { cond, then, otherwise } => {
+                if self.condition(cond)? {
+                    self.branch(then)
+                } else if let Some(b) = otherwise {
+                    self.branch(b)
+                } else {
+                    Ok(Value::None)
+                }
+            }
+            ExprKind::Lambda(params, body) => Ok(Value::Closure(Rc::new(Closure {
+                params: params.clone(),
+                body: body.clone(),
+                scopes: self.scopes.clone(),
+            }))),
+        }
+    }
+
+    /// A block in its own scope; its value is the last statement's.
+    pub fn branch(&mut self, block: &Block) -> Res<Value> {
+        self.nested(|s| s.block(block))
+    }
+
+    /// A condition that the compiler decides.
+    fn condition(&mut self, cond: &Expr) -> Res<bool> {
+        match self.expr(cond)? {
+            Value::Bool(b) => Ok(b),
+            Value::Absent(path) => Err(missing_key(&path, cond.span)),
+            Value::Node(_) => Err(Box::new(
+                Diagnostic::error(codes::WRONG_KIND, "`if` is decided before the model runs, and this is known only then")
+                    .at(cond.span, "a value of the model")
+                    .help("use `when` in a hook, or `select(condition, a, b)`"),
+            )),
+            other => fail(codes::WRONG_KIND, format!("a condition is true or false, not {}", other.kind()), cond.span, "this"),
+        }
+    }
+
+    /// Replaces `{name}` by its value; a name that is an axis stays, for weights spread over files.
+    pub fn interpolate(&mut self, text: &str, span: Span) -> Res<String> {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some(open) = rest.find('{') {
+            let Some(close) = rest[open..].find('}').map(|c| open + c) else { break };
+            let name = &rest[open + 1..close];
+            out.push_str(&rest[..open]);
+            let word = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+            match if word { self.lookup(name, span).ok() } else { None } {
+                Some(Value::Text(t)) => out.push_str(&t),
+                Some(Value::Axes(_)) | None => out.push_str(&rest[open..=close]),
+                Some(v) => match v.as_number() {
+                    Some(n) => out.push_str(&n.to_string()),
+                    None => out.push_str(&rest[open..=close]),
+                },
+            }
+            rest = &rest[close + 1..];
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    fn field(&mut self, whole: &Expr, of: &Expr, field: &str, span: Span) -> Res<Value> {
+        // A dotted name such as `attn.q` is one name.
+        if let Some(path) = dotted_path(whole) {
+            if let Some(v) = self.local(&path) {
+                return Ok(v.clone());
+            }
+            let root = path.split('.').next().unwrap_or_default();
+            let known = self.local(root).is_some() || root == "config" || self.globals.contains_key(root);
+            if !known {
+                return Err(self.unknown(&path, whole.span));
+            }
+        }
+        match self.expr(of)? {
+            Value::Object(map, path) => {
+                let at = format!("{path}.{field}");
+                Ok(map.get(field).map_or(Value::Absent(at.as_str().into()), |v| from_json(v, &at)))
+            }
+            Value::Absent(path) => Ok(Value::Absent(format!("{path}.{field}").into())),
+            Value::None => Ok(Value::Absent(field.into())),
+            other => fail(codes::WRONG_KIND, format!("{} has no fields", other.kind()), span, "no such field"),
+        }
+    }
+
+    fn axes_literal(&mut self, parts: &[AxisPart]) -> Res<Value> {
+        let mut axes = Vec::new();
+        for part in parts {
+            if let Some(size) = &part.size {
+                let n = self.count(size)?;
+                axes.push(Axis::new(&part.name.name, n));
+            } else {
+                match self.lookup(&part.name.name, part.name.span)? {
+                    Value::Axes(a) => axes.extend(a.iter().cloned()),
+                    other => {
+                        return fail(
+                            codes::WRONG_KIND,
+                            format!("`{}` is {}, not an axis", part.name.name, other.kind()),
+                            part.name.span,
+                            "an axis is wanted here",
+                        );
+                    }
+                }
+            }
+        }
+        Ok(Value::Axes(Rc::new(axes)))
+    }
+
+    /// A whole number of at least 0 that the compiler knows.
+    pub fn count(&mut self, e: &Expr) -> Res<usize> {
+        let v = self.expr(e)?;
+        let n = self.number(&v, e.span)?;
+        if n < 0.0 || n.fract() != 0.0 || n > 1e15 {
+            return fail(codes::WRONG_KIND, format!("{n} is no count"), e.span, "a whole number of at least 0 is wanted");
+        }
+        Ok(n as usize)
+    }
+
+    /// A number that the compiler knows.
+    pub fn number(&self, v: &Value, span: Span) -> Res<f64> {
+        match v {
+            Value::Absent(path) => Err(missing_key(path, span)),
+            Value::Node(_) => Err(Box::new(
+                Diagnostic::error(codes::WRONG_KIND, "the compiler needs a number here, and this is known only when the model runs")
+                    .at(span, "a value of the model"),
+            )),
+            other => match other.as_number() {
+                Some(n) => Ok(n),
+                None => fail(codes::WRONG_KIND, format!("a number is wanted, not {}", other.kind()), span, "this"),
+            },
+        }
+    }
+
+    /// The value as a node; numbers, parameters and tensors become one.
+    pub fn node(&mut self, v: &Value, span: Span) -> Res<NodeId> {
+        match v {
+            Value::Node(n) => Ok(*n),
+            Value::Number(n) => self.num(*n as f32),
+            Value::Bool(x) => {
+                let r = self.b.boolean(*x);
+                self.typed(r, span)
+            },
+            Value::Layer(_) => {
+                let r = self.b.layer_index();
+                self.typed(r, span)
+            }
+            Value::Param(name, value) => self.param_node(name, *value),
+            Value::Tensor(name) => self.tensor_node(name, None, span),
+            Value::Axes(_) => {
+                let n = self.number(v, span)?;
+                self.num(n as f32)
+            }
+            Value::Absent(path) => Err(missing_key(path, span)),
+            other => fail(codes::WRONG_KIND, format!("{} cannot be computed with", other.kind()), span, "this"),
+        }
+    }
+
+    /// A parameter of the script in row code: a slot of the edit, so that its value is data of a run.
+    fn param_node(&mut self, name: &str, value: f64) -> Res<NodeId> {
+        let Some(edit) = self.hook.as_ref().map(|h| h.edit) else { return self.num(value as f32) };
+        let params = &mut self.b.plan.edits[edit.0 as usize].params;
+        let slot = params.iter().position(|p| p == name).unwrap_or_else(|| {
+            params.push(name.to_owned());
+            params.len() - 1
+        });
+        let r = self.b.param(edit, slot as u32);
+        self.typed(r, self.b.span)
+    }
+
+    /// A tensor of the script, of a family the one of a layer.
+    pub fn tensor_node(&mut self, name: &str, layer: Option<u32>, span: Span) -> Res<NodeId> {
+        let Some(ty) = self.tensors.get(name) else { return Err(self.unknown(name, span)) };
+        let full = match (ty.family, layer) {
+            (true, Some(l)) => format!("{name}[{l}]"),
+            (false, None) => name.to_owned(),
+            (true, None) => {
+                return Err(Box::new(
+                    Diagnostic::error(codes::WRONG_KIND, format!("`{name}` has one value for every layer"))
+                        .at(span, "which layer?")
+                        .help(format!("write `{name}[layer]`, or `{name}[3]` for the one of layer 3")),
+                ));
+            }
+            (false, Some(_)) => {
+                return fail(codes::WRONG_KIND, format!("`{name}` is not one value for every layer"), span, "no index wanted");
+            }
+        };
+        let axes = ty.axes.clone();
+        {
+            let r = self.b.tensor(&full, axes);
+            self.typed(r, span)
+        }
+    }
+
+    fn unary_op(&mut self, op: UnaryOp, a: &Expr, span: Span) -> Res<Value> {
+        let v = self.expr(a)?;
+        match (op, &v) {
+            (UnaryOp::Not, Value::Bool(b)) => Ok(Value::Bool(!b)),
+            (UnaryOp::Not, _) => {
+                let n = self.node(&v, a.span)?;
+                let r = self.b.unary(Unary::Not, n);
+                Ok(Value::Node(self.typed(r, span)?))
+            }
+            (UnaryOp::Neg, Value::Number(n)) => Ok(Value::Number(-n)),
+            (UnaryOp::Neg, _) => {
+                let n = self.node(&v, a.span)?;
+                let r = self.b.unary(Unary::Neg, n);
+                Ok(Value::Node(self.typed(r, span)?))
+            }
+        }
+    }
+
+    fn binary_op(&mut self, op: BinaryOp, a: &Expr, b: &Expr, span: Span) -> Res<Value> {
+        let x = self.expr(a)?;
+        match (op, &x) {
+            (BinaryOp::Else, Value::Absent(_) | Value::None) => return self.expr(b),
+            (BinaryOp::Else, _) => return Ok(x),
+            (BinaryOp::And, Value::Bool(false)) | (BinaryOp::Or, Value::Bool(true)) => return Ok(x),
+            _ => {}
+        }
+        let y = self.expr(b)?;
+        if let Some(v) = fold(op, &x, &y) {
+            return Ok(v);
+        }
+        if op == BinaryOp::Rem {
+            return fail(codes::WRONG_KIND, "`%` is for numbers that the compiler knows", span, "known only when the model runs");
+        }
+        let (l, r) = (self.node(&x, a.span)?, self.node(&y, b.span)?);
+        Ok(Value::Node(self.combine(op, l, r, span)?))
+    }
+
+    pub fn combine(&mut self, op: BinaryOp, l: NodeId, r: NodeId, span: Span) -> Res<NodeId> {
+        let op = match op {
+            BinaryOp::Or => Binary::Or,
+            BinaryOp::And => Binary::And,
+            BinaryOp::Lt => Binary::Lt,
+            BinaryOp::Le => Binary::Le,
+            BinaryOp::Gt => Binary::Gt,
+            BinaryOp::Ge => Binary::Ge,
+            BinaryOp::Eq => Binary::Eq,
+            BinaryOp::Ne => Binary::Ne,
+            BinaryOp::Add => Binary::Add,
+            BinaryOp::Sub => Binary::Sub,
+            BinaryOp::Mul => Binary::Mul,
+            BinaryOp::Div => Binary::Div,
+            BinaryOp::Pow => Binary::Pow,
+            BinaryOp::MatMul => return self.matmul(l, r, span),
+            BinaryOp::Rem | BinaryOp::Else => {
+                return fail(codes::WRONG_KIND, "this operator is for numbers that the compiler knows", span, "here");
+            }
+        };
+        let result = self.b.binary(op, l, r);
+        self.typed(result, span)
+    }
+
+    /// `W @ h`: a product over the axes that a tensor without rows shares with a row value.
+    fn matmul(&mut self, l: NodeId, r: NodeId, span: Span) -> Res<NodeId> {
+        let (w, x) = match (self.plan().ty(l).per_row, self.plan().ty(r).per_row) {
+            (false, _) => (l, r),
+            (true, false) => (r, l),
+            (true, true) => {
+                return Err(Box::new(
+                    Diagnostic::error(codes::WRONG_KIND, "`@` is a product with a loaded tensor, and both sides are values of the model")
+                        .at(span, "no tensor here")
+                        .help("use `dot(a, b)`, or `sum(a * b, axis)` to name the axis summed over"),
+                ));
+            }
+        };
+        let shared = self.shared_axes(x, w);
+        let result = self.b.linear(x, w, &names(&shared), None);
+        self.typed(result, span)
+    }
+
+    /// The names of the axes that two values share.
+    pub fn shared_axes(&self, a: NodeId, b: NodeId) -> Vec<Arc<str>> {
+        let right = self.plan().ty(b);
+        self.plan().ty(a).axes.iter().filter(|x| right.position_of(&x.name).is_some()).map(|x| x.name.clone()).collect()
+    }
+
+    fn index(&mut self, of: &Expr, args: &[IndexArg], span: Span) -> Res<Value> {
+        let v = self.expr(of)?;
+        match &v {
+            Value::Tensor(name) if self.tensors.get(&**name).is_some_and(|t| t.family) => {
+                let name = name.clone();
+                let [IndexArg { axis: None, item: IndexItem::At(e) }] = args else {
+                    return fail(codes::BAD_ARGUMENTS, format!("`{name}` takes one layer"), span, "write it as `[layer]`");
+                };
+                let layer = self.count(e)? as u32;
+                let layers = self.layers();
+                if layers.is_some_and(|n| layer >= n) {
+                    return Err(out_of_range("layer", i64::from(layer), layers.unwrap_or(0) as usize, e.span));
+                }
+                Ok(Value::Node(self.tensor_node(&name, Some(layer), span)?))
+            }
+            Value::List(items) => {
+                let [IndexArg { axis: None, item: IndexItem::At(e) }] = args else {
+                    return fail(codes::BAD_ARGUMENTS, "a list takes one index", span, "here");
+                };
+                let i = self.count(e)?;
+                items.get(i).cloned().map_or_else(|| Err(out_of_range("list", i as i64, items.len(), e.span)), Ok)
+            }
+            Value::Absent(path) => Ok(Value::Absent(format!("{path}[]").into())),
+            _ => {
+                let mut node = self.node(&v, of.span)?;
+                for (axis, pick, at) in self.picks(node, args, span)? {
+                    node = self.pick(node, &axis, pick, at)?;
+                }
+                Ok(Value::Node(node))
+            }
+        }
+    }
+
+    /// The number of layers, where the model is known already.
+    fn layers(&self) -> Option<u32> {
+        self.model.as_ref().and_then(|m| m.layers)
+    }
+
+    /// Resolves `[head = 3, 0..4]` against the axes of a value.
+    pub fn picks(&mut self, node: NodeId, args: &[IndexArg], span: Span) -> Res<Vec<(Axis, Pick, Span)>> {
+        let mut out = Vec::new();
+        for arg in args {
+            let ty = self.plan().ty(node).clone();
+            let axis = match &arg.axis {
+                Some(name) => ty.axes.iter().find(|a| *a.name == *name.name).cloned().ok_or_else(|| {
+                    Box::new(
+                        Diagnostic::error(codes::UNKNOWN_AXIS, format!("this value has no axis `{}`", name.name))
+                            .at(name.span, format!("its axes are {ty}"))
+                            .maybe_help(
+                                steer_lang::diagnostic::nearest(&name.name, ty.axes.iter().map(|a| &*a.name))
+                                    .map(|n| format!("did you mean `{n}`?")),
+                            ),
+                    )
+                })?,
+                None if ty.axes.len() == 1 => ty.axes[0].clone(),
+                None => {
+                    return Err(Box::new(
+                        Diagnostic::error(codes::UNKNOWN_AXIS, "which axis is meant?")
+                            .at(span, format!("this value has the axes {ty}"))
+                            .help(match ty.axes.first() {
+                                Some(a) => format!("name it: `[{} = 0]`", a.name),
+                                None => "a single number has no entries".into(),
+                            }),
+                    ));
+                }
+            };
+            let size = if let crate::plan::Size::Fixed(n) = axis.size { Some(n) } else { None };
+            let (pick, at) = match &arg.item {
+                IndexItem::All(s) => (Pick::All, *s),
+                IndexItem::Range { start, end, inclusive, span } => {
+                    let lo = start.as_ref().map_or(Ok(0), |e| self.bound(e, size))?;
+                    let hi = match end {
+                        Some(e) => self.bound(e, size)? + usize::from(*inclusive),
+                        None => size.unwrap_or(usize::MAX),
+                    };
+                    if size.is_some_and(|n| hi > n) || lo >= hi {
+                        return Err(out_of_range_text(
+                            &axis.name,
+                            &format!("{lo}..{hi}"),
+                            size.unwrap_or(0),
+                            *span,
+                        ));
+                    }
+                    (Pick::Range(lo, hi), *span)
+                }
+                IndexItem::At(e) => (self.pick_at(e, &axis.name, size)?, e.span),
+            };
+            out.push((axis, pick, at));
+        }
+        Ok(out)
+    }
+
+    fn pick_at(&mut self, e: &Expr, axis: &str, size: Option<usize>) -> Res<Pick> {
+        let v = self.expr(e)?;
+        if let Value::List(items) = &v {
+            let mut many = Vec::new();
+            for i in items.iter() {
+                let n = self.number(i, e.span)?;
+                many.push(entry(n, axis, size, e.span)?);
+            }
+            return Ok(Pick::Many(many));
+        }
+        match &v {
+            Value::Node(n) => Ok(Pick::Node(*n)),
+            Value::Param(..) if self.hook.is_some() => Ok(Pick::Node(self.node(&v, e.span)?)),
+            _ => {
+                let n = self.number(&v, e.span)?;
+                Ok(Pick::At(entry(n, axis, size, e.span)?))
+            }
+        }
+    }
+
+    fn bound(&mut self, e: &Expr, size: Option<usize>) -> Res<usize> {
+        let v = self.expr(e)?;
+        let n = self.number(&v, e.span)?;
+        let from_end = if n < 0.0 { size.map(|s| s as f64 + n) } else { Some(n) };
+        match from_end {
+            Some(n) if n >= 0.0 && n.fract() == 0.0 => Ok(n as usize),
+            _ => fail(codes::OUT_OF_RANGE, format!("{n} is no bound of this axis"), e.span, "out of range"),
+        }
+    }
+
+    /// Reads entries of an axis.
+    pub fn pick(&mut self, node: NodeId, axis: &Axis, pick: Pick, span: Span) -> Res<NodeId> {
+        let fixed = matches!(axis.size, crate::plan::Size::Fixed(_));
+        let result = match pick {
+            Pick::All => Ok(node),
+            Pick::At(i) if fixed => self.b.at(node, &axis.name, i),
+            Pick::Range(lo, hi) if fixed => self.b.slice(node, &axis.name, lo, hi - lo),
+            Pick::Many(_) => {
+                return fail(codes::WRONG_KIND, "a list of entries can be assigned to, not read", span, "read a range instead");
+            }
+            Pick::Range(..) => {
+                return fail(codes::WRONG_KIND, "a range of keys can be assigned to, not read", span, "rows differ in how many keys they have");
+            }
+            // An entry known at run time, or a key, which some rows lack: a sum in which it alone counts.
+            Pick::At(_) | Pick::Node(_) => {
+                let index = match pick {
+                    Pick::Node(n) => n,
+                    Pick::At(i) => self.num(i as f32)?,
+                    _ => node,
+                };
+                let iota = self.iota(axis.clone())?;
+                let hit = self.b.binary(Binary::Eq, iota, index);
+                let hit = self.typed(hit, span)?;
+                let zero = self.num(0.0)?;
+                let only = self.b.select(hit, node, zero);
+                let only = self.typed(only, span)?;
+                self.b.reduce(Reduce::Sum, only, &[&axis.name])
+            }
+        };
+        self.typed(result, span)
+    }
+}
+
+fn entry(n: f64, axis: &str, size: Option<usize>, span: Span) -> Res<usize> {
+    let real = if n < 0.0 { size.map_or(n, |s| n + s as f64) } else { n };
+    if real < 0.0 || real.fract() != 0.0 || size.is_some_and(|s| real >= s as f64) {
+        return Err(out_of_range_text(axis, &n.to_string(), size.unwrap_or(0), span));
+    }
+    Ok(real as usize)
+}
+
+pub fn out_of_range(axis: &str, index: i64, size: usize, span: Span) -> Box<Diagnostic> {
+    out_of_range_text(axis, &index.to_string(), size, span)
+}
+
+fn out_of_range_text(axis: &str, index: &str, size: usize, span: Span) -> Box<Diagnostic> {
+    Box::new(
+        Diagnostic::error(codes::OUT_OF_RANGE, format!("`{axis}` has no entry {index}"))
+            .at(span, format!("there are {size}"))
+            .maybe_help((size > 0).then(|| format!("entries count from 0 to {}, or from the end: -1 is the last", size - 1))),
+    )
+}
+
+pub fn missing_key(path: &str, span: Span) -> Box<Diagnostic> {
+    let key = path.strip_prefix("config.").unwrap_or(path);
+    Box::new(
+        Diagnostic::error(codes::MISSING_KEY, format!("config.json has no `{key}`"))
+            .at(span, "the model file needs it here")
+            .help("add the key to config.json, or give a default in the model file with `??`"),
+    )
+}
+
+/// `a.b.c` as one name.
+pub fn dotted_path(e: &Expr) -> Option<String> {
+    match &e.kind {
+        ExprKind::Name(n) => Some(n.clone()),
+        ExprKind::Field(of, f) => Some(format!("{}.{}", dotted_path(of)?, f.name)),
+        _ => None,
+    }
+}
+
+/// An operation on values that the compiler knows.
+fn fold(op: BinaryOp, a: &Value, b: &Value) -> Option<Value> {
+    match (a, b) {
+        (Value::Text(x), Value::Text(y)) => match op {
+            BinaryOp::Eq => return Some(Value::Bool(x == y)),
+            BinaryOp::Ne => return Some(Value::Bool(x != y)),
+            BinaryOp::Add => return Some(Value::text(&format!("{x}{y}"))),
+            _ => return None,
+        },
+        (Value::Bool(x), Value::Bool(y)) => match op {
+            BinaryOp::Eq => return Some(Value::Bool(x == y)),
+            BinaryOp::Ne => return Some(Value::Bool(x != y)),
+            BinaryOp::And => return Some(Value::Bool(*x && *y)),
+            BinaryOp::Or => return Some(Value::Bool(*x || *y)),
+            _ => {}
+        },
+        (Value::None | Value::Absent(_), Value::None | Value::Absent(_)) if op == BinaryOp::Eq => return Some(Value::Bool(true)),
+        (Value::None, _) | (_, Value::None) => match op {
+            BinaryOp::Eq => return Some(Value::Bool(false)),
+            BinaryOp::Ne => return Some(Value::Bool(true)),
+            _ => {}
+        },
+        (Value::Text(_), _) | (_, Value::Text(_)) => match op {
+            BinaryOp::Eq => return Some(Value::Bool(false)),
+            BinaryOp::Ne => return Some(Value::Bool(true)),
+            _ => {}
+        },
+        _ => {}
+    }
+    // In row code a parameter is data of a run; only plain numbers are folded.
+    let known = |v: &Value| match v {
+        Value::Number(_) | Value::Layer(_) | Value::Axes(_) => v.as_number(),
+        _ => None,
+    };
+    let (x, y) = (known(a)?, known(b)?);
+    Some(match op {
+        BinaryOp::Lt => Value::Bool(x < y),
+        BinaryOp::Le => Value::Bool(x <= y),
+        BinaryOp::Gt => Value::Bool(x > y),
+        BinaryOp::Ge => Value::Bool(x >= y),
+        BinaryOp::Eq => Value::Bool(x == y),
+        BinaryOp::Ne => Value::Bool(x != y),
+        BinaryOp::Add => Value::Number(x + y),
+        BinaryOp::Sub => Value::Number(x - y),
+        BinaryOp::Mul => Value::Number(x * y),
+        BinaryOp::Div => Value::Number(x / y),
+        BinaryOp::Rem => Value::Number(x.rem_euclid(y)),
+        BinaryOp::Pow => Value::Number(x.powf(y)),
+        _ => return None,
+    })
+}

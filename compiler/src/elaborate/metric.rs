@@ -1,0 +1,208 @@
+//! Metrics: numbers read from a model's output.
+
+use super::check::Checker;
+use super::positions::{Interval, RowSet};
+use super::scope::{Res, fail};
+use super::script::{Metric, MetricExpr, RunSpec};
+use super::value::{Scope, Value};
+use std::collections::HashMap;
+use steer_lang::ast::{BinaryOp, Expr, ExprKind, MetricDecl, UnaryOp};
+use steer_lang::diagnostic::nearest;
+use steer_lang::{Diagnostic, Span, codes};
+
+/// What can be read in a metric.
+pub const FUNCTIONS: &[&str] = &["logit", "log_prob", "prob", "rank", "kl", "cross_entropy"];
+
+/// Functions of numbers.
+const PLAIN: &[&str] = &["exp", "log", "sqrt", "abs"];
+
+impl Checker<'_> {
+    /// An entry of `measure`: a declared metric, a call of one with parameters, or an expression.
+    pub fn metric(&mut self, e: &Expr) -> Res<Metric> {
+        let (name, args): (&str, &[steer_lang::ast::Arg]) = match &e.kind {
+            ExprKind::Name(n) => (n, &[]),
+            ExprKind::Call(f, args) => match &f.kind {
+                ExprKind::Name(n) => (n, args),
+                _ => ("", &[]),
+            },
+            _ => ("", &[]),
+        };
+        if let Some(decl) = self.metrics.get(name).cloned() {
+            let scope = self.metric_args(&decl, args, e.span)?;
+            let value = self.metric_expr(&decl.value, &scope)?;
+            let at = match &decl.at {
+                Some(s) => self.selection(Some(s))?,
+                None => default_positions(&value),
+            };
+            let name = self.text_of(e.span);
+            return Ok(Metric { name, value, at });
+        }
+        if let ExprKind::Name(n) = &e.kind {
+            return Err(Box::new(
+                Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no metric `{n}`")).at(e.span, "not declared").help(
+                    match nearest(n, self.metrics.keys().map(String::as_str)) {
+                        Some(m) => format!("did you mean `{m}`?"),
+                        None => format!("declare it: `metric {n} = logit(\" Mary\") - logit(\" John\") at seq[-1]`"),
+                    },
+                ),
+            ));
+        }
+        let value = self.metric_expr(e, &HashMap::new())?;
+        let at = default_positions(&value);
+        Ok(Metric { name: self.text_of(e.span), value, at })
+    }
+
+    fn metric_args(&mut self, decl: &MetricDecl, args: &[steer_lang::ast::Arg], span: Span) -> Res<Scope> {
+        let mut scope = HashMap::new();
+        for (i, a) in args.iter().enumerate() {
+            let param = match &a.name {
+                Some(n) => decl.params.iter().find(|p| p.name.name == n.name),
+                None => decl.params.get(i),
+            };
+            let Some(p) = param else {
+                return fail(
+                    codes::BAD_ARGUMENTS,
+                    format!("the metric `{}` takes {} arguments", decl.name.name, decl.params.len()),
+                    a.value.span,
+                    "not expected",
+                );
+            };
+            let v = self.value(&a.value)?;
+            scope.insert(p.name.name.clone(), v);
+        }
+        for p in &decl.params {
+            if scope.contains_key(&p.name.name) {
+                continue;
+            }
+            let Some(default) = &p.default else {
+                return fail(
+                    codes::BAD_ARGUMENTS,
+                    format!("the metric `{}` needs the argument `{}`", decl.name.name, p.name.name),
+                    span,
+                    "missing",
+                );
+            };
+            let v = self.value(default)?;
+            scope.insert(p.name.name.clone(), v);
+        }
+        Ok(scope)
+    }
+
+    pub fn metric_expr(&mut self, e: &Expr, scope: &Scope) -> Res<MetricExpr> {
+        match &e.kind {
+            ExprKind::Number(n) => Ok(MetricExpr::Number(*n)),
+            ExprKind::Name(n) => {
+                if let Some(v) = scope.get(n).cloned().or_else(|| self.globals.get(n).cloned()) {
+                    return match v.as_number() {
+                        Some(x) => Ok(MetricExpr::Number(x)),
+                        None => fail(codes::WRONG_KIND, format!("a number is wanted, not {}", v.kind()), e.span, "this"),
+                    };
+                }
+                self.metric(e).map(|m| m.value)
+            }
+            ExprKind::Unary(UnaryOp::Neg, a) => Ok(MetricExpr::Neg(Box::new(self.metric_expr(a, scope)?))),
+            ExprKind::Binary(op, a, b) if matches!(op, BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Pow) => {
+                let a = self.metric_expr(a, scope)?;
+                let b = self.metric_expr(b, scope)?;
+                Ok(MetricExpr::Binary(*op, Box::new(a), Box::new(b)))
+            }
+            ExprKind::Call(f, args) => {
+                let ExprKind::Name(name) = &f.kind else {
+                    return fail(codes::WRONG_KIND, "only a function can be called", f.span, "this is none");
+                };
+                if self.metrics.contains_key(name) {
+                    return self.metric(e).map(|m| m.value);
+                }
+                if name == "cross_entropy" && args.is_empty() {
+                    return Ok(MetricExpr::CrossEntropy);
+                }
+                let known = FUNCTIONS.contains(&name.as_str()) || PLAIN.contains(&name.as_str());
+                if !known {
+                    let all = FUNCTIONS.iter().chain(PLAIN).copied();
+                    return Err(Box::new(
+                        Diagnostic::error(codes::UNKNOWN_FUNCTION, format!("a metric has no function `{name}`"))
+                            .at(f.span, "not known here")
+                            .help(match nearest(name, all) {
+                                Some(n) => format!("did you mean `{n}`?"),
+                                None => format!("there are {}", FUNCTIONS.join(", ")),
+                            }),
+                    ));
+                }
+                let [arg] = &args[..] else {
+                    return fail(codes::BAD_ARGUMENTS, format!("`{name}` takes one argument"), e.span, "here");
+                };
+                if let Some(plain) = PLAIN.iter().find(|p| *p == name) {
+                    return Ok(MetricExpr::Call(plain, Box::new(self.metric_expr(&arg.value, scope)?)));
+                }
+                if name == "kl" {
+                    return Ok(MetricExpr::Kl(Box::new(self.one_run(&arg.value)?)));
+                }
+                let token = self.metric_token(&arg.value, scope)?;
+                Ok(match name.as_str() {
+                    "logit" => MetricExpr::Logit(token),
+                    "log_prob" => MetricExpr::LogProb(token),
+                    "prob" => MetricExpr::Prob(token),
+                    _ => MetricExpr::Rank(token),
+                })
+            }
+            _ => fail(codes::WRONG_KIND, "a metric is arithmetic over what the model gives", e.span, "not in a metric"),
+        }
+    }
+
+    fn one_run(&mut self, e: &Expr) -> Res<RunSpec> {
+        let runs = self.subject(e, &[])?;
+        match <[RunSpec; 1]>::try_from(runs.runs) {
+            Ok([run]) => Ok(run),
+            Err(_) => fail(codes::WRONG_KIND, "one run is wanted, not a data set", e.span, "this is a data set"),
+        }
+    }
+
+    /// A token by its text or number.
+    fn metric_token(&mut self, e: &Expr, scope: &Scope) -> Res<u32> {
+        let v = match &e.kind {
+            ExprKind::Name(n) if scope.contains_key(n) => scope[n].clone(),
+            _ => self.value(e)?,
+        };
+        match &v {
+            Value::Text(text) => match self.host.single_token(text) {
+                None => Ok(0),
+                Some(Ok(t)) => self.token_in_vocab(f64::from(t), e.span),
+                Some(Err(pieces)) => Err(Box::new(
+                    Diagnostic::error(codes::NOT_ONE_TOKEN, format!("{text:?} is not one token"))
+                        .at(e.span, format!("it is {} tokens: {}", pieces.len(), pieces.iter().map(|p| format!("{p:?}")).collect::<Vec<_>>().join(" ")))
+                        .help(if text.starts_with(' ') {
+                            "use the first token of the answer".to_owned()
+                        } else {
+                            format!("inside of a text words mostly begin with a space: try {:?}", format!(" {text}"))
+                        }),
+                )),
+            },
+            _ => {
+                let n = v.as_number();
+                match n {
+                    Some(n) => self.token_in_vocab(n, e.span),
+                    None => fail(codes::WRONG_KIND, format!("a token is a text or a number, not {}", v.kind()), e.span, "this"),
+                }
+            }
+        }
+    }
+
+    fn token_in_vocab(&self, n: f64, span: Span) -> Res<u32> {
+        let vocab = self.vocab();
+        if n < 0.0 || n.fract() != 0.0 || vocab.is_some_and(|v| n >= v as f64) {
+            return fail(codes::OUT_OF_RANGE, format!("there is no token {n}"), span, format!("the model has {}", vocab.unwrap_or(0)));
+        }
+        Ok(n as u32)
+    }
+}
+
+/// The last position; for a cross-entropy all that have a next token.
+fn default_positions(value: &MetricExpr) -> RowSet {
+    let mut next = false;
+    value.visit(&mut |m| next |= matches!(m, MetricExpr::CrossEntropy));
+    if next {
+        RowSet::Seq(vec![Interval::Range(None, Some(-1))])
+    } else {
+        RowSet::Seq(vec![Interval::At(-1)])
+    }
+}

@@ -1,0 +1,339 @@
+//! Model files: an architecture and a configuration become a Plan, with edits laid over its sites.
+
+use super::library::Library;
+use super::scope::{Eval, Res, TensorType, fail};
+use super::value::{Scope, Value};
+use crate::plan::{Edit, EditId, NodeId, Output, Plan, Site, Size};
+use serde_json::Value as Json;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use steer_lang::ast::{ArchDecl, Block, Expr, Param, Text};
+use steer_lang::diagnostic::nearest;
+use steer_lang::{Diagnostic, Diagnostics, Span, codes};
+
+/// More layers than any model has; a larger number is a damaged configuration.
+const MAX_LAYERS: usize = 4096;
+
+/// An architecture with a configuration: what a Plan is built from.
+pub struct Model {
+    pub library: Library,
+    pub config: Json,
+    pub arch: Rc<ArchDecl>,
+    pub arch_name: String,
+}
+
+/// An edit laid over one site.
+#[derive(Clone, Debug)]
+pub struct Instance {
+    pub name: String,
+    /// The site's own name: of two names of one value, that which [`canonical`] gives.
+    pub site: String,
+    /// The layer as the script names it.
+    pub layer: Option<u32>,
+    pub params: Vec<String>,
+    pub body: InstanceBody,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub enum InstanceBody {
+    Hook(Rc<Block>),
+    /// The value of another run.
+    Patch,
+}
+
+/// Something that a run is to give back.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OutputSpec {
+    Site { name: String, before: bool },
+    /// One column of the logits.
+    Logit(u32),
+}
+
+/// A finished Plan with what was found on the way.
+pub struct Built {
+    pub plan: Plan,
+    pub axes: BTreeMap<String, Size>,
+    pub layers: u32,
+    pub diagnostics: Diagnostics,
+}
+
+/// The state of [`Eval`] that only model files need.
+pub struct ModelState<'a> {
+    pub layers: Option<u32>,
+    instances: &'a [Instance],
+    diagnostics: Diagnostics,
+}
+
+impl Model {
+    /// The architecture that `config.json` names.
+    pub fn new(library: Library, config: Json) -> Res<Self> {
+        let Some(object) = config.as_object() else {
+            return Err(Box::new(
+                Diagnostic::error(codes::BAD_CONFIG, "config.json is not an object")
+                    .help("it must be the config.json that transformers saves beside the weights"),
+            ));
+        };
+        let name = object.get("architectures").and_then(|a| a.get(0)).and_then(Json::as_str);
+        let Some(name) = name else {
+            return Err(Box::new(
+                Diagnostic::error(codes::BAD_CONFIG, "config.json names no architecture")
+                    .help("it needs a line such as \"architectures\": [\"LlamaForCausalLM\"]"),
+            ));
+        };
+        let Some(arch) = library.archs.get(name).cloned() else {
+            let known: Vec<&str> = library.archs.keys().map(String::as_str).collect();
+            return Err(Box::new(
+                Diagnostic::error(codes::UNKNOWN_ARCH, format!("there is no model file for the architecture {name}")).help(format!(
+                    "{}known are {}; write one and pass it with --arch FILE, or put it next to the script and `import` it",
+                    nearest(name, known.iter().copied()).map_or(String::new(), |n| format!("did you mean {n}? ")),
+                    known.join(", ")
+                )),
+            ));
+        };
+        let arch_name = name.to_owned();
+        Ok(Model { library, config, arch, arch_name })
+    }
+
+    /// Builds the Plan with these edits, in order, giving back these values.
+    pub fn build(
+        &self,
+        instances: &[Instance],
+        outputs: &[OutputSpec],
+        tensors: &BTreeMap<String, TensorType>,
+        globals: &Scope,
+    ) -> Res<Built> {
+        let mut e = Eval::new(&self.library, &self.config, tensors, globals, &self.arch_name);
+        e.model = Some(ModelState { layers: None, instances, diagnostics: Vec::new() });
+        for i in instances {
+            e.b.edit(Edit {
+                name: i.name.clone(),
+                site: i.site.clone(),
+                layer: i.layer,
+                params: i.params.clone(),
+                span: i.span,
+            });
+        }
+        e.block(&self.arch.body)?;
+        for spec in outputs {
+            e.output(spec)?;
+        }
+        let Some(state) = e.model.take() else { return Err(broken("no model")) };
+        let (axes, layers) = (e.axes, state.layers.unwrap_or(0));
+        Ok(Built { plan: e.b.finish(), axes, layers, diagnostics: state.diagnostics })
+    }
+}
+
+impl Eval<'_> {
+    fn output(&mut self, spec: &OutputSpec) -> Res<()> {
+        let (name, node) = match spec {
+            OutputSpec::Site { name, before } => {
+                let own = canonical(name);
+                let Some(site) = self.b.plan.sites.iter().find(|s| s.name == own) else {
+                    return Err(broken(&format!("no site {name}")));
+                };
+                (name.clone(), if *before { site.before } else { site.value })
+            }
+            OutputSpec::Logit(token) => {
+                let Some(site) = self.b.plan.sites.iter().find(|s| s.name == "logits") else {
+                    return fail(codes::REFUSED_CONFIG, "this model has no site `logits`", self.b.span, "a metric reads it");
+                };
+                let logits = site.value;
+                let r = self.b.at(logits, "vocab", *token as usize);
+                (format!("logit {token}"), self.typed(r, self.b.span)?)
+            }
+        };
+        self.b.plan.outputs.push(Output { name, node });
+        Ok(())
+    }
+
+    pub fn blocks(&mut self, var: &str, start: &Expr, end: &Expr, under: &Text, body: &Block, span: Span) -> Res<Value> {
+        let (from, to) = (self.count(start)?, self.count(end)?);
+        if to > MAX_LAYERS {
+            return fail(codes::REFUSED_CONFIG, format!("{to} layers are too many"), end.span, "from the configuration");
+        }
+        let Some(model) = self.model.as_mut() else {
+            return fail(codes::WRONG_KIND, "`blocks` is for model files", span, "not here");
+        };
+        if model.layers.is_some() || self.layer.is_some() {
+            return fail(codes::WRONG_KIND, "a model has one list of blocks", span, "the second");
+        }
+        model.layers = Some(to as u32);
+        for l in from..to {
+            self.layer = Some(l as u32);
+            self.b.layer = self.layer;
+            self.scopes.push(HashMap::from([(var.to_owned(), Value::Layer(l as u32))]));
+            let outer = self.under.clone();
+            self.under = outer.clone() + &self.interpolate(&under.value, under.span)?;
+            if l == from {
+                self.stream_site("resid.pre", "The residual stream as the block finds it.", span)?;
+            } else if let Some(last) = self.b.plan.sites.last().cloned() {
+                // One value with two names.
+                let contract = Arc::from("The residual stream as the block finds it.");
+                self.b.plan.sites.push(Site { name: format!("blocks[{l}].resid.pre"), layer: self.layer, contract, ..last });
+            }
+            self.block(body)?;
+            self.stream_site("resid.post", "The residual stream as the block leaves it.", span)?;
+            self.under = outer;
+            self.scopes.pop();
+        }
+        self.layer = None;
+        self.b.layer = None;
+        Ok(Value::None)
+    }
+
+    fn stream_site(&mut self, path: &str, contract: &str, span: Span) -> Res<()> {
+        let Some(node) = self.resid else {
+            return fail(codes::WRONG_KIND, "nothing is written to the residual stream before the blocks", span, "here");
+        };
+        self.declare_site(path, node, Some(contract), span)?;
+        Ok(())
+    }
+
+    /// Declares a site and lays the edits over it; the name is bound to the edited value.
+    pub fn declare_site(&mut self, path: &str, node: NodeId, contract: Option<&str>, span: Span) -> Res<Value> {
+        if self.model.is_none() || self.hook.is_some() {
+            return fail(codes::WRONG_KIND, "sites are declared by model files", span, "not here");
+        }
+        let name = match self.layer {
+            Some(l) => format!("blocks[{l}].{path}"),
+            None => path.to_owned(),
+        };
+        if self.b.plan.sites.iter().rev().take_while(|s| s.layer == self.layer).any(|s| s.name == name) {
+            return fail(codes::DUPLICATE_NAME, format!("the site `{path}` is declared twice"), span, "again here");
+        }
+        let value = self.overlays(&name, node)?;
+        let site = Site {
+            name,
+            layer: self.layer,
+            region: self.b.region(),
+            before: node,
+            value,
+            contract: contract.unwrap_or("").into(),
+        };
+        self.b.plan.sites.push(site);
+        if path.starts_with("resid.") {
+            self.resid = Some(value);
+        }
+        self.bind(path, Value::Node(value));
+        Ok(Value::Node(value))
+    }
+
+    pub fn write_site(&mut self, path: &str, node: NodeId, contract: Option<&str>, span: Span) -> Res<Value> {
+        let written = self.declare_site(path, node, contract, span)?;
+        let value = self.node(&written, span)?;
+        let sum = match self.resid {
+            None => value,
+            Some(r) => {
+                let sum = self.b.binary(crate::plan::Binary::Add, r, value);
+                self.typed(sum, span)?
+            }
+        };
+        self.resid = Some(sum);
+        Ok(written)
+    }
+
+    /// Lays the edits of a site over its value, in order. One that does not fit is reported and left out.
+    fn overlays(&mut self, site: &str, node: NodeId) -> Res<NodeId> {
+        let Some(instances) = self.model.as_ref().map(|m| m.instances) else { return Ok(node) };
+        let mut value = node;
+        for (i, instance) in instances.iter().enumerate() {
+            if instance.site != site {
+                continue;
+            }
+            match self.overlay(EditId(i as u32), instance, value) {
+                Ok(v) => value = v,
+                Err(d) => {
+                    if let Some(m) = self.model.as_mut() {
+                        m.diagnostics.push(*d);
+                    }
+                }
+            }
+        }
+        Ok(value)
+    }
+
+    fn overlay(&mut self, edit: EditId, instance: &Instance, base: NodeId) -> Res<NodeId> {
+        let (layer, built, span) = (self.layer, self.b.layer, self.b.span);
+        self.layer = instance.layer;
+        self.b.layer = instance.layer.or(built);
+        self.b.span = instance.span;
+        self.b.enter(&instance.name);
+        let outer = self.hook.replace(super::scope::HookContext { edit });
+        let value = match &instance.body {
+            InstanceBody::Patch => {
+                let r = self.b.donor(edit, base);
+                self.typed(r, instance.span)
+            }
+            InstanceBody::Hook(body) => self.hook_value(edit, instance, body, base),
+        };
+        let result = value.and_then(|value| {
+            let r = self.b.receipts(edit, base, value);
+            self.typed(r, instance.span)?;
+            let r = self.b.overlay(edit, base, value);
+            self.typed(r, instance.span)
+        });
+        self.hook = outer;
+        self.b.leave();
+        (self.layer, self.b.layer, self.b.span) = (layer, built, span);
+        result
+    }
+
+    fn hook_value(&mut self, edit: EditId, instance: &Instance, body: &Block, base: NodeId) -> Res<NodeId> {
+        let mut scope = super::stmt::scope_of([("h", Value::Node(base)), ("h0", Value::Node(base))]);
+        for (slot, name) in instance.params.iter().enumerate() {
+            let r = self.b.param(edit, slot as u32);
+            scope.insert(name.clone(), Value::Node(self.typed(r, instance.span)?));
+        }
+        let h = self.isolated(vec![scope], |s| {
+            s.block(body)?;
+            Ok(s.local("h").cloned())
+        })?;
+        match h {
+            Some(Value::Node(n)) if n == base => {
+                if let Some(m) = self.model.as_mut() {
+                    let seen = m.diagnostics.iter().any(|d| d.labels.first().is_some_and(|l| l.span == instance.span));
+                    if !seen {
+                        m.diagnostics.push(
+                            Diagnostic::warning(codes::UNREAD_EDIT, format!("the hook `{}` never changes `h`", instance.name))
+                                .at(instance.span, "it has no effect")
+                                .help("assign to `h`, as in `h += alpha * v`"),
+                        );
+                    }
+                }
+                Ok(n)
+            }
+            Some(Value::Node(n)) => Ok(n),
+            _ => Err(broken("h is no value")),
+        }
+    }
+}
+
+/// Of the two names of the residual stream between two blocks, the one that edits are laid over.
+pub fn canonical(site: &str) -> String {
+    let Some(rest) = site.strip_prefix("blocks[") else { return site.to_owned() };
+    let Some((layer, "resid.pre")) = rest.split_once("].") else { return site.to_owned() };
+    match layer.parse::<u32>() {
+        Ok(l) if l > 0 => format!("blocks[{}].resid.post", l - 1),
+        _ => site.to_owned(),
+    }
+}
+
+/// A default for parameters: a number that the compiler knows.
+pub fn default_number(p: &Param) -> Option<f64> {
+    use steer_lang::ast::{ExprKind, UnaryOp};
+    match &p.default.as_ref()?.kind {
+        ExprKind::Number(n) => Some(*n),
+        ExprKind::Bool(b) => Some(f64::from(u8::from(*b))),
+        ExprKind::Unary(UnaryOp::Neg, e) => match e.kind {
+            ExprKind::Number(n) => Some(-n),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn broken(what: &str) -> Box<Diagnostic> {
+    Box::new(Diagnostic::error(codes::UNKNOWN_SITE, format!("the compiler lost its way: {what}")).help("this is a bug in steer"))
+}

@@ -1,0 +1,205 @@
+//! Which rows of a sequence a selection means.
+
+/// A set of rows, resolved but for the sequence that it is asked of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RowSet {
+    All,
+    Prompt(Option<Vec<Interval>>),
+    Generated(Option<Vec<Interval>>),
+    Seq(Vec<Interval>),
+    /// Leading special tokens.
+    Bos,
+    /// Rows after the last token of the first occurrence.
+    After(String),
+    /// The tokens of every occurrence.
+    Matching(String),
+    /// One a token; rows beyond it are not selected.
+    Mask(Vec<bool>),
+    Or(Box<RowSet>, Box<RowSet>),
+    And(Box<RowSet>, Box<RowSet>),
+    Not(Box<RowSet>),
+}
+
+/// Positions, negative ones from the end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Interval {
+    At(i64),
+    /// Ends exclusive; `None` is open.
+    Range(Option<i64>, Option<i64>),
+}
+
+/// A sequence of tokens with the places of their texts.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequence<'a> {
+    pub prompt: usize,
+    pub len: usize,
+    /// Leading special tokens.
+    pub bos: usize,
+    pub text: &'a str,
+    /// Byte range of every token in `text`; empty for specials.
+    pub ranges: &'a [(usize, usize)],
+}
+
+/// What is wrong with a selection for a sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Misfit {
+    /// An exact position that the sequence does not have.
+    Beyond { index: i64, len: usize, part: &'static str },
+    /// A text that occurs nowhere.
+    NoOccurrence(String),
+}
+
+impl RowSet {
+    /// For every position whether it is selected.
+    pub fn rows(&self, seq: &Sequence) -> Vec<bool> {
+        let n = seq.len;
+        match self {
+            RowSet::All => vec![true; n],
+            RowSet::Prompt(part) => within(part.as_deref(), 0, seq.prompt.min(n), n),
+            RowSet::Generated(part) => within(part.as_deref(), seq.prompt.min(n), n, n),
+            RowSet::Seq(part) => within(Some(part), 0, n, n),
+            RowSet::Bos => (0..n).map(|i| i < seq.bos).collect(),
+            RowSet::After(text) => {
+                let end = seq.text.find(text.as_str()).map(|i| i + text.len());
+                let last = end.and_then(|end| last_before(seq, end));
+                (0..n).map(|i| last.is_some_and(|l| i > l)).collect()
+            }
+            RowSet::Matching(text) => {
+                let mut rows = vec![false; n];
+                for (start, _) in seq.text.match_indices(text.as_str()) {
+                    let end = start + text.len();
+                    for (row, &(a, b)) in rows.iter_mut().zip(seq.ranges) {
+                        *row |= a < b && a < end && b > start;
+                    }
+                }
+                rows
+            }
+            RowSet::Mask(mask) => (0..n).map(|i| mask.get(i).copied().unwrap_or(false)).collect(),
+            RowSet::Or(a, b) => a.rows(seq).into_iter().zip(b.rows(seq)).map(|(x, y)| x || y).collect(),
+            RowSet::And(a, b) => a.rows(seq).into_iter().zip(b.rows(seq)).map(|(x, y)| x && y).collect(),
+            RowSet::Not(a) => a.rows(seq).into_iter().map(|x| !x).collect(),
+        }
+    }
+
+    /// What the sequence lacks. Generated rows are not asked for, since they come later.
+    pub fn misfits(&self, seq: &Sequence, out: &mut Vec<Misfit>) {
+        let mut check = |part: &[Interval], len: usize, name: &'static str| {
+            for i in part {
+                if let Interval::At(index) = *i {
+                    let real = if index < 0 { index + len as i64 } else { index };
+                    if real < 0 || real >= len as i64 {
+                        out.push(Misfit::Beyond { index, len, part: name });
+                    }
+                }
+            }
+        };
+        match self {
+            RowSet::Prompt(Some(part)) => check(part, seq.prompt, "prompt"),
+            RowSet::Seq(part) => check(part, seq.len, "sequence"),
+            RowSet::Matching(text) | RowSet::After(text) => {
+                if !seq.text.contains(text.as_str()) {
+                    out.push(Misfit::NoOccurrence(text.clone()));
+                }
+            }
+            RowSet::Or(a, b) | RowSet::And(a, b) => {
+                a.misfits(seq, out);
+                b.misfits(seq, out);
+            }
+            RowSet::Not(a) => a.misfits(seq, out),
+            _ => {}
+        }
+    }
+
+    /// Whether rows that are generated later can belong to it.
+    pub fn may_generate(&self) -> bool {
+        match self {
+            RowSet::All | RowSet::Generated(_) | RowSet::After(_) | RowSet::Matching(_) | RowSet::Seq(_) | RowSet::Not(_) => true,
+            RowSet::Prompt(_) | RowSet::Bos => false,
+            RowSet::Mask(_) => true,
+            RowSet::Or(a, b) => a.may_generate() || b.may_generate(),
+            RowSet::And(a, b) => a.may_generate() && b.may_generate(),
+        }
+    }
+
+    /// Whether it counts from the end of a sequence, which is not known while it grows.
+    pub fn counts_from_end(&self) -> bool {
+        let negative = |part: &[Interval]| {
+            part.iter().any(|i| match *i {
+                Interval::At(i) => i < 0,
+                Interval::Range(a, b) => a.is_some_and(|x| x < 0) || b.is_some_and(|x| x < 0),
+            })
+        };
+        match self {
+            RowSet::Seq(part) | RowSet::Generated(Some(part)) => negative(part),
+            RowSet::Or(a, b) | RowSet::And(a, b) => a.counts_from_end() || b.counts_from_end(),
+            RowSet::Not(a) => a.counts_from_end(),
+            _ => false,
+        }
+    }
+}
+
+fn within(part: Option<&[Interval]>, start: usize, end: usize, n: usize) -> Vec<bool> {
+    let len = end.saturating_sub(start) as i64;
+    let from_end = |i: i64| if i < 0 { i + len } else { i };
+    let mut rows = vec![false; n];
+    let mut mark = |a: i64, b: i64| {
+        for i in a.max(0)..b.min(len) {
+            rows[start + i as usize] = true;
+        }
+    };
+    match part {
+        None => mark(0, len),
+        Some(part) => {
+            for i in part {
+                match *i {
+                    Interval::At(i) => {
+                        let i = from_end(i);
+                        if i >= 0 {
+                            mark(i, i + 1);
+                        }
+                    }
+                    Interval::Range(a, b) => mark(a.map_or(0, from_end), b.map_or(len, from_end)),
+                }
+            }
+        }
+    }
+    rows
+}
+
+/// The last token that begins before a place in the text.
+fn last_before(seq: &Sequence, end: usize) -> Option<usize> {
+    seq.ranges.iter().rposition(|&(a, b)| a < b && a < end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seq<'a>(text: &'a str, ranges: &'a [(usize, usize)], prompt: usize) -> Sequence<'a> {
+        Sequence { prompt, len: ranges.len(), bos: 1, text, ranges }
+    }
+
+    #[test]
+    fn rows_of_each_kind() {
+        let ranges = [(0, 0), (0, 1), (1, 3), (3, 4), (4, 6)];
+        let s = seq("a b. c", &ranges, 4);
+        let rows = |set: RowSet| set.rows(&s).iter().enumerate().filter(|(_, b)| **b).map(|(i, _)| i).collect::<Vec<_>>();
+        assert_eq!(rows(RowSet::All), [0, 1, 2, 3, 4]);
+        assert_eq!(rows(RowSet::Prompt(Some(vec![Interval::At(-1)]))), [3]);
+        assert_eq!(rows(RowSet::Generated(None)), [4]);
+        assert_eq!(rows(RowSet::Seq(vec![Interval::Range(Some(1), Some(3))])), [1, 2]);
+        assert_eq!(rows(RowSet::Bos), [0]);
+        assert_eq!(rows(RowSet::After(".".into())), [4]);
+        assert_eq!(rows(RowSet::Matching("b".into())), [2]);
+        assert_eq!(rows(RowSet::Not(Box::new(RowSet::Prompt(None)))), [4]);
+    }
+
+    #[test]
+    fn an_index_beyond_the_prompt_is_a_misfit() {
+        let ranges = [(0, 1), (1, 2)];
+        let s = seq("ab", &ranges, 2);
+        let mut out = Vec::new();
+        RowSet::Prompt(Some(vec![Interval::At(2), Interval::At(-2)])).misfits(&s, &mut out);
+        assert_eq!(out, [Misfit::Beyond { index: 2, len: 2, part: "prompt" }]);
+    }
+}

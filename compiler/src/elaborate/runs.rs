@@ -1,0 +1,393 @@
+//! Runs and statements: which sequences under which edits, and what is done with them.
+
+use super::check::{Checker, check_value};
+use super::positions::{Misfit, RowSet, Sequence};
+use super::scope::{Eval, Res, fail};
+use super::script::{
+    EditBody, Encoded, GenerateOptions, MeasureRuns, MetricExpr, PrintItem, RunSpec, Statement, StatementKind, Use,
+};
+use super::value::Value;
+use crate::plan::Output;
+use std::rc::Rc;
+use steer_lang::ast::{EditUse, Expr, ExprKind, Generate, Ident, Item, ItemKind, RunExpr};
+use steer_lang::diagnostic::nearest;
+use steer_lang::{Diagnostic, Span, codes};
+
+impl Checker<'_> {
+    pub(super) fn statement(&mut self, item: &Item) -> Res<Option<StatementKind>> {
+        Ok(Some(match &item.kind {
+            ItemKind::Generate(g) => self.generate(g)?,
+            ItemKind::Measure(m) => {
+                let metrics = m.metrics.iter().map(|e| self.metric(e)).collect::<Res<Vec<_>>>()?;
+                let runs = m.on.iter().map(|r| self.run_expr(r)).collect::<Res<Vec<_>>>()?;
+                StatementKind::Measure { mean: m.mean, metrics, runs }
+            }
+            ItemKind::Capture(c) => {
+                let mut sites = Vec::new();
+                for path in &c.at {
+                    sites.extend(self.sites(path, None)?.into_iter().map(|n| n.name));
+                }
+                let on = self.selection(c.on.as_ref())?;
+                let runs = self.run_expr(&c.of)?.runs;
+                StatementKind::Capture { sites, before: c.before, on, runs, to: c.to.value.clone() }
+            }
+            ItemKind::Print(items) => StatementKind::Print(items.iter().map(|e| self.print(e)).collect::<Res<Vec<_>>>()?),
+            _ => return Ok(None),
+        }))
+    }
+
+    fn generate(&mut self, g: &Generate) -> Res<StatementKind> {
+        let mut o = GenerateOptions::default();
+        const NAMES: &[&str] = &["max", "temperature", "top_k", "top_p", "seed", "stop"];
+        for (name, value) in &g.options {
+            let n = self.plain_or_bool(value)?;
+            let span = value.span;
+            let want = |ok: bool, what: &str| if ok { Ok(()) } else { fail(codes::BAD_PARAMETER, format!("`{}` is {what}", name.name), span, format!("this is {n}")) };
+            let whole = n.fract() == 0.0;
+            match name.name.as_str() {
+                "max" => {
+                    want(whole && (1.0..=1e6).contains(&n), "the number of new tokens, at least 1")?;
+                    o.max = n as usize;
+                }
+                "temperature" => {
+                    want((0.0..=100.0).contains(&n), "at least 0 (0 is greedy)")?;
+                    o.temperature = n;
+                }
+                "top_k" => {
+                    want(whole && n >= 1.0, "a number of tokens, at least 1")?;
+                    o.top_k = Some(n as usize);
+                }
+                "top_p" => {
+                    want(n > 0.0 && n <= 1.0, "a probability above 0, at most 1")?;
+                    o.top_p = Some(n);
+                }
+                "seed" => {
+                    want(whole && (0.0..=9e15).contains(&n), "a whole number of at least 0")?;
+                    o.seed = n as u64;
+                }
+                "stop" => o.stop = n != 0.0,
+                other => {
+                    return Err(Box::new(
+                        Diagnostic::error(codes::BAD_ARGUMENTS, format!("`generate` has no option `{other}`"))
+                            .at(name.span, "not known")
+                            .help(match nearest(other, NAMES.iter().copied()) {
+                                Some(n) => format!("did you mean `{n}`?"),
+                                None => format!("there are {}", NAMES.join(", ")),
+                            }),
+                    ));
+                }
+            }
+        }
+        let runs = self.run_expr(&g.run)?.runs;
+        Ok(StatementKind::Generate { runs, options: o })
+    }
+
+    fn print(&mut self, e: &Expr) -> Res<PrintItem> {
+        if let ExprKind::Text(_) = e.kind {
+            if let Value::Text(t) = self.value(e)? {
+                return Ok(PrintItem::Text(t.to_string()));
+            }
+        }
+        let label = self.text_of(e.span);
+        if let ExprKind::Name(n) = &e.kind
+            && let Some((text, _)) = self.prompts.get(n)
+        {
+            return Ok(PrintItem::Text(text.clone()));
+        }
+        let (model, axes) = (Rc::clone(&self.model), self.axes.clone());
+        let mut eval = Eval::new(&model.library, &model.config, &self.tensor_types, &self.globals, "print");
+        eval.axes = axes;
+        let v = eval.expr(e)?;
+        match &v {
+            Value::Text(t) => Ok(PrintItem::Text(t.to_string())),
+            Value::Bool(b) => Ok(PrintItem::Text(b.to_string())),
+            Value::Data(d) => Ok(PrintItem::Text(self.data.get(&**d).map(|items| items.join("\n")).unwrap_or_default())),
+            _ => {
+                let node = eval.node(&v, e.span)?;
+                eval.b.plan.outputs.push(Output { name: label.clone(), node });
+                Ok(PrintItem::Value { label, plan: eval.b.finish() })
+            }
+        }
+    }
+
+    pub(super) fn run_expr(&mut self, r: &RunExpr) -> Res<MeasureRuns> {
+        self.subject(&r.subject, &r.with)
+    }
+
+    /// The runs of a prompt, data set, named run or text, with edits added.
+    pub(super) fn subject(&mut self, e: &Expr, with: &[EditUse]) -> Res<MeasureRuns> {
+        let uses = with.iter().map(|u| self.edit_use(u)).collect::<Res<Vec<_>>>()?;
+        let mut label = self.text_of(e.span);
+        let mut runs = match &e.kind {
+            ExprKind::Name(name) => self.named(name, e.span)?,
+            _ => match self.value(e)? {
+                Value::Text(t) => {
+                    label = t.to_string();
+                    vec![self.plain_run(&t, &t, e.span)?]
+                }
+                other => {
+                    return fail(codes::WRONG_KIND, format!("a run is of a text, prompt or data set, not of {}", other.kind()), e.span, "this");
+                }
+            },
+        };
+        for run in &mut runs {
+            run.uses.extend(uses.iter().cloned());
+            for u in with {
+                run.label = format!("{}{}{}", run.label, if run.label.contains(" with ") { ", " } else { " with " }, self.text_of(u.span));
+            }
+        }
+        for u in with {
+            label = format!("{label}{}{}", if label.contains(" with ") { ", " } else { " with " }, self.text_of(u.span));
+        }
+        Ok(MeasureRuns { label, runs })
+    }
+
+    fn named(&mut self, name: &str, span: Span) -> Res<Vec<RunSpec>> {
+        if let Some((text, _)) = self.prompts.get(name).cloned() {
+            return Ok(vec![self.plain_run(name, &text, span)?]);
+        }
+        if let Some(items) = self.data.get(name).cloned() {
+            return items.iter().enumerate().map(|(i, t)| self.plain_run(&format!("{name}[{i}]"), t, span)).collect();
+        }
+        if let Some(run) = self.runs.get(name).cloned() {
+            if self.resolving.iter().any(|r| r == name) {
+                return fail(codes::UNKNOWN_NAME, format!("the run `{name}` is made from itself"), span, "here");
+            }
+            self.resolving.push(name.to_owned());
+            let resolved = self.run_expr(&run);
+            self.resolving.pop();
+            let mut runs = resolved?.runs;
+            if let [one] = &mut runs[..] {
+                one.label = name.to_owned();
+            }
+            return Ok(runs);
+        }
+        if let Some(Value::Text(t)) = self.globals.get(name).cloned() {
+            return Ok(vec![self.plain_run(&t, &t, span)?]);
+        }
+        let names = self.prompts.keys().chain(self.data.keys()).chain(self.runs.keys()).map(String::as_str);
+        Err(Box::new(
+            Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no prompt, data set or run `{name}`"))
+                .at(span, "not declared")
+                .help(match nearest(name, names) {
+                    Some(n) => format!("did you mean `{n}`?"),
+                    None => format!("declare it: `prompt {name} = \"...\"`"),
+                }),
+        ))
+    }
+
+    fn plain_run(&mut self, label: &str, text: &str, span: Span) -> Res<RunSpec> {
+        let encoded = match self.host.encode(text) {
+            None => Encoded::default(),
+            Some(Ok(e)) => e,
+            Some(Err(message)) => {
+                return Err(Box::new(
+                    Diagnostic::error(codes::BAD_TOKENIZER, format!("the tokenizer refuses this text: {message}")).at(span, "here"),
+                ));
+            }
+        };
+        if encoded.tokens.is_empty() && self.host.encode(text).is_some() {
+            return fail(codes::EMPTY_SELECTION, "this text has no tokens", span, "empty");
+        }
+        if let (Some(vocab), Some(t)) = (self.vocab(), encoded.tokens.iter().max())
+            && *t as usize >= vocab
+        {
+            return Err(Box::new(
+                Diagnostic::error(codes::BAD_TOKENIZER, format!("the tokenizer gives token {t}, and the model has {vocab}"))
+                    .at(span, "in this text")
+                    .help("the tokenizer does not belong to this model"),
+            ));
+        }
+        Ok(RunSpec { label: label.to_owned(), text: text.into(), encoded: Rc::new(encoded), uses: Vec::new(), span })
+    }
+
+    fn edit_use(&mut self, u: &EditUse) -> Res<Use> {
+        let Some(edit) = self.edits.iter().position(|e| e.name == u.name.name) else {
+            let names = self.edits.iter().map(|e| e.name.as_str());
+            return Err(Box::new(
+                Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no hook or patch `{}`", u.name.name))
+                    .at(u.name.span, "not declared, or declared with an error")
+                    .help(match nearest(&u.name.name, names) {
+                        Some(n) => format!("did you mean `{n}`?"),
+                        None => format!("declare it: `hook {} at blocks[3].resid.post {{ ... }}`", u.name.name),
+                    }),
+            ));
+        };
+        let params = self.edits[edit].params.clone();
+        let mut args: Vec<Option<f64>> = vec![None; params.len()];
+        for (i, a) in u.args.iter().enumerate() {
+            let at = match &a.name {
+                Some(Ident { name, span }) => match params.iter().position(|p| p.name == *name) {
+                    Some(at) => at,
+                    None => {
+                        return Err(Box::new(
+                            Diagnostic::error(codes::BAD_ARGUMENTS, format!("`{}` has no parameter `{name}`", u.name.name))
+                                .at(*span, "not declared")
+                                .help(match nearest(name, params.iter().map(|p| p.name.as_str())) {
+                                    Some(n) => format!("did you mean `{n}`?"),
+                                    None if params.is_empty() => "it has none".into(),
+                                    None => format!("it has {}", params.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ")),
+                                }),
+                        ));
+                    }
+                },
+                None if i < params.len() => i,
+                None => {
+                    return fail(codes::BAD_ARGUMENTS, format!("`{}` has {} parameters", u.name.name, params.len()), a.value.span, "one too many");
+                }
+            };
+            let v = self.plain_or_bool(&a.value)?;
+            check_value(&params[at], v, a.value.span)?;
+            args[at] = Some(v);
+        }
+        let mut out = Vec::new();
+        for (p, a) in params.iter().zip(args) {
+            match a.or(p.default) {
+                Some(v) => out.push(v),
+                None => {
+                    return fail(codes::BAD_ARGUMENTS, format!("`{}` needs `{}`", u.name.name, p.name), u.span, format!("`{}` is missing", p.name));
+                }
+            }
+        }
+        Ok(Use { edit, args: out })
+    }
+
+    /// Checks the selections of a statement against the sequences that it runs.
+    pub(super) fn check_rows(&mut self, s: &Statement) {
+        let mut runs: Vec<(&RunSpec, bool)> = Vec::new();
+        let mut reads: Vec<(&RowSet, &RunSpec)> = Vec::new();
+        match &s.kind {
+            StatementKind::Generate { runs: r, .. } => runs.extend(r.iter().map(|r| (r, true))),
+            StatementKind::Measure { metrics, runs: r, .. } => {
+                runs.extend(r.iter().flat_map(|m| m.runs.iter().map(|r| (r, false))));
+                for m in metrics {
+                    m.value.visit(&mut |v| {
+                        if let MetricExpr::Kl(run) = v {
+                            runs.push((run, false));
+                        }
+                    });
+                    reads.extend(r.iter().flat_map(|g| g.runs.iter().map(|r| (&m.at, r))));
+                }
+            }
+            StatementKind::Capture { runs: r, on, .. } => {
+                runs.extend(r.iter().map(|r| (r, false)));
+                reads.extend(r.iter().map(|r| (on, r)));
+            }
+            StatementKind::Print(_) => {}
+        }
+        let mut found = Vec::new();
+        for (set, run) in reads {
+            self.rows_of(set, run, s.span, false, false, &mut found);
+        }
+        for (run, grows) in runs {
+            self.run_rows(run, grows, &mut found);
+        }
+        self.diagnostics.extend(found);
+    }
+
+    fn run_rows(&self, run: &RunSpec, grows: bool, out: &mut Vec<Diagnostic>) {
+        for u in &run.uses {
+            let e = &self.edits[u.edit];
+            if grows && e.on.counts_from_end() {
+                out.push(
+                    Diagnostic::error(codes::POSITION_RANGE, format!("`{}` counts from the end of a sequence that still grows", e.name))
+                        .at(e.on_span, "where the end is not known yet")
+                        .help("use `prompt[-1]` for the prompt's last token, or `generated`"),
+                );
+                continue;
+            }
+            self.rows_of(&e.on, run, e.on_span, e.maybe, grows, out);
+            if let EditBody::Patch(from) = &e.body {
+                self.run_rows(from, false, out);
+                self.donor_rows(e, run, from, grows, out);
+            }
+        }
+    }
+
+    /// A patch takes the donor's row of the same position, which the donor must have.
+    fn donor_rows(&self, e: &super::script::EditDecl, run: &RunSpec, from: &RunSpec, grows: bool, out: &mut Vec<Diagnostic>) {
+        let Some(seq) = sequence(run) else { return };
+        let last = e.on.rows(&seq).iter().rposition(|b| *b);
+        let have = from.encoded.tokens.len();
+        if last.is_some_and(|l| l >= have) || (grows && e.on.may_generate()) {
+            out.push(
+                Diagnostic::error(codes::POSITION_RANGE, format!("`{}` patches rows that {} does not have", e.name, from.label))
+                    .at(e.on_span, format!("{} has {have} tokens", from.label))
+                    .help("restrict the patch, as in `on prompt[-1]`, or use a donor that is as long"),
+            );
+        }
+    }
+
+    pub(super) fn rows_of(&self, set: &RowSet, run: &RunSpec, span: Span, maybe: bool, grows: bool, out: &mut Vec<Diagnostic>) {
+        let Some(seq) = sequence(run) else { return };
+        if maybe {
+            return;
+        }
+        let mut misfits = Vec::new();
+        set.misfits(&seq, &mut misfits);
+        for m in misfits {
+            let later = grows && set.may_generate();
+            match m {
+                Misfit::Beyond { index, len, part } if !later || part == "prompt" => out.push(
+                    Diagnostic::error(codes::POSITION_RANGE, format!("there is no position {index} in the {part}"))
+                        .at(span, format!("{:?} has {len} tokens", short(&run.text)))
+                        .help("positions count from 0, or from the end: -1 is the last"),
+                ),
+                Misfit::NoOccurrence(text) if !later => out.push(
+                    Diagnostic::error(codes::NO_OCCURRENCE, format!("{text:?} does not occur"))
+                        .at(span, format!("not in {:?}", short(&run.text)))
+                        .help("check the spelling and the case; write `on maybe ...` where it may be absent"),
+                ),
+                _ => {}
+            }
+        }
+        let any = set.rows(&seq).iter().any(|b| *b) || (grows && set.may_generate());
+        if !any && out.is_empty() {
+            out.push(
+                Diagnostic::error(codes::EMPTY_SELECTION, "this selects no row")
+                    .at(span, format!("of {:?}", short(&run.text)))
+                    .help("write `on maybe ...` where that is meant"),
+            );
+        }
+    }
+
+    /// Declared runs and metrics that no statement uses are still resolved, so that their errors show.
+    pub(super) fn unused_runs(&mut self) {
+        for (name, run) in self.runs.clone() {
+            self.resolving.push(name);
+            if let Err(d) = self.run_expr(&run) {
+                self.diagnostics.push(*d);
+            }
+            self.resolving.pop();
+        }
+        for m in self.metrics.clone().into_values().filter(|m| m.params.is_empty()) {
+            if let Err(d) = self.metric_expr(&m.value, &super::value::Scope::new()) {
+                self.diagnostics.push(*d);
+            }
+            if let Some(at) = &m.at
+                && let Err(d) = self.selection(Some(at))
+            {
+                self.diagnostics.push(*d);
+            }
+        }
+    }
+}
+
+/// The tokens of a run before it grows; `None` where there is no tokenizer.
+fn sequence(run: &RunSpec) -> Option<Sequence<'_>> {
+    let e = &run.encoded;
+    (!e.tokens.is_empty()).then(|| Sequence {
+        prompt: e.tokens.len(),
+        len: e.tokens.len(),
+        bos: e.bos,
+        text: &run.text,
+        ranges: &e.ranges,
+    })
+}
+
+fn short(text: &str) -> String {
+    if text.chars().count() <= 40 {
+        return text.to_owned();
+    }
+    text.chars().take(39).chain(['…']).collect()
+}

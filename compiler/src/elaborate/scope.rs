@@ -1,0 +1,263 @@
+//! The evaluator's state: scopes, axes, the graph under construction.
+
+use super::library::Library;
+use super::value::{Scope, Value};
+use crate::plan::{Axis, Builder, EditId, NodeId, Op, Plan, Size, TypeError};
+use serde_json::Value as Json;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use steer_lang::ast::Ident;
+use steer_lang::codes::{self, Code};
+use steer_lang::diagnostic::nearest;
+use steer_lang::{Diagnostic, Span};
+
+/// The result of a step of elaboration.
+pub type Res<T> = Result<T, Box<Diagnostic>>;
+
+/// How deep functions may call one another.
+const DEPTH: usize = 64;
+
+/// A tensor of the script, as row code sees it.
+#[derive(Clone, Debug)]
+pub struct TensorType {
+    pub axes: Vec<Axis>,
+    /// One for every layer.
+    pub family: bool,
+}
+
+/// What code inside of a hook can name besides its locals.
+#[derive(Clone, Debug)]
+pub struct HookContext {
+    pub edit: EditId,
+}
+
+/// What row code of one Plan is evaluated in.
+pub struct Eval<'a> {
+    pub library: &'a Library,
+    pub config: &'a Json,
+    pub b: Builder,
+    /// Axes by name, declared by the model file or by tensors of the script.
+    pub axes: BTreeMap<String, Size>,
+    pub tensors: &'a BTreeMap<String, TensorType>,
+    /// Globals of the script: parameters and data sets.
+    pub globals: &'a Scope,
+    pub scopes: Vec<Scope>,
+    pub layer: Option<u32>,
+    /// The prefix of weight names.
+    pub under: String,
+    /// The residual stream so far.
+    pub resid: Option<NodeId>,
+    pub hook: Option<HookContext>,
+    pub model: Option<super::model::ModelState<'a>>,
+    /// Leaves of a derived tensor: means and components over data sets.
+    pub derive: Option<super::derive::DeriveState>,
+    depth: usize,
+}
+
+impl<'a> Eval<'a> {
+    pub fn new(
+        library: &'a Library,
+        config: &'a Json,
+        tensors: &'a BTreeMap<String, TensorType>,
+        globals: &'a Scope,
+        arch: &str,
+    ) -> Self {
+        let plan = Plan { arch: arch.to_owned(), ..Plan::default() };
+        Eval {
+            library,
+            config,
+            b: Builder::new(plan).sharing(),
+            axes: BTreeMap::new(),
+            tensors,
+            globals,
+            scopes: vec![HashMap::new()],
+            layer: None,
+            under: String::new(),
+            resid: None,
+            hook: None,
+            model: None,
+            derive: None,
+            depth: 0,
+        }
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.b.plan
+    }
+
+    pub fn bind(&mut self, name: &str, value: Value) {
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.insert(name.to_owned(), value);
+        }
+    }
+
+    /// Rebinds the innermost binding of a name.
+    pub fn rebind(&mut self, name: &str, value: Value) -> bool {
+        for scope in self.scopes.iter_mut().rev() {
+            if let Some(slot) = scope.get_mut(name) {
+                *slot = value;
+                return true;
+            }
+        }
+        false
+    }
+
+    pub fn local(&self, name: &str) -> Option<&Value> {
+        self.scopes.iter().rev().find_map(|s| s.get(name))
+    }
+
+    /// Runs `f` with no other locals than `scope`.
+    pub fn isolated<T>(&mut self, scopes: Vec<Scope>, f: impl FnOnce(&mut Self) -> Res<T>) -> Res<T> {
+        if self.depth >= DEPTH {
+            return Err(Box::new(
+                Diagnostic::error(codes::UNKNOWN_FUNCTION, format!("functions call one another more than {DEPTH} deep"))
+                    .help("functions are inlined, so they cannot call themselves without end"),
+            ));
+        }
+        self.depth += 1;
+        let saved = std::mem::replace(&mut self.scopes, scopes);
+        let result = f(self);
+        self.scopes = saved;
+        self.depth -= 1;
+        result
+    }
+
+    /// Runs `f` with a new innermost scope.
+    pub fn nested<T>(&mut self, f: impl FnOnce(&mut Self) -> Res<T>) -> Res<T> {
+        self.scopes.push(HashMap::new());
+        let result = f(self);
+        self.scopes.pop();
+        result
+    }
+
+    pub fn axis(&self, name: &str) -> Option<Axis> {
+        if name == crate::plan::KEY {
+            return Some(Axis::key());
+        }
+        self.axes.get(name).map(|&size| Axis { name: Arc::from(name), size })
+    }
+
+    /// The value of a name, wherever it is declared.
+    pub fn lookup(&mut self, ident: &str, span: Span) -> Res<Value> {
+        if let Some(v) = self.local(ident) {
+            return Ok(v.clone());
+        }
+        if let Some(v) = self.builtin_name(ident, span)? {
+            return Ok(v);
+        }
+        if let Some(v) = self.globals.get(ident) {
+            return Ok(v.clone());
+        }
+        if self.tensors.contains_key(ident) {
+            return Ok(Value::Tensor(ident.into()));
+        }
+        if let Some(axis) = self.axis(ident) {
+            return Ok(Value::axis(axis));
+        }
+        Err(self.unknown(ident, span))
+    }
+
+    fn builtin_name(&mut self, ident: &str, span: Span) -> Res<Option<Value>> {
+        let value = match ident {
+            "pi" => Value::Number(std::f64::consts::PI),
+            "inf" => Value::Number(f64::INFINITY),
+            "layer" => match self.layer {
+                Some(l) => Value::Layer(l),
+                None => {
+                    return Err(Box::new(
+                        Diagnostic::error(codes::UNKNOWN_NAME, "there is no layer here")
+                            .at(span, "this site belongs to no layer")
+                            .help("`layer` can be read at sites of `blocks[...]`"),
+                    ));
+                }
+            },
+            "config" if self.model.is_some() && self.hook.is_none() => match self.config.as_object() {
+                Some(map) => Value::Object(Rc::new(map.clone()), "config".into()),
+                None => return Ok(None),
+            },
+            "resid" if self.hook.is_none() => match self.resid {
+                Some(n) => Value::Node(n),
+                None => return Ok(None),
+            },
+            "token" if self.rows() => self.input(Op::Token)?,
+            "position" if self.rows() => self.input(Op::Position)?,
+            _ => return Ok(None),
+        };
+        Ok(Some(value))
+    }
+
+    /// Whether there are rows here at all (not in the arithmetic of a derived tensor).
+    fn rows(&self) -> bool {
+        self.model.is_some()
+    }
+
+    pub fn unknown(&self, ident: &str, span: Span) -> Box<Diagnostic> {
+        let mut names: Vec<&str> = Vec::new();
+        for scope in &self.scopes {
+            names.extend(scope.keys().map(String::as_str));
+        }
+        names.extend(self.globals.keys().map(String::as_str));
+        names.extend(self.tensors.keys().map(String::as_str));
+        names.extend(self.axes.keys().map(String::as_str));
+        names.extend(["layer", "position", "token"]);
+        names.sort_unstable();
+        names.dedup();
+        let help = match nearest(ident, names.iter().copied()) {
+            Some(n) => format!("did you mean `{n}`?"),
+            None => {
+                names.retain(|n| !n.contains('.'));
+                format!("known here are {}", names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "))
+            }
+        };
+        Box::new(
+            Diagnostic::error(codes::UNKNOWN_NAME, format!("nothing here is called `{ident}`"))
+                .at(span, "not declared")
+                .help(help),
+        )
+    }
+
+    pub fn num(&mut self, n: f32) -> Res<NodeId> {
+        let r = self.b.number(n);
+        self.typed(r, self.b.span)
+    }
+
+    pub fn iota(&mut self, axis: Axis) -> Res<NodeId> {
+        let r = self.b.iota(axis);
+        self.typed(r, self.b.span)
+    }
+
+    fn input(&mut self, op: Op) -> Res<Value> {
+        let r = if op == Op::Token { self.b.token() } else { self.b.position() };
+        Ok(Value::Node(self.typed(r, self.b.span)?))
+    }
+
+    /// A typing error as a diagnostic at a place.
+    pub fn typed<T>(&self, r: Result<T, TypeError>, span: Span) -> Res<T> {
+        r.map_err(|e| type_error(&e, span))
+    }
+}
+
+/// An error at a place.
+pub fn fail<T>(code: Code, message: impl Into<String>, span: Span, label: impl Into<String>) -> Res<T> {
+    Err(Box::new(Diagnostic::error(code, message).at(span, label)))
+}
+
+pub fn type_error(e: &TypeError, span: Span) -> Box<Diagnostic> {
+    let code = match e {
+        TypeError::NoAxis { .. } => codes::UNKNOWN_AXIS,
+        TypeError::OutOfRange { .. } => codes::OUT_OF_RANGE,
+        _ => codes::AXIS_MISMATCH,
+    };
+    Box::new(Diagnostic::error(code, e.to_string()).at(span, "here"))
+}
+
+/// Joins the names of a dotted path.
+pub fn dotted(path: &[Ident]) -> String {
+    path.iter().map(|i| i.name.as_str()).collect::<Vec<_>>().join(".")
+}
+
+/// Axis names as the builder takes them.
+pub fn names(axes: &[Arc<str>]) -> Vec<&str> {
+    axes.iter().map(|a| &**a).collect()
+}

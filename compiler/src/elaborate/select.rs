@@ -1,0 +1,78 @@
+//! Selections of rows, from syntax to [`RowSet`].
+
+use super::check::Checker;
+use super::positions::{Interval, RowSet};
+use super::scope::{Res, fail};
+use steer_lang::ast::{IndexItem, Positions, PositionsKind, Selection};
+use steer_lang::diagnostic::nearest;
+use steer_lang::{Diagnostic, codes};
+
+impl Checker<'_> {
+    /// All rows where nothing is said.
+    pub fn selection(&mut self, s: Option<&Selection>) -> Res<RowSet> {
+        s.map_or(Ok(RowSet::All), |s| self.row_set(&s.set))
+    }
+
+    fn row_set(&mut self, p: &Positions) -> Res<RowSet> {
+        Ok(match &p.kind {
+            PositionsKind::All => RowSet::All,
+            PositionsKind::Prompt(part) => RowSet::Prompt(self.intervals(part.as_deref())?),
+            PositionsKind::Generated(part) => RowSet::Generated(self.intervals(part.as_deref())?),
+            PositionsKind::Seq(None) => RowSet::All,
+            PositionsKind::Seq(part) => RowSet::Seq(self.intervals(part.as_deref())?.unwrap_or_default()),
+            PositionsKind::Bos => RowSet::Bos,
+            PositionsKind::After(text) => RowSet::After(text.value.clone()),
+            PositionsKind::Matching(text) => RowSet::Matching(text.value.clone()),
+            PositionsKind::Role(role) => {
+                return Err(Box::new(
+                    Diagnostic::error(codes::NO_ROLES, format!("no prompt here has a role `{}`", role.name))
+                        .at(p.span, "prompts of this script are plain texts")
+                        .help("select by text instead: `after \"Assistant:\"`"),
+                ));
+            }
+            PositionsKind::Mask(name) => {
+                let Some(mask) = self.masks.get(&name.name) else {
+                    return Err(Box::new(
+                        Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no mask `{}`", name.name))
+                            .at(name.span, "not declared")
+                            .help(match nearest(&name.name, self.masks.keys().map(String::as_str)) {
+                                Some(n) => format!("did you mean `{n}`?"),
+                                None => format!("declare it with one number a token: `data {} = [0, 1, 1]`", name.name),
+                            }),
+                    ));
+                };
+                RowSet::Mask(mask.clone())
+            }
+            PositionsKind::Or(a, b) => RowSet::Or(Box::new(self.row_set(a)?), Box::new(self.row_set(b)?)),
+            PositionsKind::And(a, b) => RowSet::And(Box::new(self.row_set(a)?), Box::new(self.row_set(b)?)),
+            PositionsKind::Not(a) => RowSet::Not(Box::new(self.row_set(a)?)),
+        })
+    }
+
+    fn intervals(&mut self, part: Option<&[IndexItem]>) -> Res<Option<Vec<Interval>>> {
+        let Some(items) = part else { return Ok(None) };
+        let mut out = Vec::new();
+        for item in items {
+            out.push(match item {
+                IndexItem::All(_) => Interval::Range(None, None),
+                IndexItem::At(e) => Interval::At(self.integer(e)?),
+                IndexItem::Range { start, end, inclusive, span } => {
+                    let a = start.as_ref().map(|e| self.integer(e)).transpose()?;
+                    let mut b = end.as_ref().map(|e| self.integer(e)).transpose()?;
+                    if *inclusive {
+                        // `..=-1` is up to the end.
+                        b = b.and_then(|b| if b == -1 { None } else { Some(b + 1) });
+                    }
+                    if let (Some(x), Some(y)) = (a, b)
+                        && x >= y
+                        && (x < 0) == (y < 0)
+                    {
+                        return fail(codes::EMPTY_SELECTION, format!("{x}..{y} selects nothing"), *span, "an empty range");
+                    }
+                    Interval::Range(a, b)
+                }
+            });
+        }
+        Ok(Some(out))
+    }
+}

@@ -1,0 +1,194 @@
+//! Declarations.
+
+use pest::iterators::Pair;
+
+use super::{Build, Parts, Rule};
+use crate::ast::*;
+use crate::codes;
+use crate::diagnostic::Diagnostic;
+
+impl Build<'_> {
+    pub(super) fn item_kind(&mut self, pair: Pair<Rule>) -> ItemKind {
+        let rule = pair.as_rule();
+        let source = pair.as_str();
+        let mut parts = Parts::of(pair);
+        match rule {
+            Rule::model_item => ItemKind::Model(self.text(&parts.need())),
+            Rule::import_item => ItemKind::Import(self.text(&parts.need())),
+            Rule::param_item => ItemKind::Param(self.script_param(parts.need())),
+            Rule::data_item => ItemKind::Data(self.binding(&mut parts)),
+            Rule::prompt_item => ItemKind::Prompt(self.binding(&mut parts)),
+            Rule::tensor_item => {
+                let kind = if source.starts_with("vector") { TensorKind::Vector } else { TensorKind::Tensor };
+                ItemKind::Tensor(self.tensor(kind, parts))
+            }
+            Rule::fn_item => ItemKind::Fn(self.function(parts)),
+            Rule::hook_item => {
+                let name = self.ident(&parts.need());
+                let params = self.params(&mut parts);
+                let at = self.sites(parts.need());
+                let on = self.rows(&mut parts, Rule::on_rows);
+                ItemKind::Hook(HookDecl { name, params, at, on, body: self.block(parts.need(), 0) })
+            }
+            Rule::patch_item => {
+                let name = self.ident(&parts.need());
+                let at = self.sites(parts.need());
+                let on = self.rows(&mut parts, Rule::on_rows);
+                ItemKind::Patch(PatchDecl { name, at, on, from: self.run(parts.need()) })
+            }
+            Rule::run_item => {
+                let name = self.ident(&parts.need());
+                ItemKind::Run(RunDecl { name, run: self.run(parts.need()) })
+            }
+            Rule::metric_item => {
+                let name = self.ident(&parts.need());
+                let params = self.params(&mut parts);
+                let value = self.expr(parts.need(), 0);
+                let at = self.rows(&mut parts, Rule::at_rows);
+                ItemKind::Metric(MetricDecl { name, params, value, at })
+            }
+            Rule::measure_item => ItemKind::Measure(self.measure(parts)),
+            Rule::capture_item => {
+                let before = parts.take_if(Rule::before).is_some();
+                let at = self.sites(parts.need());
+                let on = self.rows(&mut parts, Rule::on_rows);
+                let of = self.run(parts.need());
+                ItemKind::Capture(Capture { before, at, on, of, to: self.text(&parts.need()) })
+            }
+            Rule::generate_item => {
+                let run = self.run(parts.need());
+                let options = parts.next().map(|o| self.options(o)).unwrap_or_default();
+                ItemKind::Generate(Generate { run, options })
+            }
+            Rule::print_item => ItemKind::Print(self.exprs(parts.need())),
+            Rule::arch_item => {
+                let mut names = Vec::new();
+                while let Some(name) = parts.take_if(Rule::string) {
+                    names.push(self.text(&name));
+                }
+                ItemKind::Arch(ArchDecl { names, body: self.block(parts.need(), 0) })
+            }
+            other => unreachable!("{other:?} is not an item"),
+        }
+    }
+
+    fn binding(&mut self, parts: &mut Parts) -> Binding {
+        let name = self.ident(&parts.need());
+        Binding { name, value: self.expr(parts.need(), 0) }
+    }
+
+    /// A `param` of the script, which needs a default.
+    fn script_param(&mut self, pair: Pair<Rule>) -> Param {
+        let param = self.param(pair);
+        if param.default.is_none() {
+            let name = &param.name.name;
+            self.diags.push(
+                Diagnostic::error(codes::SYNTAX, format!("the parameter `{name}` has no default"))
+                    .at(param.name.span, "expected `=` and a value after this")
+                    .help(format!("write `param {name} = 1.0`; the command line can still set another value")),
+            );
+        }
+        param
+    }
+
+    fn param(&mut self, pair: Pair<Rule>) -> Param {
+        // `in` is what tells a default from bounds.
+        let unmarked = pair.clone().into_inner();
+        let mut in_bounds = false;
+        let has_default = unmarked.clone().any(|p| p.as_rule() == Rule::eq);
+        for part in unmarked {
+            in_bounds |= part.as_rule() == Rule::kw_in;
+        }
+        let mut parts = Parts::of(pair);
+        let name = self.ident(&parts.need());
+        let ty = parts.take_if(Rule::param_type).and_then(|p| Some((ParamType::from_name(p.as_str())?, self.span(&p))));
+        let default = has_default.then(|| self.expr(parts.need(), 0));
+        let bounds = in_bounds.then(|| (self.expr(parts.need(), 0), self.expr(parts.need(), 0)));
+        Param { name, ty, default, bounds }
+    }
+
+    fn params(&mut self, parts: &mut Parts) -> Vec<Param> {
+        match parts.take_if(Rule::params) {
+            Some(params) => Parts::of(params).map(|p| self.param(p)).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    fn tensor(&mut self, kind: TensorKind, mut parts: Parts) -> TensorDecl {
+        let name = self.ident(&parts.need());
+        let family = parts.take_if(Rule::family).map(|f| self.ident(&Parts::of(f).need()));
+        let axes = parts.take_if(Rule::list).map(|list| {
+            let span = self.span(&list);
+            Expr { kind: ExprKind::List(self.list(list, 1)), span }
+        });
+        let value = self.expr(parts.need(), 0);
+        let at = parts.take_if(Rule::site).map(|site| self.site(site));
+        let on = self.rows(&mut parts, Rule::on_rows);
+        TensorDecl { kind, name, family, axes, value, at, on }
+    }
+
+    fn function(&mut self, mut parts: Parts) -> FnDecl {
+        let name = self.ident(&parts.need());
+        let params = self.params(&mut parts);
+        let body = parts.need();
+        let body = match body.as_rule() {
+            Rule::block => self.block(body, 0),
+            _ => {
+                let value = self.expr(body, 0);
+                let span = value.span;
+                Block { stmts: vec![Stmt { kind: StmtKind::Expr(value), doc: None, span }], span }
+            }
+        };
+        FnDecl { name, params, body }
+    }
+
+    fn exprs(&mut self, pair: Pair<Rule>) -> Vec<Expr> {
+        Parts::of(pair).map(|p| self.expr(p, 0)).collect()
+    }
+
+    fn run(&mut self, pair: Pair<Rule>) -> RunExpr {
+        let span = self.span(&pair);
+        let mut parts = Parts::of(pair);
+        let subject = self.expr(parts.need(), 0);
+        RunExpr { subject, with: self.with(parts.next()), span }
+    }
+
+    fn with(&mut self, pair: Option<Pair<Rule>>) -> Vec<EditUse> {
+        let Some(pair) = pair else { return Vec::new() };
+        let mut uses = Vec::new();
+        for edit in Parts::of(pair) {
+            let span = self.span(&edit);
+            let mut parts = Parts::of(edit);
+            let name = self.ident(&parts.need());
+            let args = parts.next().map(|call| self.args(call, 0)).unwrap_or_default();
+            uses.push(EditUse { name, args, span });
+        }
+        uses
+    }
+
+    fn measure(&mut self, mut parts: Parts) -> Measure {
+        let mean = parts.take_if(Rule::mean).is_some();
+        let metrics = self.exprs(parts.need());
+        let subjects = self.exprs(parts.need());
+        let with = self.with(parts.next());
+        let on = subjects
+            .into_iter()
+            .map(|subject| RunExpr {
+                span: with.last().map_or(subject.span, |edit| subject.span.to(edit.span)),
+                subject,
+                with: with.clone(),
+            })
+            .collect();
+        Measure { mean, metrics, on }
+    }
+
+    fn options(&mut self, pair: Pair<Rule>) -> Vec<(Ident, Expr)> {
+        let mut options = Vec::new();
+        for option in Parts::of(pair) {
+            let mut parts = Parts::of(option);
+            let name = self.ident(&parts.need());
+            options.push((name, self.expr(parts.need(), 0)));
+        }
+        options
+    }
+}

@@ -1,0 +1,102 @@
+//! Texts to try things on.
+
+#![allow(dead_code)]
+
+/// Scripts that use every form of the language.
+pub const CORPUS: &[(&str, &str)] = &[
+    ("script", include_str!("../corpus/script.steer")),
+    ("arch", include_str!("../corpus/arch.steer")),
+    ("comments", include_str!("../corpus/comments.steer")),
+    ("wide", include_str!("../corpus/wide.steer")),
+];
+
+/// The items of the corpus, each by itself.
+pub fn snippets() -> Vec<String> {
+    let mut snippets = Vec::new();
+    for (_, text) in CORPUS {
+        let (file, _) = steer_lang::parse(steer_lang::FileId(0), text);
+        let mut from = 0;
+        for item in &file.items {
+            // With the comments above it.
+            snippets.push(text[from..item.span.end as usize].to_owned());
+            from = item.span.end as usize;
+        }
+    }
+    snippets
+}
+
+/// Numbers that look random and are the same in every run.
+pub struct Lcg(pub u64);
+
+impl Lcg {
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit.max(1)
+    }
+}
+
+/// Pieces that matter to the language.
+const PIECES: &[&str] = &[
+    "(", ")", "[", "]", "{", "}", "\"", "#", "##", "\n", " ", "..", "..=", "=", "==", "-", "!", "|", "||", "&", "*",
+    "/", "//", "'", "\\", ",", ".", ":", "@", "^", "??", "0", "1e", "when", "else", "if", "let", "hook", "data x = 1",
+    "on", "at", "with", "é", "\u{1F600}", "\r\n", "\t", "# note\n", "## doc\n", "\n\n\n", "a", "(a = 1 b)", "|x| { x }",
+];
+
+/// A text with a few bytes, pieces or lines of it changed.
+pub fn mutate(text: &str, random: &mut Lcg) -> String {
+    let mut text = text.to_owned();
+    for _ in 0..=random.below(4) {
+        let at = boundary(&text, random);
+        match random.below(5) {
+            0 => text.insert_str(at, PIECES[random.below(PIECES.len())]),
+            1 => {
+                let end = text[at..].char_indices().nth(1 + random.below(3)).map_or(text.len(), |(n, _)| at + n);
+                text.replace_range(at..end, "");
+            }
+            2 => {
+                // A comment where a gap is.
+                if let Some(gap) = text[at..].find(' ') {
+                    text.insert_str(at + gap, [" # moved\n", "\n# own\n", "\n", "  ## twice\n"][random.below(4)]);
+                }
+            }
+            3 => {
+                let mut lines: Vec<&str> = text.lines().collect();
+                let (a, b) = (random.below(lines.len()), random.below(lines.len()));
+                lines.swap(a, b);
+                text = lines.join("\n");
+            }
+            _ => {
+                let end = boundary(&text, random);
+                let (a, b) = (at.min(end), at.max(end).min(at.min(end) + 30));
+                let piece: String = text.get(a..b).unwrap_or("").to_owned();
+                text.insert_str(boundary(&text, random), &piece);
+            }
+        }
+    }
+    text
+}
+
+fn boundary(text: &str, random: &mut Lcg) -> usize {
+    let mut at = random.below(text.len() + 1);
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
+}
+
+/// Diagnostics as lines: place, code, message, labels and help.
+pub fn render(text: &str, diags: &[steer_lang::Diagnostic]) -> String {
+    let mut out = String::new();
+    for diag in diags {
+        out.push_str(&format!("{} {}\n", diag.code, diag.message));
+        for label in &diag.labels {
+            let (start, end) = (label.span.start as usize, label.span.end as usize);
+            let line = text[..start].matches('\n').count() + 1;
+            out.push_str(&format!("  {line} `{}` {}\n", &text[start..end], label.text));
+        }
+        if let Some(help) = &diag.help {
+            out.push_str(&format!("  help: {help}\n"));
+        }
+    }
+    out
+}

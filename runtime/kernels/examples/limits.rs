@@ -1,0 +1,148 @@
+//! Prints what the processor can do and what share of it the kernels reach, with one thread and
+//! with two: `cargo run --release -p steer-kernels --example limits`.
+//!
+//! The machine's own speed drifts, so each kernel is timed in turns with the loop it is held
+//! against, and a share is the median over the turns.
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::time::Instant;
+use steer_kernels::{Isa, Packed, Reduce, gemm, rows};
+
+type Work<'a> = &'a (dyn Fn(usize) + Sync);
+
+/// Seconds of each work in each turn, until the last thread is done.
+fn in_turns(threads: usize, turns: usize, works: &[Work<'_>]) -> Vec<Vec<f64>> {
+    let barrier = Barrier::new(threads);
+    let of_thread = |t: usize| {
+        let mut times = vec![Vec::new(); works.len()];
+        for _ in 0..turns {
+            for (times, work) in times.iter_mut().zip(works) {
+                barrier.wait();
+                let start = Instant::now();
+                work(t);
+                barrier.wait();
+                times.push(start.elapsed().as_secs_f64());
+            }
+        }
+        times
+    };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|t| scope.spawn(move || of_thread(t))).collect();
+        let times = of_thread(0);
+        for other in others {
+            other.join().expect("a worker ends");
+        }
+        times
+    })
+}
+
+fn median(mut v: Vec<f64>) -> f64 {
+    v.sort_by(f64::total_cmp);
+    v[v.len() / 2]
+}
+
+/// Fused multiply-adds between registers; each call is `STEPS * 12` vectors of them.
+const STEPS: usize = 1 << 19;
+
+macro_rules! registers {
+    ($name:ident, $features:literal, $vector:ident, $set:ident, $fma:ident) => {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = $features)]
+        fn $name() {
+            use std::arch::x86_64::*;
+            let x = $set(black_box(0.999));
+            let mut a: [$vector; 12] = [x; 12];
+            for _ in 0..STEPS {
+                for v in &mut a {
+                    *v = $fma(x, *v, x);
+                }
+            }
+            black_box(a);
+        }
+    };
+}
+registers!(registers512, "avx512f", __m512, _mm512_set1_ps, _mm512_fmadd_ps);
+registers!(registers256, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps);
+
+/// One thread's part, and its operations.
+fn peak(isa: Isa) -> (fn(), f64) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => (|| unsafe { registers512() }, (STEPS * 12 * 16 * 2) as f64),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => (|| unsafe { registers256() }, (STEPS * 12 * 8 * 2) as f64),
+        _ => (|| {}, 0.0),
+    }
+}
+
+/// Enough copies that no cache holds them.
+fn weights(outputs: usize, inputs: usize) -> Vec<Packed> {
+    let one = Packed::from_fn(outputs, inputs, |o, k| ((o * 3 + k) % 17) as f32 / 16.0 - 0.5);
+    vec![one; (400 << 20) / (outputs * inputs * 4)]
+}
+
+struct Shared(*mut f32);
+unsafe impl Sync for Shared {}
+impl Shared {
+    fn at(&self) -> *mut f32 {
+        self.0
+    }
+}
+
+fn part(panels: usize, t: usize, threads: usize) -> std::ops::Range<usize> {
+    panels * t / threads..panels * (t + 1) / threads
+}
+
+fn main() {
+    let isa = std::env::args().nth(1).and_then(|name| Isa::from_name(&name)).unwrap_or(Isa::detect());
+    println!("{}", isa.name());
+    let sum = rows::reduce(isa, Reduce::Sum);
+    for (outputs, inputs) in [(4096, 4096), (768, 3072), (3072, 768)] {
+        let w = weights(outputs, inputs);
+        let panels = w[0].panels();
+        for threads in [1, 2] {
+            let x = vec![0.25f32; 512 * inputs];
+            let mut y = vec![0.0f32; 512 * outputs];
+            let y = Shared(y.as_mut_ptr());
+            let product = |rows: usize, w: &Packed, t: usize| unsafe {
+                gemm(isa, &x, inputs, rows, w, part(panels, t, threads), y.at(), outputs);
+            };
+            let (registers, operations) = peak(isa);
+            let many = |t: usize| product(512, &w[0], t);
+            let times = in_turns(threads, 7, &[&|_| registers(), &many]);
+            let ops = 2.0 * (512 * outputs * inputs) as f64;
+            let peak: Vec<f64> = times[0].iter().map(|s| operations * threads as f64 / s).collect();
+            let share = times[1].iter().zip(&peak).map(|(s, p)| ops / s / p).collect();
+            println!(
+                "{outputs}x{inputs}, {threads} thread(s): peak {:.0} GFLOP/s; 512 rows {:.0} GFLOP/s, {:.0}% of it",
+                median(peak.clone()) / 1e9,
+                ops / median(times[1].clone()) / 1e9,
+                100.0 * median(share),
+            );
+            let read = |t: usize| {
+                for w in &w {
+                    let p = part(panels, t, threads);
+                    let numbers = &w.as_slice()[p.start * 16 * inputs..p.end * 16 * inputs];
+                    black_box(unsafe { sum(numbers.as_ptr(), numbers.len()) });
+                }
+            };
+            let of_rows = |rows: usize| {
+                let (w, product) = (&w, &product);
+                move |t: usize| w.iter().for_each(|w| product(rows, w, t))
+            };
+            let (one, four, eight) = (of_rows(1), of_rows(4), of_rows(8));
+            let times = in_turns(threads, 7, &[&read, &one, &four, &eight]);
+            let bytes = (w.len() * outputs * inputs * 4) as f64;
+            let share = |i: usize| 100.0 * median(times[i].iter().zip(&times[0]).map(|(s, r)| r / s).collect());
+            println!(
+                "    read {:.1} GB/s; weights with 1 row {:.1} GB/s, {:.0}% of it; 4 rows {:.0}%; 8 rows {:.0}%",
+                bytes / median(times[0].clone()) / 1e9,
+                bytes / median(times[1].clone()) / 1e9,
+                share(1),
+                share(2),
+                share(3),
+            );
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Products of rows with packed weights.
+
+use crate::isa::Isa;
+use crate::pack::{PANEL, Packed};
+use crate::tile::{Tile, Tiles, tiles};
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Inputs of one pass over many rows: as many rows of two panels stay in the innermost cache.
+const BLOCK_INPUTS: usize = 512;
+/// Rows of one pass: their block of inputs stays in the second cache.
+const BLOCK_ROWS: usize = 280;
+
+/// How far ahead of one row's products weights are asked for, in numbers.
+const AHEAD: usize = 1024;
+
+thread_local! {
+    /// Rows packed for the tiles.
+    static STRIPS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// `y[r][c] = sum over k of x[r][k] * w[k][c]` for the columns of `panels`, where row `r` of `x`
+/// begins at `r * x_stride` and row `r` of `y` at `r * y_stride`; column `c` keeps its place
+/// whatever the panels, so that threads can share a product by panels and by rows.
+///
+/// Each output is one chain of fused multiply-adds over ascending `k` that begins at zero. Its
+/// bits depend on its row, its column and the number of inputs alone.
+///
+/// # Safety
+/// `y` is writable at every output of these rows and panels, and nothing else uses these places
+/// meanwhile.
+///
+/// # Panics
+/// When `x` is too short, a panel does not exist or this processor lacks `isa`.
+#[allow(clippy::too_many_arguments)]
+pub unsafe fn gemm(
+    isa: Isa, x: &[f32], x_stride: usize, rows: usize, w: &Packed, panels: Range<usize>, y: *mut f32, y_stride: usize,
+) {
+    let tiles = tiles(isa);
+    if rows == 0 || panels.is_empty() {
+        return;
+    }
+    assert!((rows - 1) * x_stride + w.inputs() <= x.len(), "{rows} rows of {} numbers", x.len());
+    assert!(panels.end <= w.panels(), "panels {panels:?} of {}", w.panels());
+    let call = Call { tiles, x: x.as_ptr(), x_stride, w, panels, y, y_stride };
+    // SAFETY: the asserts above, and the caller.
+    unsafe {
+        if rows <= tiles.direct[0].len() {
+            call.few(rows);
+        } else {
+            call.many(rows);
+        }
+    }
+}
+
+/// [`gemm`] over every panel, into rows of `w.outputs()` side by side.
+///
+/// # Panics
+/// When `x` or `y` has another length or this processor lacks `isa`.
+pub fn matmul(isa: Isa, x: &[f32], rows: usize, w: &Packed, y: &mut [f32]) {
+    assert_eq!(x.len(), rows * w.inputs(), "rows of {} inputs", w.inputs());
+    assert_eq!(y.len(), rows * w.outputs(), "rows of {} outputs", w.outputs());
+    // SAFETY: `y` holds every output.
+    unsafe { gemm(isa, x, w.inputs(), rows, w, 0..w.panels(), y.as_mut_ptr(), w.outputs()) }
+}
+
+struct Call<'a> {
+    tiles: &'static Tiles,
+    x: *const f32,
+    x_stride: usize,
+    w: &'a Packed,
+    panels: Range<usize>,
+    y: *mut f32,
+    y_stride: usize,
+}
+
+impl Call<'_> {
+    /// Rows read where they lie, the weights once.
+    unsafe fn few(&self, rows: usize) {
+        let inputs = self.w.inputs();
+        let weights = self.w.as_slice().as_ptr();
+        let lists = self.tiles.direct;
+        let widest = (0..lists.len()).rev().find(|&n| lists[n].len() >= rows).unwrap_or(0);
+        for (p, n, cols) in groups(self.panels.clone(), self.w.outputs(), widest) {
+            unsafe {
+                lists[n][rows - 1](&Tile {
+                    a: self.x,
+                    a_row: self.x_stride,
+                    b: weights.add(p * PANEL * inputs),
+                    b_panel: PANEL * inputs,
+                    inputs,
+                    c: self.y.add(p * PANEL),
+                    c_row: self.y_stride,
+                    cols,
+                    begin: true,
+                    next: weights.wrapping_add(p * PANEL * inputs + AHEAD),
+                    early: inputs,
+                });
+            }
+        }
+    }
+
+    /// Rows packed in strips that a tile can hold, a block of inputs at a time; the chains go on
+    /// through `y` from block to block.
+    unsafe fn many(&self, rows: usize) {
+        let inputs = self.w.inputs();
+        let weights = self.w.as_slice().as_ptr();
+        let lists = self.tiles.packed;
+        let most = lists[0].len();
+        let block_rows = rows.div_ceil(rows.div_ceil(BLOCK_ROWS));
+        let block_inputs = if rows <= most { inputs } else { inputs.min(BLOCK_INPUTS) };
+        STRIPS.with_borrow_mut(|strips| {
+            let room = block_rows * block_inputs + 16;
+            if strips.len() < room {
+                strips.resize(room, 0.0);
+            }
+            let strips = strips.as_mut_ptr();
+            for row in (0..rows).step_by(block_rows) {
+                let count = block_rows.min(rows - row);
+                for k in (0..inputs).step_by(block_inputs) {
+                    let depth = block_inputs.min(inputs - k);
+                    for (first, len) in even(count, most) {
+                        let mut from = [self.x; 16];
+                        for (i, p) in from.iter_mut().enumerate().take(len) {
+                            *p = unsafe { self.x.add((row + first + i) * self.x_stride + k) };
+                        }
+                        unsafe { (self.tiles.transpose)(&from[..len], depth, strips.add(first * depth)) };
+                    }
+                    for (p, n, cols) in groups(self.panels.clone(), self.w.outputs(), lists.len() - 1) {
+                        let strip_count = count.div_ceil(most);
+                        for (i, (first, len)) in even(count, most).enumerate() {
+                            let early = depth * i / strip_count..depth * (i + 1) / strip_count;
+                            let b = (p * inputs + k) * PANEL;
+                            unsafe {
+                                lists[n][len - 1](&Tile {
+                                    a: strips.add(first * depth),
+                                    a_row: 1,
+                                    b: weights.add(b),
+                                    b_panel: PANEL * inputs,
+                                    inputs: depth,
+                                    c: self.y.add((row + first) * self.y_stride + p * PANEL),
+                                    c_row: self.y_stride,
+                                    cols,
+                                    begin: k == 0,
+                                    next: weights.wrapping_add(b + (inputs * PANEL << n) + early.start * PANEL),
+                                    early: early.len(),
+                                });
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Panels in groups of `2^widest` or fewer at the end, as (first panel, power of two, columns);
+/// a panel with padding is alone.
+pub(crate) fn groups(
+    panels: Range<usize>, outputs: usize, widest: usize,
+) -> impl Iterator<Item = (usize, usize, usize)> {
+    let mut p = panels.start;
+    std::iter::from_fn(move || {
+        let first = p;
+        if first >= panels.end {
+            return None;
+        }
+        let fits = |n: &usize| first + (1 << n) <= panels.end && (first + (1 << n)) * PANEL <= outputs;
+        let n = (1..=widest).rev().find(fits).unwrap_or(0);
+        p += 1 << n;
+        Some((first, n, (outputs - first * PANEL).min(PANEL << n)))
+    })
+}
+
+/// `count` rows in strips of about equal length, at most `most`, as (first row, rows).
+pub(crate) fn even(count: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let strips = count.div_ceil(most);
+    let cut = move |i: usize| count * i / strips;
+    (0..strips).map(move |i| (cut(i), cut(i + 1) - cut(i)))
+}

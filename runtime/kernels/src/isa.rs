@@ -1,0 +1,99 @@
+//! The instruction sets a kernel exists for.
+
+/// An instruction set. All three give the same bits; they differ in speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// Plain Rust, on any processor.
+    Portable,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F, DQ, BW and VL.
+    Avx512,
+}
+
+impl Isa {
+    /// Every instruction set, the slowest first.
+    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+
+    /// The fastest one this processor has.
+    pub fn detect() -> Isa {
+        Isa::ALL.into_iter().rev().find(|isa| isa.is_supported()).unwrap_or(Isa::Portable)
+    }
+
+    /// Those this processor has, the slowest first.
+    pub fn supported() -> impl Iterator<Item = Isa> {
+        Isa::ALL.into_iter().filter(|isa| isa.is_supported())
+    }
+
+    /// Whether this processor has it.
+    pub fn is_supported(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                Isa::Avx2.is_supported()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
+        }
+    }
+
+    /// `portable`, `avx2` or `avx512`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        }
+    }
+
+    /// The instruction set of that name.
+    pub fn from_name(name: &str) -> Option<Isa> {
+        Isa::ALL.into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// # Panics
+    /// When this processor lacks it: its kernels would be undefined behaviour.
+    #[track_caller]
+    pub(crate) fn require(self) {
+        assert!(self.is_supported(), "this processor has no {}", self.name());
+    }
+}
+
+/// `$table` of the module of each instruction set, by `$isa`.
+macro_rules! by_isa {
+    ($isa:expr, $($path:ident)::+) => {
+        match $isa {
+            $crate::Isa::Portable => &portable::$($path)::+,
+            #[cfg(target_arch = "x86_64")]
+            $crate::Isa::Avx2 => &avx2::$($path)::+,
+            #[cfg(target_arch = "x86_64")]
+            $crate::Isa::Avx512 => &avx512::$($path)::+,
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => &portable::$($path)::+,
+        }
+    };
+}
+pub(crate) use by_isa;
+
+/// Runs `$generate!(module, lane type, attribute)` once per instruction set.
+macro_rules! for_each_isa {
+    ($generate:ident) => {
+        $generate!(portable, $crate::lanes::portable::P16, inline);
+        #[cfg(target_arch = "x86_64")]
+        $generate!(avx2, $crate::lanes::avx2::V256, target_feature(enable = "avx2,fma"));
+        #[cfg(target_arch = "x86_64")]
+        $generate!(
+            avx512,
+            $crate::lanes::avx512::V512,
+            target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
+        );
+    };
+}
+pub(crate) use for_each_isa;

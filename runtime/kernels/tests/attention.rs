@@ -1,0 +1,170 @@
+//! Attention, whole and in steps.
+
+mod common;
+
+use common::{Numbers, bits, same};
+use std::ops::Range;
+use steer_kernels::attention::{mix, scores, softmax_in_place};
+use steer_kernels::{Heads, Isa, KeyValues, Queries, Scratch, attend, attend_block};
+
+struct Case {
+    shape: Heads,
+    slots: Vec<u32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    stride: usize,
+    queries: Vec<f32>,
+    seen: Vec<Range<usize>>,
+}
+
+impl Case {
+    fn new(heads: usize, kv_heads: usize, d_head: usize, keys: usize, seen: Vec<Range<usize>>) -> Case {
+        let mut numbers = Numbers::new((heads * 31 + d_head) as u64);
+        let stride = kv_heads * d_head + 2;
+        // Rows in no order, with strangers between them.
+        let slots = (0..keys as u32).map(|j| (j * 7 + 3) % (keys as u32 * 7)).collect();
+        let place = |numbers: &mut Numbers| numbers.row(keys * 7 * stride);
+        Case {
+            shape: Heads { heads, kv_heads, d_head },
+            slots,
+            keys: place(&mut numbers),
+            values: place(&mut numbers),
+            stride,
+            queries: numbers.row(seen.len() * heads * d_head),
+            seen,
+        }
+    }
+
+    fn cache(&self) -> KeyValues {
+        KeyValues {
+            keys: self.keys.as_ptr(),
+            key_stride: self.stride,
+            values: self.values.as_ptr(),
+            value_stride: self.stride,
+        }
+    }
+
+    /// The statement: a chain a score, a softmax, a chain a coordinate.
+    fn naive(&self, scale: f32) -> Vec<f32> {
+        let Heads { heads, d_head, .. } = self.shape;
+        let mut out = Vec::new();
+        for (row, seen) in self.seen.iter().enumerate() {
+            for h in 0..heads {
+                let at = h / self.shape.group() * d_head;
+                let q = &self.queries[(row * heads + h) * d_head..][..d_head];
+                let slots = &self.slots[seen.clone()];
+                let key = |s: u32| &self.keys[s as usize * self.stride + at..][..d_head];
+                let mut p: Vec<f32> = slots
+                    .iter()
+                    .map(|&s| q.iter().zip(key(s)).fold(0.0f32, |sum, (x, k)| x.mul_add(*k, sum)) * scale)
+                    .collect();
+                softmax_in_place(Isa::Portable, &mut p);
+                for d in 0..d_head {
+                    let value = |s: u32| self.values[s as usize * self.stride + at + d];
+                    out.push(p.iter().zip(slots).fold(0.0f32, |sum, (p, &s)| p.mul_add(value(s), sum)));
+                }
+            }
+        }
+        out
+    }
+
+    fn composed(&self, isa: Isa, scale: f32) -> Vec<f32> {
+        let Heads { heads, d_head, .. } = self.shape;
+        let mut out = vec![0.0; self.seen.len() * heads * d_head];
+        for (i, out) in out.chunks_mut(d_head).enumerate() {
+            let (row, h) = (i / heads, i % heads);
+            let at = h / self.shape.group() * d_head;
+            let slots = &self.slots[self.seen[row].clone()];
+            let mut p = vec![f32::NAN; slots.len()];
+            unsafe {
+                let q = self.queries[i * d_head..].as_ptr();
+                scores(isa, q, self.keys[at..].as_ptr(), self.stride, slots, d_head, scale, &mut p);
+                softmax_in_place(isa, &mut p);
+                mix(isa, &p, self.values[at..].as_ptr(), self.stride, slots, out);
+            }
+        }
+        out
+    }
+
+    fn whole(&self, isa: Isa, scale: f32, scratch: &mut Scratch) -> Vec<f32> {
+        let row = self.shape.heads * self.shape.d_head;
+        let mut out = vec![f32::NAN; self.seen.len() * row];
+        for (i, seen) in self.seen.iter().enumerate() {
+            let slots = &self.slots[seen.clone()];
+            let (q, out) = (self.queries[i * row..].as_ptr(), out[i * row..].as_mut_ptr());
+            unsafe { attend(isa, &self.shape, scale, q, &self.cache(), slots, out, scratch) };
+        }
+        out
+    }
+
+    fn block(&self, isa: Isa, scale: f32, scratch: &mut Scratch) -> Vec<f32> {
+        let row = self.shape.heads * self.shape.d_head;
+        let mut out = vec![f32::NAN; self.seen.len() * row];
+        let queries =
+            Queries { q: self.queries.as_ptr(), q_stride: row, out: out.as_mut_ptr(), out_stride: row };
+        let cut = self.shape.kv_heads / 2;
+        for heads in [0..cut, cut..self.shape.kv_heads] {
+            unsafe {
+                attend_block(
+                    isa, &self.shape, scale, &queries, &self.seen, &self.cache(), &self.slots, heads, scratch,
+                );
+            }
+        }
+        out
+    }
+}
+
+fn causal(past: usize, rows: usize) -> Vec<Range<usize>> {
+    (0..rows).map(|i| 0..past + i + 1).collect()
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (heads, kv_heads, d_head) in [(1, 1, 1), (4, 4, 16), (8, 2, 32), (6, 1, 24), (14, 2, 64), (3, 3, 80), (2, 2, 256)] {
+        cases.push(Case::new(heads, kv_heads, d_head, 1, causal(0, 1)));
+        cases.push(Case::new(heads, kv_heads, d_head, 37, causal(0, 37)));
+        cases.push(Case::new(heads, kv_heads, d_head, 300, causal(279, 21)));
+        let window = (0..50).map(|i| (i as usize).saturating_sub(9)..i + 1).collect();
+        cases.push(Case::new(heads, kv_heads, d_head, 50, window));
+        let apart = vec![0..3, 40..60, 5..5, 2..17, 0..60];
+        cases.push(Case::new(heads, kv_heads, d_head, 60, apart));
+    }
+    cases.push(Case::new(4, 1, 16, 9000, causal(8_800, 200)));
+    cases
+}
+
+#[test]
+fn every_form_has_the_same_bits() {
+    let mut scratch = Scratch::default();
+    for case in cases() {
+        let scale = 1.0 / (case.shape.d_head as f32).sqrt();
+        if case.slots.len() > 1000 {
+            let isa = Isa::detect();
+            let composed = case.composed(isa, scale);
+            same(&case.block(isa, scale, &mut scratch), &composed, || "long".into());
+            continue;
+        }
+        let expected = case.naive(scale);
+        for isa in Isa::supported() {
+            let what = || format!("{isa:?} {:?}, {} rows", case.shape, case.seen.len());
+            same(&case.composed(isa, scale), &expected, what);
+            same(&case.whole(isa, scale, &mut scratch), &expected, what);
+            same(&case.block(isa, scale, &mut scratch), &expected, what);
+        }
+    }
+}
+
+#[test]
+fn an_unseen_key_has_no_effect() {
+    let mut case = Case::new(4, 2, 16, 40, causal(0, 40));
+    let isa = Isa::detect();
+    let before = case.block(isa, 0.25, &mut Scratch::default());
+    // Row 12 and those before it do not see key 13.
+    let at = case.slots[13] as usize * case.stride;
+    case.keys[at..at + 32].fill(f32::NAN);
+    case.values[at..at + 32].fill(f32::INFINITY);
+    let after = case.block(isa, 0.25, &mut Scratch::default());
+    let row = 64;
+    same(&after[..13 * row], &before[..13 * row], || "rows before".into());
+    assert!(after[13 * row..].iter().all(|x| bits(*x) == bits(f32::NAN)));
+}

@@ -1,0 +1,169 @@
+//! Products of rows with packed weights.
+
+mod common;
+
+use common::{Numbers, bits, same};
+use steer_kernels::pack::{PANEL, bf16_to_f32, f16_to_f32};
+use steer_kernels::{Elements, Isa, Packed, Source, gemm, matmul};
+
+/// One chain a number, from zero.
+fn naive(x: &[f32], w: &Packed) -> Vec<f32> {
+    let mut y = Vec::new();
+    for row in x.chunks(w.inputs()) {
+        for o in 0..w.outputs() {
+            y.push(row.iter().enumerate().fold(0.0f32, |sum, (k, x)| x.mul_add(w.get(o, k), sum)));
+        }
+    }
+    y
+}
+
+#[test]
+fn products_are_one_chain_each_however_they_are_cut() {
+    let mut numbers = Numbers::new(1);
+    for (outputs, inputs) in [(1, 1), (5, 3), (16, 17), (33, 64), (70, 129), (100, 1100), (224, 600)] {
+        let w = Packed::from_fn(outputs, inputs, |o, k| ((o * 7 + k * 13) % 31) as f32 / 15.0 - 1.0);
+        for rows in [1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 29, 300] {
+            if rows * outputs * inputs > 30_000_000 {
+                continue;
+            }
+            let x = numbers.row(rows * inputs);
+            let expected = naive(&x, &w);
+            for isa in Isa::supported() {
+                let mut y = vec![f32::NAN; rows * outputs];
+                matmul(isa, &x, rows, &w, &mut y);
+                same(&y, &expected, || format!("{isa:?} {rows} rows, {outputs} x {inputs}"));
+                // Panels apart, rows at strides, and nothing written beyond.
+                let (xs, ys) = (inputs + 3, outputs + 5);
+                let mut wide = vec![f32::NAN; rows * xs];
+                for r in 0..rows {
+                    wide[r * xs..r * xs + inputs].copy_from_slice(&x[r * inputs..(r + 1) * inputs]);
+                }
+                let mut y = vec![7.0; rows * ys];
+                let cut = w.panels() / 3;
+                for panels in [0..cut, cut..w.panels()] {
+                    unsafe { gemm(isa, &wide, xs, rows, &w, panels, y.as_mut_ptr(), ys) };
+                }
+                for r in 0..rows {
+                    same(&y[r * ys..r * ys + outputs], &expected[r * outputs..(r + 1) * outputs], || format!("{isa:?} cut"));
+                    assert!(y[r * ys + outputs..(r + 1) * ys].iter().all(|&v| v == 7.0));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn products_are_near_the_exact_ones() {
+    let mut numbers = Numbers::new(2);
+    let (outputs, inputs, rows) = (40, 3000, 20);
+    let weights = numbers.row(outputs * inputs);
+    let w = Packed::from_source(outputs, inputs, &Source::by_output(Elements::F32(&weights), inputs));
+    let x = numbers.row(rows * inputs);
+    let mut y = vec![0.0; rows * outputs];
+    matmul(Isa::detect(), &x, rows, &w, &mut y);
+    for r in 0..rows {
+        for o in 0..outputs {
+            let terms = (0..inputs).map(|k| f64::from(x[r * inputs + k]) * f64::from(weights[o * inputs + k]));
+            let exact: f64 = terms.clone().sum();
+            let size: f64 = terms.map(f64::abs).sum();
+            assert!((f64::from(y[r * outputs + o]) - exact).abs() < 1e-5 * size);
+        }
+    }
+}
+
+#[test]
+fn an_infinite_weight_stays_in_its_column() {
+    let w = Packed::from_fn(20, 4, |o, k| if (o, k) == (18, 2) { f32::INFINITY } else { 1.0 });
+    for isa in Isa::supported() {
+        for rows in [1, 9] {
+            let x = vec![0.0; rows * 4];
+            let mut y = vec![1.0; rows * 20];
+            matmul(isa, &x, rows, &w, &mut y);
+            for (i, v) in y.iter().enumerate() {
+                assert_eq!(v.is_nan(), i % 20 == 18, "{isa:?} column {}", i % 20);
+            }
+        }
+    }
+}
+
+#[test]
+fn matrices_pack_from_every_layout() {
+    let (outputs, inputs) = (37, 21);
+    let bits16 = |o: usize, k: usize| 0x3c00 + (o * 40 + k) as u16;
+    let mut by_output = Vec::new();
+    for o in 0..outputs {
+        (0..inputs).for_each(|k| by_output.push(bits16(o, k)));
+    }
+    let mut by_input = Vec::new();
+    for k in 0..inputs {
+        (0..outputs).for_each(|o| by_input.push(bits16(o, k)));
+    }
+    let f32s = |v: &[u16]| v.iter().map(|&b| f16_to_f32(b)).collect::<Vec<f32>>();
+    let halves = |v: &[u16]| v.iter().flat_map(|b| b.to_le_bytes()).collect::<Vec<u8>>();
+    let words = |v: &[u16]| f32s(v).iter().flat_map(|b| b.to_le_bytes()).collect::<Vec<u8>>();
+    let (a32, b32) = (f32s(&by_output), f32s(&by_input));
+    let (ah, bh) = (halves(&by_output), halves(&by_input));
+    let (aw, bw) = (words(&by_output), words(&by_input));
+    for (elements, transposed) in [
+        (Elements::F16(&by_output), Elements::F16(&by_input)),
+        (Elements::F32(&a32), Elements::F32(&b32)),
+        (Elements::F16Bytes(&ah), Elements::F16Bytes(&bh)),
+        (Elements::F32Bytes(&aw), Elements::F32Bytes(&bw)),
+    ] {
+        for source in [Source::by_output(elements, inputs), Source::by_input(transposed, outputs)] {
+            let w = Packed::from_source(outputs, inputs, &source);
+            assert_eq!(w.as_slice().as_ptr() as usize % 64, 0);
+            let mut row = vec![0.0; inputs];
+            for o in 0..outputs {
+                w.copy_row(o, &mut row);
+                for k in 0..inputs {
+                    assert_eq!(w.get(o, k), f16_to_f32(bits16(o, k)));
+                    assert_eq!(row[k], w.get(o, k));
+                }
+            }
+            assert!(w.as_slice()[(w.panels() - 1) * PANEL * inputs..].chunks(PANEL).all(|c| c[5..] == [0.0; 11]));
+            let rest = Packed::from_source(outputs - 3, inputs, &source.from_output(3));
+            assert_eq!(rest.get(0, 4), w.get(3, 4));
+            assert_eq!(rest.clone().as_slice(), rest.as_slice());
+        }
+    }
+    let w = Packed::from_source(outputs, inputs, &Source::by_output(Elements::Bf16(&by_output), inputs));
+    let w2 = Packed::from_source(outputs, inputs, &Source::by_output(Elements::Bf16Bytes(&ah), inputs));
+    assert_eq!(w.get(36, 20), bf16_to_f32(bits16(36, 20)));
+    assert_eq!(w.as_slice(), w2.as_slice());
+}
+
+#[test]
+fn selected_outputs_keep_their_bits() {
+    let mut numbers = Numbers::new(3);
+    let w = Packed::from_fn(50, 300, |o, k| ((o * 5 + k * 3) % 17) as f32 / 9.0);
+    let x = numbers.row(300);
+    let chosen: Vec<u32> = vec![49, 0, 7, 7, 31, 16, 15, 1, 2, 3, 4, 5, 6, 8, 9, 10, 48];
+    let mut all = vec![0.0; 50];
+    let mut some = vec![0.0; chosen.len()];
+    matmul(Isa::detect(), &x, 1, &w, &mut all);
+    matmul(Isa::detect(), &x, 1, &w.select(&chosen), &mut some);
+    for (o, y) in chosen.iter().zip(some) {
+        assert_eq!(bits(y), bits(all[*o as usize]));
+    }
+}
+
+#[test]
+fn halves_are_read_exactly() {
+    for (half, number) in [
+        (0x0000u16, 0.0f32),
+        (0x8000, -0.0),
+        (0x0001, 5.960_464_5e-8),
+        (0x03ff, 6.097_555e-5),
+        (0x0400, 6.103_515_6e-5),
+        (0x3c00, 1.0),
+        (0xc000, -2.0),
+        (0x7bff, 65504.0),
+        (0x7c00, f32::INFINITY),
+        (0xfc00, f32::NEG_INFINITY),
+    ] {
+        assert_eq!(f16_to_f32(half).to_bits(), number.to_bits(), "{half:04x}");
+    }
+    assert!(f16_to_f32(0x7e00).is_nan());
+    assert_eq!(bf16_to_f32(0x3f80), 1.0);
+}

@@ -1,0 +1,59 @@
+//! SHA-256 of a model's files, for reports.
+
+use super::Checkpoint;
+use crate::error::Error;
+use crate::files;
+use rayon::prelude::*;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// Of a file larger than this only the header is hashed.
+const LARGE: usize = 1 << 30;
+
+/// What identifies one file of a model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileHash {
+    pub file: String,
+    pub bytes: u64,
+    /// Of the whole file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Of the header alone, for a large file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header_sha256: Option<String>,
+}
+
+/// SHA-256 as hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+pub(super) fn hashes(checkpoint: &Checkpoint) -> Result<Vec<FileHash>, Error> {
+    let mut out = vec![whole("config.json", checkpoint.config.text.as_bytes())];
+    let tokenizer = checkpoint.folder.join("tokenizer.json");
+    if tokenizer.is_file() {
+        out.push(whole("tokenizer.json", &files::read(&tokenizer)?));
+    }
+    out.par_extend(checkpoint.shards.par_iter().map(|shard| {
+        let (bytes, name) = (shard.bytes(), file_name(&shard.path));
+        match bytes.len() > LARGE {
+            true => FileHash {
+                file: name,
+                bytes: bytes.len() as u64,
+                sha256: None,
+                header_sha256: Some(sha256(&bytes[..shard.header.len])),
+            },
+            false => whole(&name, bytes),
+        }
+    }));
+    Ok(out)
+}
+
+fn whole(name: &str, bytes: &[u8]) -> FileHash {
+    FileHash { file: name.to_string(), bytes: bytes.len() as u64, sha256: Some(sha256(bytes)), header_sha256: None }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}

@@ -1,0 +1,163 @@
+//! Hugging Face folders: the configuration, and weights in one or several safetensors files.
+//!
+//! Opening one reads the configuration and the headers of the weight files; data is read when a tensor is.
+
+mod config;
+mod find;
+mod hash;
+mod shards;
+mod weights;
+
+pub use config::Config;
+pub use find::find_model;
+pub use hash::{FileHash, sha256};
+
+use crate::error::Error;
+use crate::tensors::{Dtype, Info as Place, widen};
+use shards::Shard;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use steer_lang::codes;
+use steer_lang::diagnostic::nearest;
+
+/// What the headers say of one tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Info {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+}
+
+/// A model's folder.
+#[derive(Debug)]
+pub struct Checkpoint {
+    folder: PathBuf,
+    config: Config,
+    shards: Vec<Shard>,
+    /// The shard of every tensor.
+    tensors: BTreeMap<String, usize>,
+    /// The component under which the whole file stands, if there is one.
+    prefix: Option<&'static str>,
+    /// Why there are no weights, where there are none.
+    no_weights: Option<String>,
+}
+
+/// Components that some checkpoints put in front of every name and others leave out.
+const PREFIXES: &[&str] = &["transformer.", "model.", "backbone.", "gpt_neox."];
+
+impl Checkpoint {
+    /// Opens a folder that holds at least a `config.json`.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        if !folder.is_dir() {
+            return Err(not_a_folder(folder));
+        }
+        let config = Config::read(folder)?;
+        let found = shards::open(folder)?;
+        let prefix = common_prefix(&found.tensors);
+        Ok(Checkpoint {
+            folder: folder.to_path_buf(),
+            config,
+            shards: found.shards,
+            tensors: found.tensors,
+            prefix,
+            no_weights: found.none,
+        })
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether there are weight files; a folder with a configuration alone can be checked but not run.
+    pub fn has_weights(&self) -> bool {
+        self.no_weights.is_none()
+    }
+
+    /// The names in the files, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// What is known of a tensor without reading it; the name is resolved first.
+    pub fn tensor_info(&self, name: &str) -> Option<Info> {
+        self.place(self.resolve(name)?).map(|(_, p)| Info { dtype: p.dtype, shape: p.shape.clone() })
+    }
+
+    /// The name in the files of what a model file calls `name`: itself, or with a leading component
+    /// (`transformer.`, `model.`, ...) added where the whole file has it, or left out where no name has it.
+    pub fn resolve(&self, name: &str) -> Option<&str> {
+        if let Some((exact, _)) = self.tensors.get_key_value(name) {
+            return Some(exact);
+        }
+        if let Some(prefix) = self.prefix {
+            let longer = format!("{prefix}{name}");
+            if let Some((found, _)) = self.tensors.get_key_value(&longer) {
+                return Some(found);
+            }
+        }
+        let (prefix, shorter) = PREFIXES.iter().find_map(|p| name.strip_prefix(p).map(|s| (*p, s)))?;
+        let (found, _) = self.tensors.get_key_value(shorter)?;
+        let used = self.tensors.range(prefix.to_string()..).next().is_some_and(|(n, _)| n.starts_with(prefix));
+        (!used).then_some(found)
+    }
+
+    /// All elements of a tensor in file order, widened from F32, F16 or BF16.
+    pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, Error> {
+        let found = self.resolve(name).ok_or_else(|| self.missing(name))?;
+        let (shard, place) = self.place(found).ok_or_else(|| self.missing(name))?;
+        let wide = match place.dtype {
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => widen(place.dtype, &shard.bytes()[place.bytes.clone()])?,
+            _ => None,
+        };
+        wide.ok_or_else(|| {
+            let (dtype, file) = (place.dtype.name(), shard.path.display());
+            Error::new(codes::WEIGHT_SHAPE, format!("`{found}` in `{file}` has the element type {dtype}; weights are read from F32, F16 and BF16"))
+                .help("quantized checkpoints are not read yet: use the model in one of these formats")
+        })
+    }
+
+    /// What every file of the model is, by hash. Reads the files, so only reports ask for it.
+    pub fn hashes(&self) -> Result<Vec<FileHash>, Error> {
+        hash::hashes(self)
+    }
+
+    fn place(&self, found: &str) -> Option<(&Shard, &Place)> {
+        let shard = self.shards.get(*self.tensors.get(found)?)?;
+        Some((shard, shard.header.tensors.get(found)?))
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        if let Some(why) = &self.no_weights {
+            return Error::new(codes::MISSING_WEIGHT, why.clone()).help("`steer check` works without weights; a run needs them");
+        }
+        let e = Error::new(codes::MISSING_WEIGHT, format!("the weights of `{}` have no tensor `{name}`", self.folder.display()));
+        match nearest(name, self.names()) {
+            Some(near) => e.help(format!("the nearest name there is `{near}`")),
+            None => e,
+        }
+    }
+}
+
+fn not_a_folder(path: &Path) -> Error {
+    let shown = path.display();
+    if !path.exists() {
+        return Error::new(codes::NO_MODEL, format!("there is no model folder `{shown}`")).help("check the path");
+    }
+    let e = Error::new(codes::NO_MODEL, format!("`{shown}` is a file, and a model is a folder"));
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("gguf") => e.help(".gguf files are not read yet: use the model's Hugging Face folder"),
+        _ => e.help("name the Hugging Face folder that holds its config.json"),
+    }
+}
+
+/// The prefix under which every tensor stands but output heads, which stand beside the model proper.
+fn common_prefix(tensors: &BTreeMap<String, usize>) -> Option<&'static str> {
+    const HEADS: &[&str] = &["lm_head.", "embed_out.", "score."];
+    let mut body = tensors.keys().filter(|n| !HEADS.iter().any(|h| n.starts_with(h))).peekable();
+    let first = body.peek()?;
+    let prefix = PREFIXES.iter().find(|p| first.starts_with(**p))?;
+    body.all(|n| n.starts_with(prefix)).then_some(*prefix)
+}

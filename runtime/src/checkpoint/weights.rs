@@ -1,0 +1,124 @@
+//! A Plan's weights in the files: checked by name and shape, and read.
+
+use super::Checkpoint;
+use crate::engine::WeightSource;
+use crate::error::Error;
+use crate::tensors::{Dtype, check_finite, room};
+use steer_compiler::plan::{Axis, Size, Weight};
+use steer_lang::codes;
+use steer_lang::{Diagnostic, Diagnostics, Span};
+
+impl WeightSource for Checkpoint {
+    fn read(&self, weight: &Weight) -> Result<Vec<f32>, Error> {
+        let (names, shape) = spread(weight)?;
+        let mut out = Vec::new();
+        for (i, name) in names.iter().enumerate() {
+            let found = self.resolve(name).ok_or_else(|| Error(Box::new(self.missing(name).0.at(weight.span, "asked for here"))))?;
+            if let Some(d) = self.misfit(found, &shape, weight.span) {
+                return Err(d.into());
+            }
+            let data = self.read_f32(found)?;
+            check_finite(&format!("the weight `{found}`"), &shape, &data)?;
+            match (i, names.len()) {
+                (0, 1) => out = data,
+                _ => {
+                    if i == 0 {
+                        out = room(data.len().saturating_mul(names.len()))?;
+                    }
+                    out.extend_from_slice(&data);
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+impl Checkpoint {
+    /// Every weight that the files lack or have in another shape, without reading any. One diagnostic
+    /// speaks for all the weights of one declaration. Nothing, where there are no files.
+    pub fn validate(&self, weights: &[Weight]) -> Diagnostics {
+        if !self.has_weights() {
+            return Vec::new();
+        }
+        let mut out: Vec<(Diagnostic, usize)> = Vec::new();
+        for weight in weights {
+            let (names, shape) = match spread(weight) {
+                Ok(found) => found,
+                Err(e) => {
+                    out.push((*e.0, 0));
+                    continue;
+                }
+            };
+            for name in names {
+                let d = match self.resolve(&name) {
+                    Some(found) => self.misfit(found, &shape, weight.span),
+                    None => Some(self.missing(&name).0.at(weight.span, "asked for here")),
+                };
+                let Some(d) = d else { continue };
+                match out.iter_mut().find(|(o, _)| o.code == d.code && o.labels == d.labels) {
+                    Some((_, more)) => *more += 1,
+                    None => out.push((d, 0)),
+                }
+            }
+        }
+        out.into_iter()
+            .map(|(mut d, more)| {
+                if more > 0 {
+                    d.message += &format!(" (and so for {more} more of this declaration)");
+                }
+                d
+            })
+            .collect()
+    }
+
+    /// Why the tensor `found` cannot be this weight.
+    fn misfit(&self, found: &str, shape: &[usize], span: Span) -> Option<Diagnostic> {
+        let (shard, place) = self.place(found)?;
+        let bad = |what: String| Diagnostic::error(codes::WEIGHT_SHAPE, what).at(span, "declared here");
+        // Dimensions of one entry say nothing about the order of the elements.
+        let long = |s: &[usize]| s.iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
+        if long(&place.shape) != long(shape) {
+            let mut d = bad(format!("`{found}` is {:?} in `{}`, and the model file says {shape:?}", place.shape, shard.path.display()));
+            let mut turned = long(shape);
+            turned.reverse();
+            d.help = Some(match turned == long(&place.shape) {
+                true => "it is transposed: give the dimensions in the other order".into(),
+                false => "correct the axes in the model file, or check that config.json belongs to these weights".to_string(),
+            });
+            return Some(d);
+        }
+        match place.dtype {
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => None,
+            other => Some(
+                bad(format!("`{found}` has the element type {}; weights are read from F32, F16 and BF16", other.name()))
+                    .help("quantized checkpoints are not read yet: use the model in one of these formats"),
+            ),
+        }
+    }
+}
+
+/// The tensors that a weight stands for, in order, and the shape of each in the file.
+fn spread(weight: &Weight) -> Result<(Vec<String>, Vec<usize>), Error> {
+    let mut names = vec![weight.name.clone()];
+    for axis in weight.spread() {
+        let pattern = format!("{{{}}}", axis.name);
+        let n = fixed(weight, axis)?;
+        names = names.iter().flat_map(|name| (0..n).map(|i| name.replace(&pattern, &i.to_string()))).collect();
+    }
+    let of_file = weight.dims.iter().filter(|d| !weight.spread().any(|a| d.len() == 1 && d[0].name == a.name));
+    let shape = of_file
+        .map(|group| group.iter().try_fold(1usize, |n, axis| Ok(n.saturating_mul(fixed(weight, axis)?))))
+        .collect::<Result<_, Error>>()?;
+    Ok((names, shape))
+}
+
+/// The entries of an axis of a weight, which cannot be the keys of a row.
+fn fixed(weight: &Weight, axis: &Axis) -> Result<usize, Error> {
+    match axis.size {
+        Size::Fixed(n) => Ok(n),
+        Size::Keys => {
+            let message = format!("the weight `{}` has the axis `{}`, whose size no file can know", weight.name, axis.name);
+            Err(Diagnostic::error(codes::AXIS_MISMATCH, message).at(weight.span, "declared here").into())
+        }
+    }
+}

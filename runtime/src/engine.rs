@@ -1,0 +1,95 @@
+//! What executes a Plan: the rows engine, and the candle reference that defines the values.
+
+use crate::error::Error;
+use std::sync::Arc;
+use steer_compiler::plan::{EditId, Tensor, Weight};
+
+/// Weights by what the Plan says of them.
+pub trait WeightSource: Send + Sync {
+    /// All elements of a weight in file order, widened to f32; the tensors that a spread name stands
+    /// for follow one another.
+    fn read(&self, weight: &Weight) -> Result<Vec<f32>, Error>;
+}
+
+/// Values of the script's tensors, by name.
+pub trait TensorSource: Send + Sync {
+    fn read(&self, tensor: &Tensor) -> Result<Arc<[f32]>, Error>;
+}
+
+/// One sequence under one set of edits, as an engine is told of it.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// Which edits of the Plan it uses, with their parameters by slot.
+    pub edits: Vec<RunEdit>,
+}
+
+#[derive(Clone, Debug)]
+pub struct RunEdit {
+    pub edit: EditId,
+    pub params: Vec<f32>,
+    /// For a patch: the run that it takes values from.
+    pub donor: Option<usize>,
+}
+
+/// New tokens of one run.
+#[derive(Clone, Debug)]
+pub struct Extend {
+    pub run: usize,
+    pub tokens: Vec<u32>,
+    /// For each edit of the run (in the order of `Run::edits`), for each new token: whether it is active.
+    pub active: Vec<Vec<bool>>,
+    /// For each edit of the run, for each new token: the donor's position. Empty: its own position.
+    pub donor_positions: Vec<Vec<usize>>,
+    /// For each output of the Plan: which positions (absolute, among the new rows) are read.
+    pub reads: Vec<Vec<usize>>,
+}
+
+/// A value that was asked for.
+#[derive(Clone, Debug)]
+pub struct RowValue {
+    pub run: usize,
+    /// Index into `Plan::outputs`.
+    pub output: usize,
+    pub position: usize,
+    /// Row-major over the axes of the output's type.
+    pub data: Arc<[f32]>,
+}
+
+/// What an edit did to one row on which it was active.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowReceipt {
+    pub run: usize,
+    pub edit: EditId,
+    pub position: usize,
+    /// Entries of the site's first axis (heads, experts; else elements) that changed.
+    pub changed: f32,
+    /// Squared norm of the change, and of the value before the edit.
+    pub moved: f32,
+    pub before: f32,
+}
+
+/// Rows that were worked on, against what one pass a run would have taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RowCount {
+    /// Rows times stretches.
+    pub computed: u64,
+    pub naive: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct StepResult {
+    pub values: Vec<RowValue>,
+    pub receipts: Vec<RowReceipt>,
+    pub rows: RowCount,
+}
+
+/// A loaded model under one Plan, with the caches of its runs.
+///
+/// The values of a row depend on its prefix and its edits alone, however the tokens are handed over.
+pub trait Engine {
+    /// Starts afresh with these runs, all of them empty. A donor must not depend on the run it gives to.
+    fn begin(&mut self, runs: Vec<Run>) -> Result<(), Error>;
+
+    /// Appends tokens to runs, all of them in one pass, and returns what is read.
+    fn extend(&mut self, work: &[Extend]) -> Result<StepResult, Error>;
+}

@@ -1,0 +1,124 @@
+//! Reading, mapping and writing files, with errors that say which file and what to do.
+
+use crate::error::Error;
+use memmap2::Mmap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use steer_lang::codes;
+
+/// An error of the operating system about a file: `doing` completes "cannot ...".
+pub fn failed(doing: &str, path: &Path, error: &std::io::Error) -> Error {
+    use std::io::ErrorKind::*;
+    let (what, help) = match error.kind() {
+        NotFound => ("there is no such file".to_string(), Some("check the path; a relative one begins at the script's folder")),
+        PermissionDenied => ("permission denied".to_string(), Some("check who may read and write it")),
+        IsADirectory => ("it is a folder".to_string(), Some("name a file inside of it")),
+        NotADirectory => ("a part of the path is not a folder".to_string(), None),
+        StorageFull => ("the disk is full".to_string(), Some("free some space and run it again; nothing was left half-written")),
+        _ => (error.to_string(), None),
+    };
+    let e = Error::new(codes::FILE, format!("cannot {doing} `{}`: {what}", path.display()));
+    match help {
+        Some(text) => e.help(text),
+        None => e,
+    }
+}
+
+/// All bytes of a file.
+pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    refuse_folder(path)?;
+    std::fs::read(path).map_err(|e| failed("read", path, &e))
+}
+
+/// A file as UTF-8 text.
+pub fn read_text(path: &Path) -> Result<String, Error> {
+    String::from_utf8(read(path)?).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        Error::new(codes::FILE, format!("`{}` is not UTF-8 text: byte {at} begins no character", path.display()))
+            .help("save it as UTF-8")
+    })
+}
+
+/// A file mapped into memory; an empty one is `None`, because it cannot be mapped.
+pub fn map(path: &Path) -> Result<Option<Mmap>, Error> {
+    refuse_folder(path)?;
+    let file = File::open(path).map_err(|e| failed("open", path, &e))?;
+    let len = file.metadata().map_err(|e| failed("read", path, &e))?.len();
+    if len == 0 {
+        return Ok(None);
+    }
+    // SAFETY: the mapping is read-only and private to this process. As with every mapped weight file,
+    // another process that shortens the file while it is in use ends this one; nothing here can rule
+    // that out.
+    let map = unsafe { Mmap::map(&file) };
+    map.map(Some).map_err(|e| failed("map", path, &e))
+}
+
+/// Opening a folder succeeds on some systems and only reading it fails: say it at once.
+fn refuse_folder(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Err(failed("read", path, &std::io::ErrorKind::IsADirectory.into()));
+    }
+    Ok(())
+}
+
+/// Writes a file completely or not at all: `write` fills a temporary file in the same folder, which
+/// then takes the place of `path`.
+pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Error> {
+    if path.is_dir() {
+        return Err(failed("write", path, &std::io::ErrorKind::IsADirectory.into()));
+    }
+    let target = resolve_link(path);
+    let temporary = temporary_beside(&target);
+    let result = (|| {
+        let file = File::options().write(true).create_new(true).open(&temporary)?;
+        if let Ok(old) = std::fs::metadata(&target) {
+            file.set_permissions(old.permissions())?;
+        }
+        let mut out = BufWriter::with_capacity(1 << 18, file);
+        write(&mut out)?;
+        out.into_inner().map_err(|e| e.into_error())?.sync_all()?;
+        std::fs::rename(&temporary, &target)
+    })();
+    result.map_err(|e| {
+        // The temporary file may not exist; the first error is the one to report.
+        let _ = std::fs::remove_file(&temporary);
+        failed("write", path, &e)
+    })
+}
+
+/// Where a symbolic link leads, so that writing in place keeps the link.
+fn resolve_link(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+fn temporary_beside(path: &Path) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let n = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    path.with_file_name(format!(".{name}.{}-{n}.part", std::process::id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let folder = std::env::temp_dir().join(format!("steer-files-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("a.txt");
+        write_atomic(&path, |w| w.write_all(b"old")).unwrap();
+        let e = write_atomic(&path, |w| {
+            w.write_all(b"half of the new one")?;
+            Err(std::io::ErrorKind::StorageFull.into())
+        });
+        assert!(e.unwrap_err().to_string().contains("the disk is full"));
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+        assert!(read(&folder).unwrap_err().to_string().contains("it is a folder"));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,32 @@
+//! Ctrl-C: the first one asks the work to stop and keep what is finished, the second ends the process.
+
+use crate::error::Error;
+use std::sync::atomic::{AtomicBool, Ordering};
+use steer_lang::codes;
+
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// The exit code of a process that ctrl-C ended.
+pub const EXIT: i32 = 130;
+
+/// Whether ctrl-C was pressed. Long work asks between steps.
+pub fn requested() -> bool {
+    REQUESTED.load(Ordering::Relaxed)
+}
+
+/// An error once ctrl-C was pressed, for `interrupt::check()?` between steps.
+pub fn check() -> Result<(), Error> {
+    match requested() {
+        true => Err(Error::new(codes::STOPPED, "stopped by ctrl-C").help("what was finished before is kept")),
+        false => Ok(()),
+    }
+}
+
+/// Listens for ctrl-C from now on. Where the system refuses, ctrl-C simply ends the process.
+pub fn install() {
+    let _ = ctrlc::set_handler(|| {
+        if REQUESTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(EXIT);
+        }
+    });
+}

@@ -1,0 +1,142 @@
+//! The report as JSON. The same script, model and seed give the same bytes but for `timings`.
+
+use super::Receipt;
+use crate::checkpoint::{FileHash, sha256};
+use crate::error::Error;
+use crate::files;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// All that a run of a script gave, and what it takes to run it again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// The version of steer.
+    pub steer: String,
+    pub script: FileName,
+    pub model: ModelReport,
+    pub backend: String,
+    /// What the bits depend on beside the backend, such as `avx512`.
+    pub instruction_set: String,
+    pub seed: u64,
+    /// The script's parameters as they were used.
+    pub parameters: BTreeMap<String, Value>,
+    pub receipts: Vec<Receipt>,
+    /// One for each statement, in the script's order.
+    pub outputs: Vec<Output>,
+    /// Whether ctrl-C ended the run before the script did.
+    pub stopped: bool,
+    /// Everything that differs from run to run.
+    pub timings: Timings,
+}
+
+/// A file and the hash of its bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FileName {
+    pub file: String,
+    pub sha256: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ModelReport {
+    /// As the script or the command line names it.
+    pub name: String,
+    pub architecture: String,
+    pub files: Vec<FileHash>,
+}
+
+/// A value that a statement gave.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// Numbers that are not finite are `null`.
+    Number(f64),
+    Bool(bool),
+    Text(String),
+    List(Vec<Value>),
+    /// Row-major over named axes.
+    Tensor { axes: Vec<(String, usize)>, data: Vec<f32> },
+}
+
+/// What one statement gave.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "statement", rename_all = "snake_case")]
+pub enum Output {
+    Generate(Generation),
+    Measure { metric: String, over: String, with: Vec<String>, value: Value },
+    Print { values: Vec<Value> },
+    Capture { file: String, tensors: BTreeMap<String, Vec<usize>> },
+}
+
+/// One prompt and its continuations, the baseline first.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Generation {
+    pub prompt: String,
+    pub completions: Vec<Completion>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Completion {
+    /// `baseline`, or the edits as the script writes them.
+    pub with: String,
+    pub text: String,
+    pub tokens: Vec<u32>,
+}
+
+/// Seconds by stage, and rates.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Timings {
+    pub seconds: BTreeMap<String, f64>,
+    pub tokens_per_second: BTreeMap<String, f64>,
+}
+
+impl Report {
+    /// A report on a script's text, as of this version, with nothing in it yet.
+    pub fn new(script: &Path, text: &str) -> Self {
+        Report {
+            steer: env!("CARGO_PKG_VERSION").into(),
+            script: FileName { file: script.display().to_string(), sha256: sha256(text.as_bytes()) },
+            ..Report::default()
+        }
+    }
+
+    /// The report as indented JSON.
+    pub fn to_json(&self) -> String {
+        // Every key is a string, so this cannot fail.
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// Writes the report, completely or not at all.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        files::write_atomic(path, |out| out.write_all(self.to_json().as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_runs_differ_in_their_timings_alone() {
+        let mut report = Report::new(Path::new("a.steer"), "model \"x\"\n");
+        report.parameters.insert("alpha".into(), Value::Number(6.0));
+        report.outputs.push(Output::Measure { metric: "ld".into(), over: "ioi".into(), with: vec![], value: Value::Number(f64::NAN) });
+        report.outputs.push(Output::Generate(Generation {
+            prompt: "a".into(),
+            completions: vec![Completion { with: "baseline".into(), text: " b".into(), tokens: vec![1] }],
+        }));
+        let mut other = report.clone();
+        other.timings.seconds.insert("load".into(), 0.25);
+        let (a, b) = (report.to_json(), other.to_json());
+        let cut = |t: &str| t.split("\"timings\"").next().map(str::to_string);
+        assert_eq!(cut(&a), cut(&b));
+        let json: serde_json::Value = serde_json::from_str(&b).unwrap();
+        assert_eq!(json["outputs"][0]["statement"], "measure");
+        assert_eq!(json["outputs"][0]["value"], serde_json::Value::Null);
+        assert_eq!(json["outputs"][1]["completions"][0]["tokens"][0], 1);
+        assert_eq!(json["script"]["sha256"].as_str().map(str::len), Some(64));
+        assert_eq!(json.as_object().unwrap().keys().last().unwrap(), "timings");
+    }
+}

@@ -1,0 +1,99 @@
+//! What every edit did.
+
+use super::{Align, Table, number, percent};
+use crate::engine::RowReceipt;
+use serde::Serialize;
+
+/// One edit at one site in one run or several: on how many rows it fired, and how far it moved them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Receipt {
+    pub edit: String,
+    pub site: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layer: Option<u32>,
+    pub rows_selected: u64,
+    pub rows_changed: u64,
+    /// What `changed` counts: `head`, `expert`, or `element`.
+    pub unit: String,
+    /// Heads, experts or elements that changed, over all rows.
+    pub changed: u64,
+    /// |dh| / |h| over the selected rows with a value other than 0 before.
+    pub mean_move: f64,
+    pub max_move: f64,
+    /// Rows that were 0 before the edit and are not after it: their move is no share of anything.
+    pub rows_from_zero: u64,
+}
+
+impl Receipt {
+    /// Sums up what an engine reports of rows; their order does not matter.
+    pub fn of(edit: &str, site: &str, layer: Option<u32>, unit: &str, rows: &[RowReceipt]) -> Self {
+        let mut order: Vec<&RowReceipt> = rows.iter().collect();
+        order.sort_by_key(|r| (r.run, r.position));
+        let from_zero = |r: &&&RowReceipt| r.before <= 0.0 && r.moved > 0.0;
+        let moves: Vec<f64> = order.iter().filter(|r| r.before > 0.0).map(|r| (f64::from(r.moved) / f64::from(r.before)).sqrt()).collect();
+        Receipt {
+            edit: edit.into(),
+            site: site.into(),
+            layer,
+            rows_selected: order.len() as u64,
+            rows_changed: order.iter().filter(|r| r.changed > 0.0).count() as u64,
+            unit: unit.into(),
+            changed: order.iter().map(|r| r.changed as u64).sum(),
+            mean_move: moves.iter().sum::<f64>() / moves.len().max(1) as f64,
+            max_move: moves.iter().copied().fold(0.0, f64::max),
+            rows_from_zero: order.iter().filter(from_zero).count() as u64,
+        }
+    }
+}
+
+/// Receipts as a table, one line each.
+pub fn receipts_table(receipts: &[Receipt]) -> String {
+    use Align::{Left, Right};
+    let mut table = Table::new(&[
+        ("edit", Left),
+        ("site", Left),
+        ("rows", Right),
+        ("changed", Right),
+        ("parts", Right),
+        ("mean |dh|/|h|", Right),
+        ("max", Right),
+    ]);
+    for r in receipts {
+        let each = r.changed as f64 / r.rows_changed.max(1) as f64;
+        let plural = if each == 1.0 { "" } else { "s" };
+        let parts = if r.rows_changed == 0 { "none".into() } else { format!("{} {}{plural}/row", number(each), r.unit) };
+        let moved = |x: f64| match r.rows_from_zero > 0 && x == 0.0 {
+            true => "from 0".to_string(),
+            false => percent(x),
+        };
+        table.row([
+            r.edit.clone(),
+            r.site.clone(),
+            r.rows_selected.to_string(),
+            r.rows_changed.to_string(),
+            parts,
+            moved(r.mean_move),
+            moved(r.max_move),
+        ]);
+    }
+    table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use steer_compiler::plan::EditId;
+
+    #[test]
+    fn a_receipt_sums_up_rows() {
+        let row = |position, changed, moved, before| RowReceipt { run: 0, edit: EditId(0), position, changed, moved, before };
+        let rows = [row(2, 0.0, 0.0, 4.0), row(0, 2.0, 1.0, 4.0), row(1, 1.0, 4.0, 4.0), row(3, 1.0, 1.0, 0.0)];
+        let r = Receipt::of("cheer", "blocks[3].attn.z", Some(3), "head", &rows);
+        assert_eq!((r.rows_selected, r.rows_changed, r.changed, r.rows_from_zero), (4, 3, 4, 1));
+        assert_eq!((r.mean_move, r.max_move), (0.5, 1.0));
+        let text = receipts_table(&[r, Receipt::of("idle", "embed", None, "element", &[])]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[2], "cheer  blocks[3].attn.z     4        3  1.333 heads/row          50.0%  100.0%");
+        assert_eq!(lines[3], "idle   embed                0        0             none           0.0%    0.0%");
+    }
+}

@@ -1,0 +1,168 @@
+//! Element types of tensor files, and their widening to f32.
+
+use super::room;
+use crate::error::Error;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use rayon::prelude::*;
+use steer_lang::codes;
+
+/// An element type by the name that safetensors gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    F32,
+    F16,
+    BF16,
+    F64,
+    I64,
+    I32,
+    /// A type that exists but that steer cannot compute with yet, and its bits.
+    Other(&'static str, usize),
+}
+
+/// Types that safetensors has beside those of [`Dtype`], with their bits.
+const OTHERS: &[(&str, usize)] = &[
+    ("BOOL", 8),
+    ("U8", 8),
+    ("I8", 8),
+    ("U16", 16),
+    ("I16", 16),
+    ("U32", 32),
+    ("U64", 64),
+    ("C64", 64),
+    ("F8_E5M2", 8),
+    ("F8_E4M3", 8),
+    ("F8_E8M0", 8),
+    ("F8_E4M3FNUZ", 8),
+    ("F8_E5M2FNUZ", 8),
+    ("F6_E2M3", 6),
+    ("F6_E3M2", 6),
+    ("F4", 4),
+];
+
+impl Dtype {
+    /// The type that safetensors calls so.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "F32" => Dtype::F32,
+            "F16" => Dtype::F16,
+            "BF16" => Dtype::BF16,
+            "F64" => Dtype::F64,
+            "I64" => Dtype::I64,
+            "I32" => Dtype::I32,
+            _ => OTHERS.iter().find(|(n, _)| *n == name).map(|&(n, bits)| Dtype::Other(n, bits))?,
+        })
+    }
+
+    /// How safetensors calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "F32",
+            Dtype::F16 => "F16",
+            Dtype::BF16 => "BF16",
+            Dtype::F64 => "F64",
+            Dtype::I64 => "I64",
+            Dtype::I32 => "I32",
+            Dtype::Other(name, _) => name,
+        }
+    }
+
+    /// Bits of one element.
+    pub fn bits(self) -> usize {
+        match self {
+            Dtype::F16 | Dtype::BF16 => 16,
+            Dtype::F32 | Dtype::I32 => 32,
+            Dtype::F64 | Dtype::I64 => 64,
+            Dtype::Other(_, bits) => bits,
+        }
+    }
+}
+
+/// Elements that one task converts.
+const CHUNK: usize = 1 << 18;
+
+/// The elements of `bytes` as f32; `None` for a type that cannot be read so.
+pub fn widen(dtype: Dtype, bytes: &[u8]) -> Result<Option<Vec<f32>>, Error> {
+    type Convert = fn(&[u8], &mut [f32]);
+    let convert: Convert = match dtype {
+        Dtype::F32 => |b, out| each(b, out, f32::from_le_bytes),
+        Dtype::F64 => |b, out| each(b, out, |x| f64::from_le_bytes(x) as f32),
+        Dtype::I32 => |b, out| each(b, out, |x| i32::from_le_bytes(x) as f32),
+        Dtype::I64 => |b, out| each(b, out, |x| i64::from_le_bytes(x) as f32),
+        Dtype::BF16 => |b, out| each(b, out, |x| bf16::from_le_bytes(x).to_f32()),
+        Dtype::F16 => |b, out| {
+            let mut halves = [f16::ZERO; 256];
+            for (b, out) in b.chunks(512).zip(out.chunks_mut(256)) {
+                let halves = &mut halves[..out.len()];
+                b.as_chunks::<2>().0.iter().zip(&mut *halves).for_each(|(b, h)| *h = f16::from_le_bytes(*b));
+                halves.convert_to_f32_slice(out);
+            }
+        },
+        Dtype::Other(..) => return Ok(None),
+    };
+    let size = dtype.bits() / 8;
+    let n = bytes.len() / size;
+    let mut out = room(n)?;
+    out.resize(n, 0.0);
+    match n > CHUNK {
+        true => out.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * size)).for_each(|(out, b)| convert(b, out)),
+        false => convert(bytes, &mut out),
+    }
+    Ok(Some(out))
+}
+
+fn each<const N: usize>(bytes: &[u8], out: &mut [f32], f: impl Fn([u8; N]) -> f32) {
+    bytes.as_chunks::<N>().0.iter().zip(out).for_each(|(b, o)| *o = f(*b));
+}
+
+/// An error that names the first value that is infinite or not a number.
+pub fn check_finite(name: &str, shape: &[usize], data: &[f32]) -> Result<(), Error> {
+    let bad = |chunk: &[f32]| chunk.iter().fold(false, |bad, x| bad | ((x.to_bits() & 0x7f80_0000) == 0x7f80_0000));
+    let Some(chunk) = data.par_chunks(CHUNK).position_first(bad) else { return Ok(()) };
+    let start = chunk * CHUNK;
+    let at = start + data[start..].iter().position(|x| !x.is_finite()).unwrap_or(0);
+    let total = data.par_iter().filter(|x| !x.is_finite()).count();
+    let message = format!("{name} is not finite: {} at {:?}, and {} of its {} values in all", data[at], index(at, shape), total, data.len());
+    Err(Error::new(codes::NOT_FINITE, message)
+        .help("the file was written by a run that diverged or is damaged: write or download it again"))
+}
+
+/// The index of an element by dimension.
+fn index(mut at: usize, shape: &[usize]) -> Vec<usize> {
+    let mut out = vec![0; shape.len()];
+    for (o, d) in out.iter_mut().zip(shape).rev() {
+        *o = at % (*d).max(1);
+        at /= (*d).max(1);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_readable_type_widens() {
+        let halves: Vec<u8> = (0..700).flat_map(|i| f16::from_f32(i as f32).to_le_bytes()).collect();
+        let wide = widen(Dtype::F16, &halves).unwrap().unwrap();
+        assert!(wide.iter().enumerate().all(|(i, x)| *x == i as f32) && wide.len() == 700);
+        let one = |d, b: &[u8]| widen(d, b).unwrap().unwrap();
+        assert_eq!(one(Dtype::BF16, &bf16::from_f32(-2.5).to_le_bytes()), [-2.5]);
+        assert_eq!(one(Dtype::F64, &1.5f64.to_le_bytes()), [1.5]);
+        assert_eq!(one(Dtype::I64, &(-7i64).to_le_bytes()), [-7.0]);
+        assert_eq!(one(Dtype::I32, &9i32.to_le_bytes()), [9.0]);
+        assert_eq!(widen(Dtype::parse("U8").unwrap(), &[1]).unwrap(), None);
+        let many: Vec<u8> = (0..CHUNK + 3).flat_map(|i| (i as f32).to_le_bytes()).collect();
+        assert!(one(Dtype::F32, &many).iter().enumerate().all(|(i, x)| *x == i as f32));
+    }
+
+    #[test]
+    fn the_first_value_that_is_not_finite_is_named() {
+        let mut data = vec![1.0; CHUNK + 10];
+        assert!(check_finite("`w`", &[CHUNK + 10], &data).is_ok());
+        data[CHUNK + 5] = f32::NEG_INFINITY;
+        data[CHUNK + 7] = f32::NAN;
+        let e = check_finite("`w`", &[(CHUNK + 10) / 2, 2], &data).unwrap_err().to_string();
+        assert_eq!(e, "`w` is not finite: -inf at [131074, 1], and 2 of its 262154 values in all [E0701]");
+    }
+}

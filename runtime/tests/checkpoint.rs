@@ -1,0 +1,152 @@
+//! Model folders: one file or shards, names with and without prefixes, and what is said of bad ones.
+
+mod common;
+
+use common::{Folder, safetensors, stories260k};
+use std::sync::Arc;
+use steer::checkpoint::Checkpoint;
+use steer::engine::WeightSource;
+use steer_compiler::plan::{Axis, Weight};
+use steer_lang::Span;
+
+fn floats(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// A file of tensors of two numbers each: 0 and 1, 2 and 3, ...
+fn pairs(names: &[&str]) -> Vec<u8> {
+    let entry = |(i, n): (usize, &&str)| format!(r#""{n}":{{"dtype":"F32","shape":[2],"data_offsets":[{},{}]}}"#, i * 8, i * 8 + 8);
+    let header: Vec<String> = names.iter().enumerate().map(entry).collect();
+    let data: Vec<f32> = (0..names.len() * 2).map(|x| x as f32).collect();
+    safetensors(&format!("{{{}}}", header.join(",")), &floats(&data))
+}
+
+fn model(name: &str, weights: Option<&[u8]>) -> Folder {
+    let folder = Folder::new(name);
+    folder.write("config.json", br#"{"architectures": ["X"]}"#);
+    if let Some(bytes) = weights {
+        folder.write("model.safetensors", bytes);
+    }
+    folder
+}
+
+fn weight(name: &str, dims: &[&[(&str, usize)]]) -> Weight {
+    let dims = dims.iter().map(|d| d.iter().map(|(n, s)| Axis::new(n, *s)).collect()).collect();
+    Weight { name: name.into(), dims, span: Span::default() }
+}
+
+#[test]
+fn a_folder_without_weights_can_be_checked() {
+    let folder = model("config-only", None);
+    let c = Checkpoint::open(folder.path()).unwrap();
+    assert!(!c.has_weights());
+    assert_eq!(c.config().architectures(), ["X"]);
+    assert!(c.validate(&[weight("w", &[&[("d", 2)]])]).is_empty());
+    let e = c.read_f32("w").unwrap_err();
+    assert!(e.0.message.contains("has no weights"), "{e}");
+    folder.write("pytorch_model.bin", b"PK");
+    let e = Checkpoint::open(folder.path()).unwrap().read_f32("w").unwrap_err();
+    assert!(e.0.message.contains("`pytorch_model.bin` is a pickle"), "{e}");
+}
+
+#[test]
+fn names_are_resolved_with_and_without_a_prefix() {
+    let bare = model("bare", Some(&pairs(&["wte.weight", "h.0.ln_1.weight"])));
+    let c = Checkpoint::open(bare.path()).unwrap();
+    assert_eq!(c.resolve("transformer.wte.weight"), Some("wte.weight"));
+    assert_eq!(c.resolve("wte.weight"), Some("wte.weight"));
+    assert_eq!(c.read_f32("transformer.h.0.ln_1.weight").unwrap(), [2.0, 3.0]);
+    let full = model("full", Some(&pairs(&["model.a", "model.b", "lm_head.weight"])));
+    let c = Checkpoint::open(full.path()).unwrap();
+    assert_eq!((c.resolve("a"), c.resolve("model.b"), c.resolve("lm_head.weight")), (Some("model.a"), Some("model.b"), Some("lm_head.weight")));
+    assert_eq!(c.tensor_info("a").unwrap().shape, [2]);
+    let mixed = model("mixed", Some(&pairs(&["model.a", "b"])));
+    let c = Checkpoint::open(mixed.path()).unwrap();
+    assert_eq!((c.resolve("a"), c.resolve("model.b")), (None, None), "a file with both is taken as it stands");
+}
+
+#[test]
+fn weights_are_read_by_the_plans_shapes() {
+    let folder = model("plan", Some(&pairs(&["e.0.w", "e.1.w", "e.2.w"])));
+    let c = Checkpoint::open(folder.path()).unwrap();
+    let experts = weight("e.{expert}.w", &[&[("expert", 3)], &[("a", 1), ("b", 2)]]);
+    assert_eq!(c.read(&experts).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    assert!(c.validate(std::slice::from_ref(&experts)).is_empty());
+    assert_eq!(c.read(&weight("e.1.w", &[&[("x", 2)], &[("one", 1)]])).unwrap(), [2.0, 3.0], "a dimension of one entry is none");
+
+    let e = c.read(&weight("e.1.w", &[&[("x", 3)]])).unwrap_err();
+    assert!(e.0.message.contains("`e.1.w` is [2] in") && e.0.message.ends_with("the model file says [3]"), "{e}");
+    assert_eq!(e.0.code.0, "E0604");
+    let too_many = weight("e.{expert}.w", &[&[("expert", 9)], &[("b", 2)]]);
+    let found = c.validate(&[too_many, weight("e.2.ww", &[&[("b", 2)]])]);
+    assert_eq!(found.len(), 1, "one declaration, one diagnostic");
+    assert!(found[0].message.contains("no tensor `e.3.w` (and so for 6 more"), "{}", found[0].message);
+    assert!(found[0].help.as_deref().unwrap().starts_with("the nearest name there is `e."));
+}
+
+#[test]
+fn bad_values_and_types_name_the_tensor() {
+    let header = r#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"q":{"dtype":"I8","shape":[8],"data_offsets":[8,16]}}"#;
+    let mut data = floats(&[1.0, f32::NAN]);
+    data.extend([0; 8]);
+    let folder = model("nan-weight", Some(&safetensors(header, &data)));
+    let c = Checkpoint::open(folder.path()).unwrap();
+    let e = c.read(&weight("w", &[&[("x", 2)]])).unwrap_err();
+    assert!(e.0.message.starts_with("the weight `w` is not finite: NaN at [1]"), "{e}");
+    let e = c.read_f32("q").unwrap_err();
+    assert!(e.0.message.contains("`q` in") && e.0.message.contains("the element type I8"), "{e}");
+    assert_eq!(c.validate(&[weight("q", &[&[("x", 8)]])])[0].code.0, "E0604");
+}
+
+#[test]
+fn shards_are_found_by_their_index() {
+    let folder = model("shards", None);
+    folder.write("one.safetensors", &pairs(&["a", "unlisted"]));
+    folder.write("two.safetensors", &pairs(&["b"]));
+    let index = |text: &str| folder.write("model.safetensors.index.json", text.as_bytes());
+    index(r#"{"metadata": {}, "weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}"#);
+    let c = Checkpoint::open(folder.path()).unwrap();
+    assert_eq!(c.names().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(c.read_f32("b").unwrap(), [0.0, 1.0]);
+    assert_eq!(c.hashes().unwrap().len(), 3);
+
+    let cases = [
+        ("{", "is not JSON"),
+        ("{}", "has no object `weight_map`"),
+        (r#"{"weight_map": {}}"#, "names no tensor"),
+        (r#"{"weight_map": {"a": 1}}"#, "gives no file name for `a`"),
+        (r#"{"weight_map": {"a": "../one.safetensors"}}"#, "which is not in its folder"),
+        (r#"{"weight_map": {"a": "/etc/passwd"}}"#, "which is not in its folder"),
+        (r#"{"weight_map": {"a": ""}}"#, "which is not in its folder"),
+        (r#"{"weight_map": {"a": "one.safetensors", "b": "x", "c": "y"}}"#, "names 3 files, but `x` and 1 more is not there"),
+        (r#"{"weight_map": {"b": "one.safetensors"}}"#, "says that `b` is in `one.safetensors`, and it is not"),
+    ];
+    for (text, what) in cases {
+        index(text);
+        let e = Checkpoint::open(folder.path()).unwrap_err();
+        assert!(e.0.message.contains(what) && e.0.message.contains("index.json"), "{e}, wanted {what}");
+    }
+}
+
+#[test]
+fn what_is_no_model_folder_says_what_it_is() {
+    let folder = model("no-model", Some(&pairs(&["w"])));
+    let open = |name: &str| Checkpoint::open(&folder.path().join(name)).unwrap_err();
+    assert!(open("nowhere").0.message.contains("there is no model folder"));
+    assert!(open("model.safetensors").0.message.contains("is a file, and a model is a folder"));
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
+    assert!(open("empty").0.message.contains("has no config.json"));
+    std::fs::create_dir_all(folder.path().join("odd/model.safetensors")).unwrap();
+    folder.write("odd/config.json", b"{}");
+    assert!(open("odd").0.message.contains("it is a folder"));
+    folder.write("config.json", b"{\"a\": 1,}");
+    assert_eq!(Checkpoint::open(folder.path()).unwrap_err().0.code.0, "E0502");
+}
+
+#[test]
+fn a_trained_model_opens() {
+    let Some(folder) = stories260k() else { return };
+    let c: Arc<dyn WeightSource> = Arc::new(Checkpoint::open(&folder).unwrap());
+    let w = c.read(&weight("model.embed_tokens.weight", &[&[("vocab", 512)], &[("d_model", 64)]])).unwrap();
+    assert_eq!(w.len(), 512 * 64);
+}

@@ -1,0 +1,145 @@
+//! Tokenizers: encoding, single tokens, streaming, and damaged files.
+
+mod common;
+
+use common::{Folder, stories260k};
+use serde_json::{Value, json};
+use steer::tokens::{Stream, Tokens};
+
+/// A byte-level vocabulary of all bytes and a few words, as GPT-2's.
+fn byte_level() -> Value {
+    let mut vocab = serde_json::Map::new();
+    let mut n = 0u32;
+    for b in 0..=255u8 {
+        let c = match b {
+            b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF => char::from(b),
+            _ => {
+                n += 1;
+                char::from_u32(0xFF + n).unwrap()
+            }
+        };
+        vocab.insert(c.to_string(), json!(b));
+    }
+    for (i, word) in ["Ma", "ry", "Mary", "ĠMary"].iter().enumerate() {
+        vocab.insert(word.to_string(), json!(256 + i));
+    }
+    json!({
+        "version": "1.0",
+        "added_tokens": [{ "id": 260, "content": "<|end|>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true }],
+        "normalizer": null,
+        "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
+        "post_processor": null,
+        "decoder": { "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true },
+        "model": { "type": "BPE", "vocab": vocab, "merges": ["M a", "r y", "Ma ry", "Ġ Mary"] },
+    })
+}
+
+fn open(folder: &Folder, tokenizer: &Value) -> Tokens {
+    folder.write("tokenizer.json", tokenizer.to_string().as_bytes());
+    folder.write("tokenizer_config.json", br#"{"eos_token": "<|end|>"}"#);
+    Tokens::open(folder.path()).unwrap().unwrap()
+}
+
+#[test]
+fn single_tokens_are_looked_up_as_they_stand() {
+    let folder = Folder::new("single");
+    let tokens = open(&folder, &byte_level());
+    assert_eq!(tokens.single("Mary"), Ok(258));
+    assert_eq!(tokens.single(" Mary"), Ok(259));
+    assert_eq!(tokens.single("<|end|>"), Ok(260));
+    assert_eq!(tokens.single("\n"), Ok(10));
+    assert_eq!(tokens.single("Maryx").unwrap_err().to_string(), "2 tokens: \"Mary\", \"x\"");
+    assert_eq!(tokens.single("").unwrap_err().to_string(), "no token at all");
+    assert_eq!((tokens.eos(), tokens.bos(), tokens.vocab_size()), (&[260][..], None, 261));
+    assert!(tokens.check_fits(300).is_ok() && tokens.check_fits(261).is_ok());
+    let e = tokens.check_fits(260).unwrap_err();
+    assert!(e.0.message.contains("the token 260 (\"<|end|>\"), and the model's vocabulary has 260 entries"), "{}", e.0.message);
+    assert_eq!(tokens.piece(259), " Mary");
+    assert_eq!(tokens.piece(9999), "<id 9999>");
+}
+
+#[test]
+fn offsets_are_bytes_of_the_text() {
+    let folder = Folder::new("offsets");
+    let tokens = open(&folder, &byte_level());
+    let text = "Mary é Mary";
+    let e = tokens.encode(text, true).unwrap();
+    let covered: Vec<&str> = e.offsets.iter().filter_map(|o| text.get(o.clone())).collect();
+    assert_eq!(covered.first(), Some(&"Mary"));
+    assert_eq!(covered.last(), Some(&" Mary"));
+    assert_eq!(e.ids.len(), e.offsets.len());
+    assert!(e.offsets.iter().all(|o| o.end <= text.len()));
+}
+
+#[test]
+fn a_stream_holds_back_half_characters_and_loses_none() {
+    let folder = Folder::new("stream");
+    let tokens = open(&folder, &byte_level());
+    let text = "Mary 🙂 é, 你好你好你好你好你好你好你好你好 Mary!";
+    let ids = tokens.encode(text, false).unwrap().ids;
+    for split in 0..ids.len() {
+        let mut stream = Stream::new(&tokens, &ids[..split]).unwrap();
+        let mut out = String::new();
+        for id in &ids[split..] {
+            let piece = stream.push(*id).unwrap().unwrap_or_default();
+            assert!(!piece.contains('\u{FFFD}'));
+            out += &piece;
+        }
+        out += &stream.finish().unwrap();
+        assert!(text.ends_with(&out), "{split}: {out:?}");
+        let before = tokens.decode(&ids[..split]).unwrap();
+        assert_eq!(format!("{}{out}", before.trim_end_matches('\u{FFFD}')), text);
+    }
+    // What never becomes a character comes out at the end.
+    assert_eq!(tokens.decode_after(&[258], &[0xE4]).unwrap(), "\u{FFFD}");
+}
+
+#[test]
+fn damaged_tokenizers_are_errors_that_name_the_file() {
+    let folder = Folder::new("damaged-tokenizer");
+    assert!(Tokens::open(folder.path()).unwrap().is_none());
+    let good = byte_level();
+    let mut no_model = good.clone();
+    no_model["model"] = json!({ "type": "BPE", "vocab": {}, "merges": ["a b"] });
+    let mut bad_type = good.clone();
+    bad_type["decoder"] = json!({ "type": "Sideways" });
+    let mut bad_regex = good.clone();
+    bad_regex["pre_tokenizer"] = json!({ "type": "Split", "pattern": { "Regex": "(" }, "behavior": "Isolated", "invert": false });
+    let cases = ["".to_string(), "{".into(), "[]".into(), "{}".into(), no_model.to_string(), bad_type.to_string(), bad_regex.to_string()];
+    for text in cases {
+        folder.write("tokenizer.json", text.as_bytes());
+        let e = Tokens::open(folder.path()).err().unwrap_or_else(|| panic!("accepted: {text:.80}"));
+        assert_eq!(e.0.code.0, "E0506");
+        assert!(e.0.message.contains("tokenizer.json") && e.0.help.is_some(), "{e}");
+    }
+    folder.write("tokenizer.json", good.to_string().as_bytes());
+    folder.write("tokenizer_config.json", b"{,}");
+    assert!(Tokens::open(folder.path()).err().unwrap().0.message.contains("tokenizer_config.json` is not JSON"));
+}
+
+#[test]
+fn sentencepiece_spaces_are_kept() {
+    let Some(folder) = stories260k() else { return };
+    let tokens = Tokens::open(&folder).unwrap().unwrap();
+    assert_eq!(tokens.bos(), Some(1));
+    assert_eq!(tokens.eos(), [2]);
+    assert_eq!(tokens.vocab_size(), 512);
+    let e = tokens.encode("Once upon a time", true).unwrap();
+    assert_eq!((e.ids[0], e.special[0], e.offsets[0].clone()), (1, true, 0..0));
+    let was = tokens.single(" was").unwrap();
+    assert_eq!(tokens.piece(was), " was");
+    assert_eq!(tokens.single("was"), Ok(was), "no such piece without a space, so it is the word");
+    assert_eq!(tokens.piece(tokens.single("\n").unwrap()), "\n");
+    assert!(tokens.single(" Mary").is_err());
+    // A whole text through the stream, from every place on: nothing is lost, nothing comes twice.
+    let text = std::fs::read_to_string(folder.join("greedy200.txt")).unwrap();
+    let text = format!("{} 你好, 🙂!", text.trim_end());
+    let ids = tokens.encode(&text, true).unwrap().ids;
+    assert_eq!(tokens.decode_after(&ids[..1], &ids[1..]).unwrap(), text);
+    for split in 1..ids.len() {
+        let before = tokens.decode(&ids[..split]).unwrap();
+        if !before.ends_with('\u{FFFD}') {
+            assert_eq!(before + &tokens.decode_after(&ids[..split], &ids[split..]).unwrap(), text);
+        }
+    }
+}

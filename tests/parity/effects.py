@@ -1,0 +1,235 @@
+"""Writes tests/parity/effects: interventions on the random checkpoints, done on transformers by hooks.
+
+    python effects.py                  all of them
+    python effects.py --only mamba     those of the checkpoints whose name begins so
+
+NAME.json says what was done (README.md has the schema), NAME.safetensors holds the vectors and the logits.
+Generation is greedy and recomputes the whole sequence at each step; a second run with transformers' cache, where only
+the new row is seen, must agree with it.
+"""
+
+import argparse
+import json
+import re
+
+import torch
+from safetensors.torch import save_file
+
+from make import HERE, VARIANTS, load
+from taps import Taps, record
+
+FOLDER = HERE / "effects"
+STEPS = 20
+MARGIN = 2e-3        # of an argmax, of a condition; a tenth of it for the choice of experts
+CHECKPOINTS = ["gpt2-inner", "llama-grouped", "neox-parallel", "mamba-conv", "mixtral-top2"]
+
+
+def unit(v):
+    return v / v.norm()
+
+
+# -- one edit: a function of (site, rows, first position) -> rows or None -------------------------------------------
+
+def rows_at(edit, start, n):
+    """Which of the rows start..start+n the edit touches."""
+    positions = torch.arange(start, start + n)
+    where = edit["positions"]
+    if where == "all":
+        return torch.ones(n, dtype=torch.bool)
+    if "from" in where:
+        return positions >= where["from"]
+    return torch.isin(positions, torch.tensor(where["list"]))
+
+
+def applied(edit, site, h, start, vectors):
+    """What the edit makes of the site's rows, or None where it does not touch them."""
+    if site not in edit["sites"]:
+        return None
+    rows = rows_at(edit, start, len(h))
+    if not rows.any():
+        return None
+    h, op = h.clone(), edit["op"]
+    v = vectors.get(edit.get("vector"))
+    if op == "add":
+        h[rows] += edit["alpha"] * v
+    elif op == "project_out":
+        h[rows] -= (h[rows] @ v)[:, None] * v
+    elif op == "zero":
+        h[rows, edit["head"]] = 0
+    elif op == "uniform":
+        for i in rows.nonzero()[:, 0]:
+            n = start + int(i) + 1
+            h[i, edit["head"], :n] = 1 / n
+    elif op == "clamp":
+        n = edit["neurons"]
+        for i in rows.nonzero()[:, 0]:
+            h[i, n] = h[i, n].clamp(edit["lo"], edit["hi"])
+    elif op == "add_when_below":
+        below = rows & (h @ v < edit["threshold"])
+        h[below] += edit["alpha"] * v
+    elif op == "patch":
+        h[rows] = vectors[edit["name"]]
+    elif op == "mask_expert":
+        h[rows, edit["expert"]] = float("-inf")
+    else:
+        return None
+    return h
+
+
+class Edits:
+    """A tap that applies edits in order, each to the value that the one before left. Knows the position of the first row."""
+
+    def __init__(self, edits, vectors):
+        self.edits, self.vectors, self.start = edits, vectors, 0
+        self.closest = float("inf")        # how near a condition came to its threshold, or two experts to each other
+
+    def __call__(self, site, h):
+        state = re.fullmatch(r"(.*\.ssm\.state)\[(\d+)\]", site)
+        if state:
+            return self.state(state[1], int(state[2]), h)
+        if site.endswith("moe.scores"):
+            top = h.sort(-1, descending=True).values
+            self.closest = min(self.closest, 10 * (top[:, self.top_k - 1] - top[:, self.top_k]).min().item())
+        out = None
+        for e in self.edits:
+            if e["op"] == "add_when_below" and site in e["sites"]:
+                dots = (h if out is None else out) @ self.vectors[e["vector"]]
+                self.closest = min(self.closest, (dots - e["threshold"]).abs().min().item())
+            new = applied(e, site, h if out is None else out, self.start, self.vectors)
+            out = out if new is None else new
+        return out
+
+    def state(self, site, position, h):
+        read = carried = h
+        for e in self.edits:
+            if site in e["sites"] and rows_at(e, position, 1).any():
+                carried = carried * e["factor"]
+                if e["op"] == "scale_state":
+                    read = read * e["factor"]
+        return read, carried
+
+
+def logits(model, tokens, edits, cache=None, start=0):
+    edits.start, edits.top_k = start, getattr(model.config, "num_experts_per_tok", None)
+    names = {"past_key_values": cache} if model.config.model_type != "mamba" else {"cache_params": cache}
+    with torch.no_grad(), Taps(model, edits, start):
+        out = model(torch.tensor([tokens[start:]]), use_cache=cache is not False, **(names if cache else {}))
+    return out.logits[0], getattr(out, "past_key_values", None) or getattr(out, "cache_params", None)
+
+
+def run(model, tokens, edits):
+    """(prefill logits, generated tokens, logits of each step, the smallest margin of a decision)."""
+    tokens, steps, made = list(tokens), [], []
+    prefill = logits(model, tokens, edits, cache=False)[0]
+    last = prefill[-1]
+    for i in range(STEPS):
+        steps.append(last)
+        made.append(int(last.argmax()))
+        tokens.append(made[-1])
+        if i + 1 < STEPS:
+            last = logits(model, tokens, edits, cache=False)[0][-1]
+    # The same with the cache.
+    seen, cache = tokens[:-STEPS], None
+    for i in range(STEPS):
+        start = 0 if i == 0 else len(seen) - 1
+        out, cache = logits(model, seen, edits, cache, start)
+        torch.testing.assert_close(out[-1], steps[i], rtol=1e-4, atol=1e-4)
+        seen = seen + [made[i]]
+    steps = torch.stack(steps)
+    top = steps.topk(2).values
+    return prefill, made, steps, min((top[:, 0] - top[:, 1]).min().item(), edits.closest)
+
+
+# -- the interventions ---------------------------------------------------------------------------------------------
+
+def plan(model, name, tokens, generator):
+    """(effect, edits, vectors) of one checkpoint. `edits` is what the JSON shows."""
+    c = model.config
+    d, layers, kind = c.hidden_size, c.num_hidden_layers, c.model_type
+    last, mid = layers - 1, layers // 2
+    randn = lambda: torch.randn(d, generator=generator)
+    v = {"v": randn(), "u": unit(randn()), "w": unit(randn())}
+    sites, _ = record(model, tokens)
+    above = [f"blocks.{i}.resid.pre" for i in range(layers)]
+    add = {"op": "add", "sites": [f"blocks.{mid}.resid.post"], "positions": "all", "vector": "v", "alpha": 1.5}
+    project = {"op": "project_out", "sites": above, "positions": "all", "vector": "u"}
+    # The threshold lies in the widest gap between the middle dot products, so that no row is near it.
+    where = "blocks.0.resid.post"
+    dots = (sites[where] @ v["w"]).sort().values
+    middle = dots[len(dots) // 4: -len(dots) // 4]
+    gap = (middle[1:] - middle[:-1]).argmax()
+    threshold = round(((middle[gap] + middle[gap + 1]) / 2).item(), 3)
+    below = {"op": "add_when_below", "sites": [where], "positions": "all", "vector": "w", "threshold": threshold, "alpha": 3.0}
+    other = torch.randint(c.vocab_size, (len(tokens),), generator=generator).tolist()
+    position = len(tokens) // 2
+    patch = {"op": "patch", "sites": [f"blocks.{mid}.resid.pre"], "positions": {"list": [position]}, "name": "donor", "other_tokens": other,
+             "other_position": position}
+    donor = record(model, other)[0][patch["sites"][0]][position]
+    out = [("add", [add]), ("project_out", [project]), ("add_when_below", [below]), ("patch", [patch]),
+           ("add_from", [{**add, "positions": {"from": 5}, "alpha": -2.0}])]
+    if kind != "mamba":
+        zero = {"op": "zero", "sites": [f"blocks.{last}.attn.z"], "positions": "all", "head": 1}
+        uniform = {"op": "uniform", "sites": ["blocks.0.attn.pattern"], "positions": {"list": [len(tokens) - 2]}, "head": 0}
+        out += [("zero_head", [zero]), ("uniform_row", [uniform]), ("uniform_head", [{**uniform, "sites": [f"blocks.{mid}.attn.pattern"],
+                                                                                         "positions": "all", "head": 2}])]
+    if kind in ("gpt2", "llama", "gpt_neox"):
+        clamp = {"op": "clamp", "sites": [f"blocks.{mid}.mlp.act"], "positions": "all", "neurons": [1, 4, 9, 16, 25, 36, 49], "lo": -0.05, "hi": 0.1}
+        out.append(("clamp_neurons", [clamp]))
+        out.append(("several", [add, below, project, zero, uniform, clamp, patch]))
+    if kind == "mixtral":
+        mask = {"op": "mask_expert", "sites": [f"blocks.{mid}.moe.router"], "positions": "all", "expert": 2}
+        out.append(("mask_expert", [mask]))
+        out.append(("several", [add, below, project, zero, uniform, mask, patch]))
+    if kind == "mamba":
+        scale = {"op": "scale_state", "sites": [f"blocks.{mid}.ssm.state"], "positions": {"from": 4}, "factor": 0.5}
+        carry = {**scale, "op": "scale_carry", "positions": "all"}
+        out += [("scale_state", [scale]), ("scale_carry", [carry]), ("several", [add, below, project, scale, patch])]
+    return out, {**v, "donor": donor}
+
+
+def used(edits, vectors):
+    names = {e.get("vector") for e in edits} | {e.get("name") for e in edits}
+    return {k: x for k, x in vectors.items() if k in names}
+
+
+def make(checkpoint):
+    model = load(checkpoint)
+    for attempt in range(50):
+        generator = torch.Generator().manual_seed(5000 + 100 * list(VARIANTS).index(checkpoint) + attempt)
+        tokens = torch.randint(model.config.vocab_size, (14,), generator=generator).tolist()
+        effects, vectors = plan(model, checkpoint, tokens, generator)
+        effects = [("none", [])] + effects
+        results = [(name, edits, run(model, tokens, Edits(edits, vectors))) for name, edits in effects]
+        margin = min(r[3] for _, _, r in results)
+        if margin > MARGIN and len({tuple(r[1]) for _, _, r in results}) > len(results) // 2:
+            break
+    else:
+        raise SystemExit(f"{checkpoint}: no seed with clear margins")
+    base = results[0][2][0]
+    for name, edits, (prefill, made, steps, margin) in results:
+        stem = f"{checkpoint}.{name}"
+        save_file({"prefill": prefill.contiguous(), "steps": steps, **{k: x.contiguous() for k, x in used(edits, vectors).items()}},
+                  FOLDER / f"{stem}.safetensors")
+        (FOLDER / f"{stem}.safetensors").chmod(0o644)
+        about = {"checkpoint": checkpoint, "effect": name, "tokens": tokens, "generated": made, "margin": round(margin, 5), "edits": edits}
+        text = json.dumps(about, indent=1)
+        text = re.sub(r"\[\s+([-\d,\s]+?)\s+\]", lambda m: "[" + " ".join(m[1].split()) + "]", text)
+        (FOLDER / f"{stem}.json").write_text(text + "\n")
+        print(f"{stem}: moves the logits by {(prefill - base).abs().max():.3f}, margin {margin:.4f}")
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--only", default="")
+    only = p.parse_args().only
+    torch.set_num_threads(1)
+    FOLDER.mkdir(exist_ok=True)
+    for checkpoint in CHECKPOINTS:
+        if checkpoint.startswith(only):
+            for old in FOLDER.glob(f"{checkpoint}.*"):
+                old.unlink()
+            make(checkpoint)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""Writes the parity fixtures: small random checkpoints as transformers saves them, and every value it computes in them.
+
+    python make.py                     all of them
+    python make.py --only llama        those whose name begins so
+
+Each folder has config.json, model.safetensors (or shards and an index) and expected.safetensors. README.md says more.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from transformers import (AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig,
+                          LlamaForCausalLM, MambaConfig, MambaForCausalLM, MixtralConfig, MixtralForCausalLM)
+
+from taps import record
+
+HERE = Path(__file__).parent
+# No token ends a generation here, so that a fixture may generate any number of them.
+NO_ENDS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+
+
+def gpt2(**kw):
+    return GPT2LMHeadModel(GPT2Config(**NO_ENDS, **{"vocab_size": 97, "n_positions": 48, "n_embd": 32, "n_layer": 3, "n_head": 4, **kw}))
+
+
+def llama(**kw):
+    return LlamaForCausalLM(LlamaConfig(**NO_ENDS, **{
+        "vocab_size": 97, "hidden_size": 32, "intermediate_size": 56, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, **kw}))
+
+
+def neox(rotary_pct, **kw):
+    return GPTNeoXForCausalLM(GPTNeoXConfig(**NO_ENDS, **{
+        "vocab_size": 88, "hidden_size": 32, "intermediate_size": 72, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "max_position_embeddings": 64, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": rotary_pct}, **kw}))
+
+
+def mamba(**kw):
+    return MambaForCausalLM(MambaConfig(**NO_ENDS, **{"vocab_size": 80, "hidden_size": 24, "num_hidden_layers": 3, **kw}))
+
+
+def mixtral(**kw):
+    return MixtralForCausalLM(MixtralConfig(**NO_ENDS, **{
+        "vocab_size": 72, "hidden_size": 24, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "max_position_embeddings": 64, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None, "rope_parameters": {
+            "rope_type": "default", "rope_theta": 10000.0}, **kw}))
+
+
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+
+# name: (the model, what to do to the folder)
+VARIANTS = {
+    "gpt2-inner": (lambda: gpt2(n_inner=72), {}),
+    "gpt2-inverse": (lambda: gpt2(n_embd=24, n_head=2, scale_attn_by_inverse_layer_idx=True), {"dtype": torch.float16}),
+    "gpt2-hub": (lambda: gpt2(n_embd=30, n_head=5, n_layer=2, vocab_size=64), {"then": "gpt2_hub"}),
+    "llama-grouped": (lambda: llama(tie_word_embeddings=False), {}),
+    "llama-wide": (lambda: llama(head_dim=12, num_key_value_heads=4, attention_bias=True, tie_word_embeddings=True), {}),
+    "llama-rope3": (lambda: llama(hidden_size=48, num_attention_heads=6, num_key_value_heads=2, num_hidden_layers=2, rope_parameters=LLAMA3),
+                    {"then": "old_keys", "shards": "40KB"}),
+    "llama-bf16": (lambda: llama(num_key_value_heads=1, mlp_bias=True, rope_parameters={"rope_type": "default", "rope_theta": 5000.0}),
+                   {"dtype": torch.bfloat16}),
+    "neox-parallel": (lambda: neox(0.25, use_parallel_residual=True), {}),
+    "neox-sequential": (lambda: neox(1.0, use_parallel_residual=False), {"dtype": torch.float16, "then": "old_keys"}),
+    "neox-hub": (lambda: neox(0.5, use_parallel_residual=True, num_hidden_layers=2), {"then": "neox_hub"}),
+    "mamba-conv": (lambda: mamba(state_size=16, time_step_rank=3), {}),
+    "mamba-bias": (lambda: mamba(state_size=4, time_step_rank=5, use_conv_bias=False, use_bias=True, conv_kernel=3, tie_word_embeddings=False),
+                   {"dtype": torch.bfloat16}),
+    "mamba-hub": (lambda: mamba(state_size=8, num_hidden_layers=2, hidden_size=16, expand=3), {"then": "mamba_hub"}),
+    "mixtral-top2": (lambda: mixtral(), {}),
+    "mixtral-top3": (lambda: mixtral(num_local_experts=8, num_experts_per_tok=3, head_dim=8, tie_word_embeddings=True), {"stacked": True}),
+    "mixtral-top1": (lambda: mixtral(num_experts_per_tok=1, num_local_experts=8), {"dtype": torch.bfloat16, "then": "old_keys"}),
+}
+
+
+def randomize(model, generator):
+    """Weights large enough that no value is near zero: gains around 1.2, biases, norms that are no identity."""
+    randn = lambda p: torch.randn(p.shape, generator=generator)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.endswith("A_log"):
+                p += 0.3 * randn(p)
+            elif name.endswith(".D"):
+                p.copy_(1 + 0.5 * randn(p))
+            elif name.endswith("dt_proj.bias"):
+                p.copy_(-1 + 0.8 * randn(p))
+            elif "conv1d.weight" in name:
+                p.copy_(0.5 * randn(p))
+            elif name.endswith("bias"):
+                p.copy_(0.2 * randn(p))
+            elif p.ndim == 1:
+                p.copy_(1 + 0.3 * randn(p))
+            elif any(s in name for s in ("wte", "wpe", "embed_tokens", "embed_in", "embeddings")):
+                p.copy_(0.6 * randn(p))
+            else:
+                transposed = isinstance(model, GPT2LMHeadModel) and "lm_head" not in name
+                fan_in = p.shape[0] if transposed else p.shape[-1]
+                p.copy_(1.2 / fan_in ** 0.5 * randn(p))
+
+
+# -- what folders on people's disks look like that this transformers no longer writes -----------------------------
+
+def edit_config(folder, edit):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    edit(config)
+    path.write_text(json.dumps(dict(sorted(config.items())), indent=2) + "\n")
+
+
+def old_keys(folder):
+    """The keys of transformers 4: rope_theta, rope_scaling, rotary_pct, rotary_emb_base, torch_dtype."""
+    def edit(c):
+        rope = c.pop("rope_parameters", None)
+        if rope is not None:
+            theta, part = rope.pop("rope_theta"), rope.pop("partial_rotary_factor", None)
+            c["rope_scaling"] = rope if rope["rope_type"] != "default" else None
+            if c["model_type"] == "gpt_neox":
+                c["rotary_emb_base"], c["rotary_pct"] = int(theta), part
+            else:
+                c["rope_theta"] = theta
+        if "dtype" in c:
+            c["torch_dtype"] = c.pop("dtype")
+        c["transformers_version"] = "4.44.0"
+    edit_config(folder, edit)
+
+
+def edit_weights(folder, edit):
+    path = folder / "model.safetensors"
+    save_file({k: v.contiguous() for k, v in edit(load_file(path)).items()}, path, metadata={"format": "pt"})
+
+
+def gpt2_hub(folder):
+    """The names of the published GPT-2: no prefix, and the causal mask of each layer as a buffer."""
+    def edit(weights):
+        out = {k.removeprefix("transformer."): v for k, v in weights.items()}
+        n = out["wpe.weight"].shape[0]
+        for i in range(len([k for k in out if k.endswith("ln_1.weight")])):
+            out[f"h.{i}.attn.bias"] = torch.ones(n, n).tril()[None, None]
+        return out
+
+    def config(c):
+        c.pop("dtype", None)
+        c["n_ctx"] = c["n_positions"]
+        for k in ("n_inner", "reorder_and_upcast_attn", "scale_attn_by_inverse_layer_idx", "scale_attn_weights", "add_cross_attention", "tie_word_embeddings"):
+            c.pop(k, None)
+    edit_weights(folder, edit)
+    edit_config(folder, config)
+
+
+def neox_hub(folder):
+    """The published Pythia: embed_out, and buffers that nothing reads."""
+    old_keys(folder)
+    rot = json.loads((folder / "config.json").read_text())
+
+    def edit(weights):
+        out = {k.replace("lm_head.weight", "embed_out.weight"): v for k, v in weights.items()}
+        for i in range(rot["num_hidden_layers"]):
+            a = f"gpt_neox.layers.{i}.attention"
+            out[f"{a}.bias"] = torch.ones(64, 64, dtype=torch.bool).tril()[None, None]
+            out[f"{a}.masked_bias"] = torch.tensor(-1e9)
+            out[f"{a}.rotary_emb.inv_freq"] = 10000.0 ** (-torch.arange(0, 4, 2) / 4)
+        return out
+    edit_weights(folder, edit)
+
+
+def mamba_hub(folder):
+    """The published conversions of Mamba: keys of the original beside those of transformers, no word on tied embeddings."""
+    old_keys(folder)
+
+    def config(c):
+        c.pop("tie_word_embeddings", None)
+        c.update(d_model=c["hidden_size"], d_inner=c["intermediate_size"], n_layer=c["num_hidden_layers"], fused_add_norm=True, rms_norm=True,
+                 ssm_cfg={}, pad_vocab_size_multiple=8)
+    edit_config(folder, config)
+
+
+# -- the checks ---------------------------------------------------------------------------------------------------
+
+def close(what, a, b, tolerance=1e-5):
+    # Relative to the size of the tensor: two orders of the same sum differ by that.
+    error = (a - b).abs().max().item() / max(1.0, b.abs().max().item())
+    assert error < tolerance, f"{what}: {error}"
+
+
+def verify(model, s, plain):
+    """The recorded sites reproduce the model: each product, each residual add, the logits of an untapped run."""
+    close("logits", s["logits"], plain)
+    conv1d = lambda m, x: x @ m.weight + m.bias
+    resid = s["embed"] + s.get("pos_embed", 0)
+    kind = model.config.model_type
+    layers = {"gpt2": lambda: model.transformer.h, "gpt_neox": lambda: model.gpt_neox.layers, "mamba": lambda: model.backbone.layers}.get(
+        kind, lambda: model.model.layers)()
+    for i, layer in enumerate(layers):
+        v = lambda name: s[f"blocks.{i}.{name}"]
+        has = lambda name: f"blocks.{i}.{name}" in s
+        close(f"{i} resid.pre", v("resid.pre"), resid)
+        if kind == "mamba":
+            m = layer.mixer
+            close(f"{i} ssm.in", v("ssm.in"), layer.norm(v("resid.pre")))
+            close(f"{i} in_proj", torch.cat([v("ssm.x"), v("ssm.gate")], -1), m.in_proj(v("ssm.in")))
+            k = m.conv_kernel_size
+            conv = F.conv1d(F.pad(v("ssm.x").t()[None], (k - 1, 0)), m.conv1d.weight, m.conv1d.bias, groups=m.intermediate_size)
+            close(f"{i} ssm.conv", v("ssm.conv"), F.silu(conv)[0].t())
+            dt, B, C = m.x_proj(v("ssm.conv")).split([m.time_step_rank, m.ssm_state_size, m.ssm_state_size], -1)
+            close(f"{i} ssm.dt", v("ssm.dt"), F.softplus(m.dt_proj(dt)))
+            close(f"{i} ssm.B", v("ssm.B"), B)
+            close(f"{i} ssm.C", v("ssm.C"), C)
+            close(f"{i} ssm.y", v("ssm.y"), torch.einsum("tcn,tn->tc", v("ssm.state"), C) + m.D * v("ssm.conv"))
+            close(f"{i} ssm.out", v("ssm.out"), m.out_proj(v("ssm.y") * F.silu(v("ssm.gate"))))
+            resid = resid + v("ssm.out")
+        else:
+            z, out = v("attn.z").flatten(1), {"gpt2": lambda: (layer.attn.c_proj, conv1d), "gpt_neox": lambda: (layer.attention.dense, None)}.get(
+                kind, lambda: (layer.self_attn.o_proj, None))()
+            project, how = out
+            close(f"{i} attn.out", how(project, z) if how else project(z), v("attn.out"))
+            close(f"{i} attn.pattern", v("attn.pattern").sum(-1), torch.ones(v("attn.pattern").shape[:2]))
+            q, k = (v("attn.q_rot"), v("attn.k_rot")) if has("attn.q_rot") else (v("attn.q"), v("attn.k"))
+            group = q.shape[1] // k.shape[1]
+            attention = {"gpt2": "attn", "gpt_neox": "attention"}.get(kind, "self_attn")
+            scores = torch.einsum("qhd,khd->qhk", q, k.repeat_interleave(group, 1)) * getattr(layer, attention).scaling
+            past = torch.ones(len(q), len(q)).tril().bool()[:, None]
+            close(f"{i} attn.scores", v("attn.scores"), torch.where(past, scores, 0.0))
+            close(f"{i} attn.z", v("attn.z"), torch.einsum("qhk,khd->qhd", v("attn.pattern"), v("attn.v").repeat_interleave(group, 1)))
+            if has("resid.mid"):
+                close(f"{i} resid.mid", v("resid.mid"), resid + v("attn.out"))
+            if has("mlp.act"):
+                down = {"gpt2": lambda: conv1d(layer.mlp.c_proj, v("mlp.act")), "gpt_neox": lambda: layer.mlp.dense_4h_to_h(v("mlp.act")),
+                        "llama": lambda: layer.mlp.down_proj(v("mlp.act"))}[kind]()
+                close(f"{i} mlp.out", down, v("mlp.out"))
+                if has("mlp.up"):
+                    close(f"{i} mlp.act", v("mlp.act"), layer.mlp.act_fn(v("mlp.pre")) * v("mlp.up"))
+            if has("moe.gates"):
+                close(f"{i} moe", (v("moe.gates")[..., None] * v("moe.expert_out")).sum(1), v("mlp.out"))
+                close(f"{i} moe.scores", v("moe.scores"), v("moe.router").softmax(-1))
+                top = v("moe.scores").sort(-1, descending=True).values
+                n = model.config.num_experts_per_tok
+                assert (top[:, n - 1] - top[:, n]).min() > 1e-4, f"{i}: a choice of experts is too close"
+            resid = resid + v("attn.out") + v("mlp.out")
+        close(f"{i} resid.post", v("resid.post"), resid)
+        resid = v("resid.post")
+    close("logits", model.lm_head(s["unembed.in"]), s["logits"])
+
+
+def make(name):
+    build, options = VARIANTS[name]
+    seed = 1000 + list(VARIANTS).index(name)
+    torch.manual_seed(seed)
+    model = build()
+    generator = torch.Generator().manual_seed(seed)
+    randomize(model, generator)
+    folder = HERE / name
+    shutil.rmtree(folder, ignore_errors=True)
+    kw = {"max_shard_size": options["shards"]} if "shards" in options else {}
+    if options.get("stacked"):
+        kw["save_original_format"] = False
+    model.to(options.get("dtype", torch.float32)).save_pretrained(folder, **kw)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if "then" in options:
+        globals()[options["then"]](folder)
+    model = load(name)
+    tokens = torch.randint(model.config.vocab_size, (12 + seed % 5,), generator=generator)
+    sites, plain = record(model, tokens.tolist())
+    with torch.no_grad():
+        verify(model, sites, plain)
+    small = [k for k, v in sites.items() if v.abs().mean() < 1e-2 and not k.endswith(("attn.pattern", "moe.gates"))]
+    assert not small, small
+    save_file({"tokens": tokens.to(torch.int32), **{k: v.contiguous() for k, v in sites.items()}}, folder / "expected.safetensors")
+    for f in folder.iterdir():
+        f.chmod(0o644)
+    size = sum(f.stat().st_size for f in folder.iterdir())
+    print(f"{name}: {len(sites)} sites, {size // 1024} KB, logits up to {plain.abs().max():.1f}")
+
+
+def load(name):
+    kw = {} if name.startswith("mamba") else {"attn_implementation": "eager"}
+    return AutoModelForCausalLM.from_pretrained(HERE / name, dtype=torch.float32, **kw).eval()
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--only", default="")
+    only = p.parse_args().only
+    torch.set_num_threads(1)
+    for name in VARIANTS:
+        if name.startswith(only):
+            make(name)
+
+
+if __name__ == "__main__":
+    main()

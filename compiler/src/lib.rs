@@ -7,3 +7,4 @@ pub mod elaborate;
 pub mod kernel;
 pub mod plan;
 pub mod program;
+pub mod schedule;

@@ -8,7 +8,9 @@
 pub(crate) enum TokenKind {
     Word,
     Number,
-    Text { closed: bool },
+    Text {
+        closed: bool,
+    },
     Open(u8),
     Close(u8),
     /// One character of an operator, or one that the language does not have.
@@ -31,8 +33,6 @@ pub(crate) struct Token {
 pub(crate) struct Comment {
     pub start: usize,
     pub end: usize,
-    /// Nothing but spaces stands before it on its line.
-    pub own_line: bool,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +64,7 @@ pub(crate) fn lex(text: &str) -> Lexed {
             b'#' => {
                 at = line_end(bytes, at);
                 let end = start + text[start..at].trim_end().len();
-                out.comments.push(Comment { start, end, own_line: first });
+                out.comments.push(Comment { start, end });
                 continue;
             }
             b'"' => {
@@ -84,7 +84,11 @@ pub(crate) fn lex(text: &str) -> Lexed {
                 while at < bytes.len() && is_word(bytes[at]) {
                     at += 1;
                 }
-                if b.is_ascii_digit() { TokenKind::Number } else { TokenKind::Word }
+                if b.is_ascii_digit() {
+                    TokenKind::Number
+                } else {
+                    TokenKind::Word
+                }
             }
             _ => {
                 let c = text[at..].chars().next().unwrap_or(' ');
@@ -92,7 +96,13 @@ pub(crate) fn lex(text: &str) -> Lexed {
                 TokenKind::Mark(c)
             }
         };
-        out.tokens.push(Token { kind, start, end: at, first, column: start - line });
+        out.tokens.push(Token {
+            kind,
+            start,
+            end: at,
+            first,
+            column: start - line,
+        });
         first = false;
     }
     out
@@ -104,7 +114,10 @@ pub(crate) fn is_word(byte: u8) -> bool {
 
 /// The place of the next line end, or of the end of the text.
 pub(crate) fn line_end(bytes: &[u8], from: usize) -> usize {
-    bytes[from..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |n| from + n)
+    bytes[from..]
+        .iter()
+        .position(|b| *b == b'\n')
+        .map_or(bytes.len(), |n| from + n)
 }
 
 /// Where the string that opens at `open` ends, and whether a quote ends it.

@@ -32,7 +32,7 @@ pub struct RunEdit {
 }
 
 /// New tokens of one run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Extend {
     pub run: usize,
     pub tokens: Vec<u32>,

@@ -12,11 +12,15 @@ use steer_lang::codes;
 pub fn failed(doing: &str, path: &Path, error: &std::io::Error) -> Error {
     use std::io::ErrorKind::*;
     let (what, help) = match error.kind() {
-        NotFound => ("there is no such file".to_string(), Some("check the path; a relative one begins at the script's folder")),
+        NotFound => {
+            ("there is no such file".to_string(), Some("check the path; a relative one begins at the script's folder"))
+        }
         PermissionDenied => ("permission denied".to_string(), Some("check who may read and write it")),
         IsADirectory => ("it is a folder".to_string(), Some("name a file inside of it")),
         NotADirectory => ("a part of the path is not a folder".to_string(), None),
-        StorageFull => ("the disk is full".to_string(), Some("free some space and run it again; nothing was left half-written")),
+        StorageFull => {
+            ("the disk is full".to_string(), Some("free some space and run it again; nothing was left half-written"))
+        }
         _ => (error.to_string(), None),
     };
     let e = Error::new(codes::FILE, format!("cannot {doing} `{}`: {what}", path.display()));

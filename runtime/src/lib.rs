@@ -1,12 +1,16 @@
 //! Runs steer scripts: model folders, tokenizers, row engines, experiments and reports.
 
 pub mod checkpoint;
+pub mod cli;
 pub mod engine;
 pub mod error;
+pub mod experiment;
 pub mod files;
 mod guard;
 pub mod interrupt;
 pub mod progress;
+pub mod reference;
 pub mod report;
+pub mod rows;
 pub mod tensors;
 pub mod tokens;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The `steer` command.
+
+fn main() -> std::process::ExitCode {
+    steer::cli::main()
+}

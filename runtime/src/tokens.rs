@@ -74,8 +74,9 @@ impl Tokens {
 
     fn with_settings(path: &Path, bytes: &[u8], settings: Settings) -> Result<Self, Error> {
         let bad = |what: String| {
-            Error::new(codes::BAD_TOKENIZER, format!("`{}` is not a tokenizer that can be read: {what}", path.display()))
-                .help("download it again; an old tokenizer is converted by loading and saving it with transformers' fast tokenizers")
+            let message = format!("`{}` is not a tokenizer that can be read: {what}", path.display());
+            Error::new(codes::BAD_TOKENIZER, message)
+                .help("download it again, or load an old one with transformers and save it as a fast tokenizer")
         };
         let spelling = Spelling::of(bytes).map_err(|e| bad(e.to_string()))?;
         let loaded = caught(|| {
@@ -96,12 +97,16 @@ impl Tokens {
     pub fn encode(&self, text: &str, special: bool) -> Result<Encoding, Error> {
         let encoded = caught(|| self.tokenizer.encode(text, special).map_err(|e| e.to_string())).and_then(|r| r);
         let encoded = encoded.map_err(|what| {
-            let message = format!("the tokenizer `{}` fails on the text {:?}: {what}", self.path.display(), excerpt(text));
-            Error::new(codes::BAD_TOKENIZER, message).help("the tokenizer is damaged, or needs a feature that is not built in")
+            let message =
+                format!("the tokenizer `{}` fails on the text {:?}: {what}", self.path.display(), excerpt(text));
+            Error::new(codes::BAD_TOKENIZER, message)
+                .help("the tokenizer is damaged, or needs a feature that is not built in")
         })?;
         let added: Vec<bool> = encoded.get_special_tokens_mask().iter().map(|m| *m != 0).collect();
-        let offsets = encoded.get_offsets().iter().zip(&added).map(|(o, added)| if *added { 0..0 } else { o.0..o.1 });
-        let mut out = Encoding { ids: encoded.get_ids().to_vec(), offsets: offsets.collect(), special: added.clone() };
+        let offsets = encoded.get_offsets().iter().zip(&added);
+        let offsets = offsets.map(|(o, added)| if *added { 0..0 } else { characters(o.0..o.1, text) });
+        let offsets = offsets.collect();
+        let mut out = Encoding { ids: encoded.get_ids().to_vec(), offsets, special: added };
         if special {
             self.settings.adjust_bos(&mut out);
         }
@@ -116,8 +121,10 @@ impl Tokens {
     /// The text of a whole sequence; special tokens are left out or written as they are called.
     pub fn decode_with(&self, ids: &[u32], skip_special: bool) -> Result<String, Error> {
         caught(|| self.tokenizer.decode(ids, skip_special).map_err(|e| e.to_string())).and_then(|r| r).map_err(|what| {
-            let message = format!("the tokenizer `{}` fails to decode {} tokens: {what}", self.path.display(), ids.len());
-            Error::new(codes::BAD_TOKENIZER, message).help("the tokenizer is damaged, or needs a feature that is not built in")
+            let message =
+                format!("the tokenizer `{}` fails to decode {} tokens: {what}", self.path.display(), ids.len());
+            Error::new(codes::BAD_TOKENIZER, message)
+                .help("the tokenizer is damaged, or needs a feature that is not built in")
         })
     }
 
@@ -184,12 +191,26 @@ impl Tokens {
             self.path.display(),
             self.piece(last)
         );
-        Err(Error::new(codes::BAD_TOKENIZER, message).help("this is the tokenizer of another model: put the right one beside config.json"))
+        Err(Error::new(codes::BAD_TOKENIZER, message)
+            .help("this is the tokenizer of another model: put the right one beside config.json"))
     }
 
     fn unknown(&self) -> Option<u32> {
         self.spelling.unknown.as_deref().and_then(|t| self.tokenizer.token_to_id(t))
     }
+}
+
+/// The whole characters of a text that a range touches: a token may be a part of one.
+fn characters(range: Range<usize>, text: &str) -> Range<usize> {
+    let mut start = range.start.min(text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    let mut end = range.end.clamp(start, text.len());
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    start..end
 }
 
 /// The beginning of a text, for a message.

@@ -4,8 +4,9 @@ mod common;
 
 use common::{Folder, safetensors, stories260k};
 use std::sync::Arc;
-use steer::checkpoint::Checkpoint;
+use steer::checkpoint::{Checkpoint, find_model};
 use steer::engine::WeightSource;
+use steer::tokens::Tokens;
 use steer_compiler::plan::{Axis, Weight};
 use steer_lang::Span;
 
@@ -15,7 +16,9 @@ fn floats(values: &[f32]) -> Vec<u8> {
 
 /// A file of tensors of two numbers each: 0 and 1, 2 and 3, ...
 fn pairs(names: &[&str]) -> Vec<u8> {
-    let entry = |(i, n): (usize, &&str)| format!(r#""{n}":{{"dtype":"F32","shape":[2],"data_offsets":[{},{}]}}"#, i * 8, i * 8 + 8);
+    let entry = |(i, n): (usize, &&str)| {
+        format!(r#""{n}":{{"dtype":"F32","shape":[2],"data_offsets":[{},{}]}}"#, i * 8, i * 8 + 8)
+    };
     let header: Vec<String> = names.iter().enumerate().map(entry).collect();
     let data: Vec<f32> = (0..names.len() * 2).map(|x| x as f32).collect();
     safetensors(&format!("{{{}}}", header.join(",")), &floats(&data))
@@ -58,7 +61,10 @@ fn names_are_resolved_with_and_without_a_prefix() {
     assert_eq!(c.read_f32("transformer.h.0.ln_1.weight").unwrap(), [2.0, 3.0]);
     let full = model("full", Some(&pairs(&["model.a", "model.b", "lm_head.weight"])));
     let c = Checkpoint::open(full.path()).unwrap();
-    assert_eq!((c.resolve("a"), c.resolve("model.b"), c.resolve("lm_head.weight")), (Some("model.a"), Some("model.b"), Some("lm_head.weight")));
+    assert_eq!(
+        (c.resolve("a"), c.resolve("model.b"), c.resolve("lm_head.weight")),
+        (Some("model.a"), Some("model.b"), Some("lm_head.weight"))
+    );
     assert_eq!(c.tensor_info("a").unwrap().shape, [2]);
     let mixed = model("mixed", Some(&pairs(&["model.a", "b"])));
     let c = Checkpoint::open(mixed.path()).unwrap();
@@ -72,7 +78,11 @@ fn weights_are_read_by_the_plans_shapes() {
     let experts = weight("e.{expert}.w", &[&[("expert", 3)], &[("a", 1), ("b", 2)]]);
     assert_eq!(c.read(&experts).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
     assert!(c.validate(std::slice::from_ref(&experts)).is_empty());
-    assert_eq!(c.read(&weight("e.1.w", &[&[("x", 2)], &[("one", 1)]])).unwrap(), [2.0, 3.0], "a dimension of one entry is none");
+    assert_eq!(
+        c.read(&weight("e.1.w", &[&[("x", 2)], &[("one", 1)]])).unwrap(),
+        [2.0, 3.0],
+        "a dimension of one entry is none"
+    );
 
     let e = c.read(&weight("e.1.w", &[&[("x", 3)]])).unwrap_err();
     assert!(e.0.message.contains("`e.1.w` is [2] in") && e.0.message.ends_with("the model file says [3]"), "{e}");
@@ -118,7 +128,10 @@ fn shards_are_found_by_their_index() {
         (r#"{"weight_map": {"a": "../one.safetensors"}}"#, "which is not in its folder"),
         (r#"{"weight_map": {"a": "/etc/passwd"}}"#, "which is not in its folder"),
         (r#"{"weight_map": {"a": ""}}"#, "which is not in its folder"),
-        (r#"{"weight_map": {"a": "one.safetensors", "b": "x", "c": "y"}}"#, "names 3 files, but `x` and 1 more is not there"),
+        (
+            r#"{"weight_map": {"a": "one.safetensors", "b": "x", "c": "y"}}"#,
+            "names 3 files, but `x` and 1 more is not there",
+        ),
         (r#"{"weight_map": {"b": "one.safetensors"}}"#, "says that `b` is in `one.safetensors`, and it is not"),
     ];
     for (text, what) in cases {
@@ -149,4 +162,28 @@ fn a_trained_model_opens() {
     let c: Arc<dyn WeightSource> = Arc::new(Checkpoint::open(&folder).unwrap());
     let w = c.read(&weight("model.embed_tokens.weight", &[&[("vocab", 512)], &[("d_model", 64)]])).unwrap();
     assert_eq!(w.len(), 512 * 64);
+}
+
+#[test]
+fn shipped_models_are_found_by_name_and_fit_their_tokenizers() {
+    let shelf = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/models");
+    for entry in std::fs::read_dir(shelf).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !name.starts_with("tiny-") {
+            continue;
+        }
+        let folder = find_model(&name, None).unwrap();
+        let c = Checkpoint::open(&folder).unwrap();
+        let tokens = Tokens::open(&folder).unwrap().unwrap();
+        let vocab = c.config().value["vocab_size"].as_u64().unwrap();
+        tokens.check_fits(vocab as usize).unwrap();
+        let text = "When Mary and John went to the shop, Mary gave a drink to";
+        let ids = tokens.encode(text, true).unwrap().ids;
+        assert_eq!(tokens.decode(&ids).unwrap(), text, "{name}");
+        let mary = tokens.single(" Mary").unwrap();
+        assert_eq!((tokens.piece(mary).as_str(), ids.contains(&mary)), (" Mary", true), "{name}");
+        assert_eq!(tokens.decode_after(&ids[..ids.len() - 1], &ids[ids.len() - 1..]).unwrap(), " to");
+    }
+    let e = find_model("tiny-lama", None).unwrap_err();
+    assert_eq!(e.0.help.as_deref(), Some("did you mean the shipped model `tiny-llama`?"));
 }

@@ -26,7 +26,9 @@ fn safetensors_headers() {
     let data = [7u8; 34];
     let mut turn = 0;
     // The text of the header alone, so that its length fits, and then the whole file.
-    mutated(HEADER.as_bytes(), |header| Header::parse(&safetensors(&String::from_utf8_lossy(&header), &data), Path::new("a")).is_ok());
+    mutated(HEADER.as_bytes(), |header| {
+        Header::parse(&safetensors(&String::from_utf8_lossy(&header), &data), Path::new("a")).is_ok()
+    });
     mutated(&safetensors(HEADER, &data), |file| {
         let sound = Header::parse(&file, Path::new("a")).is_ok();
         turn += 1;
@@ -50,9 +52,7 @@ fn npy_headers() {
         seed.extend((header.len() as u16).to_le_bytes());
         seed.extend(header.bytes());
         seed.extend([0u8; 24]);
-        mutated(&seed, |file| {
-            parse_npy(&file, Path::new("a.npy")).is_ok()
-        });
+        mutated(&seed, |file| parse_npy(&file, Path::new("a.npy")).is_ok());
     }
 }
 
@@ -84,6 +84,7 @@ fn tokenizers() {
         for text in ["", "ab ba\n é🙂", " a  b"] {
             if let Ok(e) = tokens.encode(text, i % 2 == 0) {
                 let _ = tokens.decode(&e.ids);
+                assert!(e.offsets.iter().all(|o| text.get(o.clone()).is_some()));
                 let _ = tokens.decode_after(&e.ids[..e.ids.len() / 2], &e.ids[e.ids.len() / 2..]);
                 e.ids.iter().for_each(|id| drop(tokens.piece(*id)));
             }

@@ -39,19 +39,24 @@ fn npy_of_every_form_is_read() {
     let a = read(npy(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (1L, 2, 3)}", &f4)).unwrap();
     assert_eq!(a.data, [1.0, 3.0, 5.0, -2.5, 4.0, 6.0]);
     let whole = [3i64, -4];
-    let header = |descr: &str, shape: &str| format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    let header =
+        |descr: &str, shape: &str| format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     assert_eq!(read(npy(1, &header("<i8", "(2,)"), &bytes(&whole, i64::to_le_bytes))).unwrap().data, [3.0, -4.0]);
     assert_eq!(read(npy(1, &header("<i4", "(1,)"), &7i32.to_le_bytes())).unwrap().data, [7.0]);
     assert_eq!(read(npy(1, &header("<f8", "(1,)"), &0.5f64.to_le_bytes())).unwrap().data, [0.5]);
     assert_eq!(read(npy(1, &header("<f2", "(1,)"), &f16::from_f32(0.25).to_le_bytes())).unwrap().data, [0.25]);
-    assert_eq!(read(npy(1, &header("<f4", "()"), &2f32.to_le_bytes())).unwrap(), Array { shape: vec![], data: vec![2.0] });
+    assert_eq!(
+        read(npy(1, &header("<f4", "()"), &2f32.to_le_bytes())).unwrap(),
+        Array { shape: vec![], data: vec![2.0] }
+    );
     assert_eq!(read(npy(1, &header("<f4", "(0, 5)"), &[])).unwrap(), Array { shape: vec![0, 5], data: vec![] });
 }
 
 #[test]
 fn npy_that_cannot_be_read_says_why() {
     let folder = Folder::new("npy-bad");
-    let header = |descr: &str, shape: &str| format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    let header =
+        |descr: &str, shape: &str| format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
     let cases: &[(Vec<u8>, &str)] = &[
         (vec![], "does not begin with the mark"),
         (b"\x93NUMPY\x01".to_vec(), "ends inside of the header"),
@@ -154,7 +159,8 @@ fn damaged_safetensors_say_why() {
         assert!(e.0.message.contains(what) && e.0.message.contains("a.safetensors"), "{e}, wanted {what}");
         assert_eq!((e.0.code.0, e.0.help.is_some()), ("E0602", true));
     }
-    let e = read_safetensors(&folder.write("a.safetensors", &file(&one("U8", "[2]", "[0,2]"), &[0; 2])), None).unwrap_err();
+    let e =
+        read_safetensors(&folder.write("a.safetensors", &file(&one("U8", "[2]", "[0,2]"), &[0; 2])), None).unwrap_err();
     assert!(e.0.message.contains("the element type U8"), "{e}");
     assert_eq!(read_safetensors(folder.path(), None).unwrap_err().0.code.0, "E0601");
 }

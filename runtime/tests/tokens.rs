@@ -53,7 +53,11 @@ fn single_tokens_are_looked_up_as_they_stand() {
     assert_eq!((tokens.eos(), tokens.bos(), tokens.vocab_size()), (&[260][..], None, 261));
     assert!(tokens.check_fits(300).is_ok() && tokens.check_fits(261).is_ok());
     let e = tokens.check_fits(260).unwrap_err();
-    assert!(e.0.message.contains("the token 260 (\"<|end|>\"), and the model's vocabulary has 260 entries"), "{}", e.0.message);
+    assert!(
+        e.0.message.contains("the token 260 (\"<|end|>\"), and the model's vocabulary has 260 entries"),
+        "{}",
+        e.0.message
+    );
     assert_eq!(tokens.piece(259), " Mary");
     assert_eq!(tokens.piece(9999), "<id 9999>");
 }
@@ -68,7 +72,9 @@ fn offsets_are_bytes_of_the_text() {
     assert_eq!(covered.first(), Some(&"Mary"));
     assert_eq!(covered.last(), Some(&" Mary"));
     assert_eq!(e.ids.len(), e.offsets.len());
-    assert!(e.offsets.iter().all(|o| o.end <= text.len()));
+    let text = "é🙂 你";
+    let e = tokens.encode(text, false).unwrap();
+    assert!(e.offsets.iter().all(|o| text.get(o.clone()).is_some_and(|t| !t.is_empty())), "{:?}", e.offsets);
 }
 
 #[test]
@@ -104,8 +110,17 @@ fn damaged_tokenizers_are_errors_that_name_the_file() {
     let mut bad_type = good.clone();
     bad_type["decoder"] = json!({ "type": "Sideways" });
     let mut bad_regex = good.clone();
-    bad_regex["pre_tokenizer"] = json!({ "type": "Split", "pattern": { "Regex": "(" }, "behavior": "Isolated", "invert": false });
-    let cases = ["".to_string(), "{".into(), "[]".into(), "{}".into(), no_model.to_string(), bad_type.to_string(), bad_regex.to_string()];
+    bad_regex["pre_tokenizer"] =
+        json!({ "type": "Split", "pattern": { "Regex": "(" }, "behavior": "Isolated", "invert": false });
+    let cases = [
+        "".to_string(),
+        "{".into(),
+        "[]".into(),
+        "{}".into(),
+        no_model.to_string(),
+        bad_type.to_string(),
+        bad_regex.to_string(),
+    ];
     for text in cases {
         folder.write("tokenizer.json", text.as_bytes());
         let e = Tokens::open(folder.path()).err().unwrap_or_else(|| panic!("accepted: {text:.80}"));
@@ -131,6 +146,8 @@ fn sentencepiece_spaces_are_kept() {
     assert_eq!(tokens.single("was"), Ok(was), "no such piece without a space, so it is the word");
     assert_eq!(tokens.piece(tokens.single("\n").unwrap()), "\n");
     assert!(tokens.single(" Mary").is_err());
+    let e = tokens.encode("é🙂", false).unwrap();
+    assert!(e.offsets.iter().all(|o| "é🙂".get(o.clone()).is_some()), "{:?}", e.offsets);
     // A whole text through the stream, from every place on: nothing is lost, nothing comes twice.
     let text = std::fs::read_to_string(folder.join("greedy200.txt")).unwrap();
     let text = format!("{} 你好, 🙂!", text.trim_end());

@@ -230,7 +230,8 @@ def build(name, vocab, bos, eos):
                                             num_key_value_heads=2, max_position_embeddings=256, tie_word_embeddings=True,
                                             attn_implementation="eager"))
     if name == "tiny-mamba":
-        return MambaForCausalLM(MambaConfig(**ids, hidden_size=128, state_size=16, num_hidden_layers=4, time_step_rank=8, pad_token_id=None))
+        return MambaForCausalLM(MambaConfig(**ids, hidden_size=128, state_size=16, num_hidden_layers=4, time_step_rank=8, pad_token_id=None,
+                                            initializer_range=0.02))
     if name == "tiny-mixtral":
         return MixtralForCausalLM(MixtralConfig(**ids, hidden_size=96, intermediate_size=96, num_hidden_layers=3, num_attention_heads=6,
                                                 num_key_value_heads=2, num_local_experts=8, num_experts_per_tok=2, head_dim=16,
@@ -239,18 +240,18 @@ def build(name, vocab, bos, eos):
 
 
 NAMES = ["tiny-gpt2", "tiny-llama", "tiny-mamba", "tiny-mixtral"]
-STEPS = {"tiny-gpt2": 1600, "tiny-llama": 1600, "tiny-mamba": 1600, "tiny-mixtral": 1000}
+STEPS = {"tiny-gpt2": 1600, "tiny-llama": 1600, "tiny-mamba": 1300, "tiny-mixtral": 1500}
 
 
-def optimizers(model):
+def optimizers(model, decay):
     """Muon for the matrices inside the blocks, AdamW for the rest."""
     hidden, rest = [], []
     for n, p in model.named_parameters():
         matrix = p.ndim == 2 and not any(s in n for s in ("embed", "wte", "wpe", "lm_head", "A_log", "gate.weight"))
         matrix = matrix or n.endswith("gate_proj.weight")
         (hidden if matrix else rest).append(p)
-    return [torch.optim.Muon(hidden, lr=2e-3, weight_decay=0.02, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(rest, lr=3e-3, betas=(0.9, 0.98), weight_decay=0.01)]
+    return [torch.optim.Muon(hidden, lr=2e-3, weight_decay=decay, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr=3e-3, betas=(0.9, 0.98), weight_decay=0.5 * decay)]
 
 
 def train(name, tokenizer, steps):
@@ -260,7 +261,7 @@ def train(name, tokenizer, steps):
     print(f"{name}: {sum(p.numel() for p in model.parameters())} parameters", flush=True)
     batches = Batches(tokenizer, seed=11, rows=32 if name == "tiny-mamba" else 48, offsets=name == "tiny-gpt2")
     routers = Routers(model) if name == "tiny-mixtral" else None
-    opts = optimizers(model)
+    opts = optimizers(model, decay=0.1 if name == "tiny-mamba" else 0.02)
     peaks = [[g["lr"] for g in o.param_groups] for o in opts]
     began, mean = time.time(), None
     for step in range(steps):
@@ -291,6 +292,8 @@ def train(name, tokenizer, steps):
             print(f"{name} step {step + 1} loss {mean:.4f} {time.time() - began:.0f}s", flush=True)
         if step % 400 == 399 and step + 1 < steps:
             model.eval()
+            if routers:
+                routers.masked = False
             print(name, {k: round(v, 2) for k, v in quick(model, tokenizer).items()}, flush=True)
             model.train()
     model.eval()

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
-use steer_lang::ast::{ArchDecl, Block, Expr, Param, Text};
+use steer_lang::ast::{ArchDecl, Block, Expr, Text};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Diagnostics, Span, codes};
 
@@ -317,20 +317,6 @@ pub fn canonical(site: &str) -> String {
     match layer.parse::<u32>() {
         Ok(l) if l > 0 => format!("blocks[{}].resid.post", l - 1),
         _ => site.to_owned(),
-    }
-}
-
-/// A default for parameters: a number that the compiler knows.
-pub fn default_number(p: &Param) -> Option<f64> {
-    use steer_lang::ast::{ExprKind, UnaryOp};
-    match &p.default.as_ref()?.kind {
-        ExprKind::Number(n) => Some(*n),
-        ExprKind::Bool(b) => Some(f64::from(u8::from(*b))),
-        ExprKind::Unary(UnaryOp::Neg, e) => match e.kind {
-            ExprKind::Number(n) => Some(-n),
-            _ => None,
-        },
-        _ => None,
     }
 }
 

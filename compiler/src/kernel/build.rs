@@ -153,7 +153,7 @@ impl Builder {
                 let kept = axes[..last].iter().filter(|a| varies.contains(a)).chain([&axes[last]]);
                 let kept: Vec<(Arc<str>, Lin)> = kept.cloned().collect();
                 let row = self.temp(&kept)?;
-                self.map(VecOp::Copy, &row, &[source.clone()])?;
+                self.map(VecOp::Copy, &row, std::slice::from_ref(source))?;
                 spread[i] = Source::Memory(row);
             }
         }

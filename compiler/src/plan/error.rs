@@ -7,38 +7,86 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq)]
 pub enum TypeError {
     /// One axis with two sizes.
-    SizeMismatch { axis: Arc<str>, left: Size, right: Size },
+    SizeMismatch {
+        axis: Arc<str>,
+        left: Size,
+        right: Size,
+    },
     /// An axis that the value lacks.
-    NoAxis { axis: Arc<str>, have: Type },
+    NoAxis {
+        axis: Arc<str>,
+        have: Type,
+    },
     /// An axis to sum over that the two factors don't share.
-    NotShared { axis: Arc<str>, left: Type, right: Type },
+    NotShared {
+        axis: Arc<str>,
+        left: Type,
+        right: Type,
+    },
     /// A row's value where one for all rows is needed.
-    RowInConst { what: &'static str },
-    OutOfRange { axis: Arc<str>, index: usize, size: usize },
+    RowInConst {
+        what: &'static str,
+    },
+    OutOfRange {
+        axis: Arc<str>,
+        index: usize,
+        size: usize,
+    },
     /// Another number of elements, or another split around `key`.
-    Elements { from: Type, to: Type },
+    Elements {
+        from: Type,
+        to: Type,
+    },
     /// Something that can't be done along `key`.
-    KeyAxis { op: &'static str },
+    KeyAxis {
+        op: &'static str,
+    },
     /// `key` outside of an attention.
     KeyOutside,
     /// Axes that should be the same.
-    OtherAxes { left: Type, right: Type },
+    OtherAxes {
+        left: Type,
+        right: Type,
+    },
     /// Another number of axes than the op takes.
-    Axes { what: &'static str, want: &'static str, have: Type },
-    Duplicate { axis: Arc<str> },
+    Axes {
+        what: &'static str,
+        want: &'static str,
+        have: Type,
+    },
+    Duplicate {
+        axis: Arc<str>,
+    },
     /// An axis without entries, or a window without rows.
-    Empty { axis: Arc<str> },
-    Kind { want: Elem, have: Elem },
+    Empty {
+        axis: Arc<str>,
+    },
+    Kind {
+        want: Elem,
+        have: Elem,
+    },
     /// A table of another length than its type.
-    Count { numbers: usize, ty: Type },
-    BadNumber { number: f32, elem: Elem },
-    NoSlot { edit: String, slot: u32 },
+    Count {
+        numbers: usize,
+        ty: Type,
+    },
+    BadNumber {
+        number: f32,
+        elem: Elem,
+    },
+    NoSlot {
+        edit: String,
+        slot: u32,
+    },
     /// An op that mixes rows inside the body of another one.
     Nested,
     /// The layer's number outside of all layers.
     NoLayer,
     /// A reference to nothing; a mistake of the compiler, not of the user.
-    Unknown { what: &'static str, id: u32 },
+    Unknown {
+        what: &'static str,
+        id: u32,
+    },
 }
 
 impl std::error::Error for TypeError {}

@@ -85,6 +85,7 @@ impl Type {
     }
 
     /// The number of elements where no axis is `key`.
+    #[allow(clippy::len_without_is_empty)] // No value is empty.
     pub fn len(&self) -> Option<usize> {
         self.axes.iter().map(|a| if let Size::Fixed(n) = a.size { Some(n) } else { None }).product()
     }

@@ -2,10 +2,13 @@
 
 mod build;
 mod error;
+pub mod generate;
 mod ir;
 mod parse;
 mod print;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 pub mod types;
 mod verify;
 

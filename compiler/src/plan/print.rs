@@ -54,7 +54,8 @@ impl Printer<'_> {
         for (i, e) in plan.edits.iter().enumerate() {
             let params: Vec<String> = e.params.iter().map(|p| quote(p)).collect();
             let params = if params.is_empty() { String::new() } else { format!(" params {}", params.join(", ")) };
-            let text = format!("edit e{i} {} at {}{}{params}{}", quote(&e.name), quote(&e.site), layer(e.layer), span(e.span));
+            let text =
+                format!("edit e{i} {} at {}{}{params}{}", quote(&e.name), quote(&e.site), layer(e.layer), span(e.span));
             self.line(0, text);
         }
         self.region(MAIN, 0);
@@ -67,7 +68,13 @@ impl Printer<'_> {
         }
         for s in &plan.sites {
             let (name, contract) = (quote(&s.name), quote(&s.contract));
-            let text = format!("site {name}{} in r{} before n{} value n{} is {contract}", layer(s.layer), s.region.0, s.before.0, s.value.0);
+            let text = format!(
+                "site {name}{} in r{} before n{} value n{} is {contract}",
+                layer(s.layer),
+                s.region.0,
+                s.before.0,
+                s.value.0
+            );
             self.line(0, text);
         }
         for o in &plan.outputs {
@@ -97,7 +104,8 @@ impl Printer<'_> {
         }
         text += &span(node.span);
         let mut notes = self.notes.get(&id).cloned().unwrap_or_default();
-        if let Op::Overlay { edit, .. } | Op::Receipt { edit, .. } | Op::Donor(edit) | Op::Param { edit, .. } = &node.op {
+        if let Op::Overlay { edit, .. } | Op::Receipt { edit, .. } | Op::Donor(edit) | Op::Param { edit, .. } = &node.op
+        {
             notes.extend(self.plan.edits.get(edit.0 as usize).map(|e| e.name.clone()));
         }
         if let Op::Weight(w) = &node.op {

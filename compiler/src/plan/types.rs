@@ -7,7 +7,8 @@ use std::sync::Arc;
 /// The type of `op`. `declared` is consulted only where the op leaves a choice: the axes of a table, an
 /// `iota`, a view or an argument, and the element type of a number.
 pub fn infer(plan: &Plan, op: &Op, declared: &Type) -> Result<Type, TypeError> {
-    let ty = |id: NodeId| plan.nodes.get(id.0 as usize).map(|n| &n.ty).ok_or(TypeError::Unknown { what: "node", id: id.0 });
+    let ty =
+        |id: NodeId| plan.nodes.get(id.0 as usize).map(|n| &n.ty).ok_or(TypeError::Unknown { what: "node", id: id.0 });
     let result = match op {
         Op::Token | Op::Position => Type::scalar(Elem::Index, true),
         Op::Layer => Type::scalar(Elem::Index, false),
@@ -118,7 +119,11 @@ pub fn infer(plan: &Plan, op: &Op, declared: &Type) -> Result<Type, TypeError> {
                 return Err(TypeError::Kind { want: Elem::Index, have: Elem::Bool });
             }
             if table.axes.is_empty() {
-                return Err(TypeError::Axes { what: "the table of a lookup", want: "at least one axis", have: table.clone() });
+                return Err(TypeError::Axes {
+                    what: "the table of a lookup",
+                    want: "at least one axis",
+                    have: table.clone(),
+                });
             }
             Type { axes: table.axes[1..].to_vec(), elem: table.elem, per_row: index.per_row }
         }
@@ -199,7 +204,7 @@ fn number(n: f32, elem: Elem) -> Result<Type, TypeError> {
     let fits = match elem {
         Elem::F32 => true,
         Elem::Bool => n == 0.0 || n == 1.0,
-        Elem::Index => n >= 0.0 && n < 16_777_216.0 && n.fract() == 0.0,
+        Elem::Index => (0.0..16_777_216.0).contains(&n) && n.fract() == 0.0,
     };
     if fits { Ok(Type::scalar(elem, false)) } else { Err(TypeError::BadNumber { number: n, elem }) }
 }
@@ -247,7 +252,11 @@ fn concat(a: &Type, b: &Type, axis: &Arc<str>) -> Result<Type, TypeError> {
     let result = resized(a, at, left + right);
     if resized(b, b.position_of(axis).unwrap_or(0), left + right).axes != result.axes {
         for x in &a.axes {
-            let y = b.axes.iter().find(|y| y.name == x.name).ok_or_else(|| TypeError::NoAxis { axis: x.name.clone(), have: b.clone() })?;
+            let y = b
+                .axes
+                .iter()
+                .find(|y| y.name == x.name)
+                .ok_or_else(|| TypeError::NoAxis { axis: x.name.clone(), have: b.clone() })?;
             if x.name != *axis && x.size != y.size {
                 return Err(TypeError::SizeMismatch { axis: x.name.clone(), left: x.size, right: y.size });
             }
@@ -282,19 +291,27 @@ fn linear(x: &Type, w: &Type, over: &[Arc<str>], active: Option<&Type>) -> Resul
     let result = Type { axes: kept.chain(new).cloned().collect(), elem: Elem::F32, per_row: x.per_row };
     let Some(active) = active else { return Ok(result) };
     let [axis] = &active.axes[..] else {
-        return Err(TypeError::Axes { what: "the active entries of a product", want: "one axis", have: active.clone() });
+        return Err(TypeError::Axes {
+            what: "the active entries of a product",
+            want: "one axis",
+            have: active.clone(),
+        });
     };
     if w.position_of(&axis.name).is_none() || over.contains(&axis.name) {
         return Err(TypeError::NoAxis { axis: axis.name.clone(), have: w.clone() });
     }
     match result.axes.iter().find(|a| a.name == axis.name) {
-        Some(a) if a.size != axis.size => Err(TypeError::SizeMismatch { axis: axis.name.clone(), left: a.size, right: axis.size }),
+        Some(a) if a.size != axis.size => {
+            Err(TypeError::SizeMismatch { axis: axis.name.clone(), left: a.size, right: axis.size })
+        }
         _ => Ok(Type { per_row: result.per_row || active.per_row, ..result }),
     }
 }
 
 fn attention(q: &Type, k: &Type, v: &Type) -> Result<(), TypeError> {
-    for (what, t) in [("the query of an attention", q), ("the key of an attention", k), ("the value of an attention", v)] {
+    for (what, t) in
+        [("the query of an attention", q), ("the key of an attention", k), ("the value of an attention", v)]
+    {
         no_keys(t, "an attention")?;
         if t.axes.len() != 2 {
             return Err(TypeError::Axes { what, want: "two axes, the heads and their entries", have: t.clone() });

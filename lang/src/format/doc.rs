@@ -65,7 +65,11 @@ struct Frame<'a> {
 /// The text of a document.
 pub(super) fn layout(doc: &Doc) -> String {
     let mut out = Output::default();
-    let mut stack = vec![Frame { indent: 0, broken: true, doc }];
+    let mut stack = vec![Frame {
+        indent: 0,
+        broken: true,
+        doc,
+    }];
     while let Some(frame) = stack.pop() {
         match frame.doc {
             Doc::Text(text) => out.text(text),
@@ -81,10 +85,18 @@ pub(super) fn layout(doc: &Doc) -> String {
                     out.text(text);
                 }
             }
-            Doc::Nest(inner) => stack.push(Frame { indent: frame.indent + INDENT, doc: inner, ..frame }),
+            Doc::Nest(inner) => stack.push(Frame {
+                indent: frame.indent + INDENT,
+                doc: inner,
+                ..frame
+            }),
             Doc::Concat(docs) => stack.extend(docs.iter().rev().map(|doc| Frame { doc, ..frame })),
             Doc::Group(forced, inner) => {
-                let flat = Frame { broken: false, doc: inner, ..frame };
+                let flat = Frame {
+                    broken: false,
+                    doc: inner,
+                    ..frame
+                };
                 let broken = *forced || !fits(WIDTH.saturating_sub(out.column()), flat, &stack);
                 stack.push(Frame { broken, ..flat });
             }
@@ -99,7 +111,9 @@ fn fits(room: usize, first: Frame, rest: &[Frame]) -> bool {
     let mut rest = rest.iter().rev();
     let mut stack = vec![first];
     loop {
-        let Some(frame) = stack.pop().or_else(|| rest.next().copied()) else { return true };
+        let Some(frame) = stack.pop().or_else(|| rest.next().copied()) else {
+            return true;
+        };
         let width = match frame.doc {
             Doc::Text(text) => text.chars().count(),
             Doc::Line if !frame.broken => 1,
@@ -113,7 +127,10 @@ fn fits(room: usize, first: Frame, rest: &[Frame]) -> bool {
                 }
             }
             Doc::Nest(inner) => {
-                stack.push(Frame { doc: inner, ..frame });
+                stack.push(Frame {
+                    doc: inner,
+                    ..frame
+                });
                 0
             }
             Doc::Concat(docs) => {
@@ -122,7 +139,11 @@ fn fits(room: usize, first: Frame, rest: &[Frame]) -> bool {
             }
             // Groups further on can break by themselves.
             Doc::Group(forced, inner) => {
-                stack.push(Frame { broken: frame.broken || *forced, doc: inner, ..frame });
+                stack.push(Frame {
+                    broken: frame.broken || *forced,
+                    doc: inner,
+                    ..frame
+                });
                 0
             }
         };
@@ -144,7 +165,11 @@ struct Output {
 
 impl Output {
     fn column(&self) -> usize {
-        if self.written == 0 { self.indent } else { self.written }
+        if self.written == 0 {
+            self.indent
+        } else {
+            self.written
+        }
     }
 
     fn text(&mut self, text: &str) {

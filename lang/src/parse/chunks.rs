@@ -22,14 +22,22 @@ pub(crate) struct Chunk<'a> {
 }
 
 /// Cuts the tokens of a file into items.
-pub(crate) fn split<'a>(file: FileId, text: &str, tokens: &'a [Token], diags: &mut Diagnostics) -> Vec<Chunk<'a>> {
+pub(crate) fn split<'a>(
+    file: FileId,
+    text: &str,
+    tokens: &'a [Token],
+    diags: &mut Diagnostics,
+) -> Vec<Chunk<'a>> {
     let mut scan = Scan::new(file, text, diags);
     let mut chunks = Vec::new();
     let mut start = 0;
     for at in 0..tokens.len() {
         if at > start && begins_item(text, tokens, at, scan.open.is_empty()) {
             scan.finish(Some(tokens[at]));
-            chunks.push(Chunk { tokens: &tokens[start..at], sound: scan.sound });
+            chunks.push(Chunk {
+                tokens: &tokens[start..at],
+                sound: scan.sound,
+            });
             scan.sound = true;
             scan.too_deep = false;
             start = at;
@@ -38,7 +46,10 @@ pub(crate) fn split<'a>(file: FileId, text: &str, tokens: &'a [Token], diags: &m
     }
     scan.finish(None);
     if start < tokens.len() {
-        chunks.push(Chunk { tokens: &tokens[start..], sound: scan.sound });
+        chunks.push(Chunk {
+            tokens: &tokens[start..],
+            sound: scan.sound,
+        });
     }
     chunks
 }
@@ -59,7 +70,10 @@ fn begins_item(text: &str, tokens: &[Token], at: usize, outside: bool) -> bool {
         return false;
     }
     let word = &text[token.start..token.end];
-    if DECLARATIONS.contains(&word) && (outside || token.column == 0) && declares(text, word, &tokens[at + 1..]) {
+    if DECLARATIONS.contains(&word)
+        && (outside || token.column == 0)
+        && declares(text, word, &tokens[at + 1..])
+    {
         return true;
     }
     outside && token.column == 0 && !words::continues(word) && complete(text, &tokens[at - 1])
@@ -67,7 +81,9 @@ fn begins_item(text: &str, tokens: &[Token], at: usize, outside: bool) -> bool {
 
 /// Whether what follows a declaration word is a declaration, and not a use of a value of that name.
 fn declares(text: &str, word: &str, rest: &[Token]) -> bool {
-    let Some(next) = rest.first() else { return false };
+    let Some(next) = rest.first() else {
+        return false;
+    };
     let marks = |t: Option<&Token>, allowed: &[&str]| {
         t.is_some_and(|t| t.kind != TokenKind::Word && allowed.contains(&&text[t.start..t.end]))
     };
@@ -78,7 +94,13 @@ fn declares(text: &str, word: &str, rest: &[Token]) -> bool {
         "data" | "prompt" | "vector" | "tensor" | "fn" | "run" | "metric" => {
             next.kind == TokenKind::Word && !next.first && marks(rest.get(1), &["=", "(", "[", ":"])
         }
-        _ => !next.first && matches!(next.kind, TokenKind::Word | TokenKind::Text { .. } | TokenKind::Number),
+        _ => {
+            !next.first
+                && matches!(
+                    next.kind,
+                    TokenKind::Word | TokenKind::Text { .. } | TokenKind::Number
+                )
+        }
     }
 }
 
@@ -113,7 +135,16 @@ struct Open {
 
 impl<'d, 't> Scan<'d, 't> {
     fn new(file: FileId, text: &'t str, diags: &'d mut Diagnostics) -> Self {
-        Scan { file, text, open: Vec::new(), suspect: None, sound: true, too_deep: false, indent: 0, diags }
+        Scan {
+            file,
+            text,
+            open: Vec::new(),
+            suspect: None,
+            sound: true,
+            too_deep: false,
+            indent: 0,
+            diags,
+        }
     }
 
     fn span(&self, token: Token) -> Span {
@@ -138,14 +169,20 @@ impl<'d, 't> Scan<'d, 't> {
                 );
             }
             TokenKind::Open(_) => {
-                self.open.push(Open { token, indent: self.indent });
+                self.open.push(Open {
+                    token,
+                    indent: self.indent,
+                });
                 if self.open.len() > MAX_NESTING && !self.too_deep {
                     self.too_deep = true;
                     self.sound = false;
                     self.diags.push(
-                        Diagnostic::error(codes::SYNTAX, format!("brackets nest more than {MAX_NESTING} deep"))
-                            .at(self.span(token), "one bracket too many")
-                            .help("give an inner part a name with `let`"),
+                        Diagnostic::error(
+                            codes::SYNTAX,
+                            format!("brackets nest more than {MAX_NESTING} deep"),
+                        )
+                        .at(self.span(token), "one bracket too many")
+                        .help("give an inner part a name with `let`"),
                     );
                 }
             }
@@ -169,7 +206,11 @@ impl<'d, 't> Scan<'d, 't> {
                     TokenKind::Open(b) => char::from(closing(b)),
                     _ => ')',
                 };
-                let message = format!("`{}` is still open at this `{}`", self.glyph(top.token), self.glyph(token));
+                let message = format!(
+                    "`{}` is still open at this `{}`",
+                    self.glyph(top.token),
+                    self.glyph(token)
+                );
                 self.diags.push(
                     Diagnostic::error(codes::UNCLOSED, message)
                         .at(self.span(top.token), "opened here")
@@ -208,11 +249,13 @@ impl<'d, 't> Scan<'d, 't> {
                 _ => '}',
             };
             let message = format!("this `{}` is never closed", self.glyph(open.token));
-            let mut diag = Diagnostic::error(codes::UNCLOSED, message).at(self.span(open.token), "opened here");
+            let mut diag = Diagnostic::error(codes::UNCLOSED, message)
+                .at(self.span(open.token), "opened here");
             if let Some(next) = next {
                 diag = diag.at(self.span(next), "the next declaration begins here");
             }
-            self.diags.push(diag.help(format!("add the `{close}` that belongs to it")));
+            self.diags
+                .push(diag.help(format!("add the `{close}` that belongs to it")));
         }
         self.open.clear();
         self.suspect = None;

@@ -30,16 +30,68 @@ pub struct Lcg(pub u64);
 
 impl Lcg {
     pub fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % limit.max(1)
     }
 }
 
 /// Pieces that matter to the language.
 const PIECES: &[&str] = &[
-    "(", ")", "[", "]", "{", "}", "\"", "#", "##", "\n", " ", "..", "..=", "=", "==", "-", "!", "|", "||", "&", "*",
-    "/", "//", "'", "\\", ",", ".", ":", "@", "^", "??", "0", "1e", "when", "else", "if", "let", "hook", "data x = 1",
-    "on", "at", "with", "é", "\u{1F600}", "\r\n", "\t", "# note\n", "## doc\n", "\n\n\n", "a", "(a = 1 b)", "|x| { x }",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    "\"",
+    "#",
+    "##",
+    "\n",
+    " ",
+    "..",
+    "..=",
+    "=",
+    "==",
+    "-",
+    "!",
+    "|",
+    "||",
+    "&",
+    "*",
+    "/",
+    "//",
+    "'",
+    "\\",
+    ",",
+    ".",
+    ":",
+    "@",
+    "^",
+    "??",
+    "0",
+    "1e",
+    "when",
+    "else",
+    "if",
+    "let",
+    "hook",
+    "data x = 1",
+    "on",
+    "at",
+    "with",
+    "é",
+    "\u{1F600}",
+    "\r\n",
+    "\t",
+    "# note\n",
+    "## doc\n",
+    "\n\n\n",
+    "a",
+    "(a = 1 b)",
+    "|x| { x }",
 ];
 
 /// A text with a few bytes, pieces or lines of it changed.
@@ -50,13 +102,19 @@ pub fn mutate(text: &str, random: &mut Lcg) -> String {
         match random.below(5) {
             0 => text.insert_str(at, PIECES[random.below(PIECES.len())]),
             1 => {
-                let end = text[at..].char_indices().nth(1 + random.below(3)).map_or(text.len(), |(n, _)| at + n);
+                let end = text[at..]
+                    .char_indices()
+                    .nth(1 + random.below(3))
+                    .map_or(text.len(), |(n, _)| at + n);
                 text.replace_range(at..end, "");
             }
             2 => {
                 // A comment where a gap is.
                 if let Some(gap) = text[at..].find(' ') {
-                    text.insert_str(at + gap, [" # moved\n", "\n# own\n", "\n", "  ## twice\n"][random.below(4)]);
+                    text.insert_str(
+                        at + gap,
+                        [" # moved\n", "\n# own\n", "\n", "  ## twice\n"][random.below(4)],
+                    );
                 }
             }
             3 => {
@@ -92,11 +150,143 @@ pub fn render(text: &str, diags: &[steer_lang::Diagnostic]) -> String {
         for label in &diag.labels {
             let (start, end) = (label.span.start as usize, label.span.end as usize);
             let line = text[..start].matches('\n').count() + 1;
-            out.push_str(&format!("  {line} `{}` {}\n", &text[start..end], label.text));
+            out.push_str(&format!(
+                "  {line} `{}` {}\n",
+                &text[start..end],
+                label.text
+            ));
         }
         if let Some(help) = &diag.help {
             out.push_str(&format!("  help: {help}\n"));
         }
     }
     out
+}
+
+use steer_lang::ast::*;
+
+/// An expression with every pair of parentheses.
+pub fn show(expr: &Expr) -> String {
+    let list = |all: &[Expr]| all.iter().map(show).collect::<Vec<_>>().join(", ");
+    match &expr.kind {
+        ExprKind::Number(n) => n.to_string(),
+        ExprKind::Text(t) => format!("{t:?}"),
+        ExprKind::Bool(b) => b.to_string(),
+        ExprKind::None => "none".to_owned(),
+        ExprKind::Name(name) => name.clone(),
+        ExprKind::Field(inner, name) => format!("{}.{}", show(inner), name.name),
+        ExprKind::Index(inner, args) => {
+            let args: Vec<_> = args
+                .iter()
+                .map(|a| {
+                    a.axis
+                        .as_ref()
+                        .map_or(String::new(), |n| format!("{}=", n.name))
+                        + &show_index(&a.item)
+                })
+                .collect();
+            format!("{}[{}]", show(inner), args.join(", "))
+        }
+        ExprKind::Call(inner, args) => {
+            let args: Vec<_> = args
+                .iter()
+                .map(|a| {
+                    a.name
+                        .as_ref()
+                        .map_or(String::new(), |n| format!("{}=", n.name))
+                        + &show(&a.value)
+                })
+                .collect();
+            format!("{}({})", show(inner), args.join(", "))
+        }
+        ExprKind::Unary(op, inner) => format!("({}{})", op.symbol(), show(inner)),
+        ExprKind::Binary(op, left, right) => {
+            format!("({} {} {})", show(left), op.symbol(), show(right))
+        }
+        ExprKind::List(all) => format!("[{}]", list(all)),
+        ExprKind::Axes(parts) => {
+            let parts: Vec<_> = parts
+                .iter()
+                .map(|p| {
+                    p.name.name.clone()
+                        + &p.size
+                            .as_ref()
+                            .map_or(String::new(), |s| format!("={}", show(s)))
+                })
+                .collect();
+            format!("({})", parts.join(" "))
+        }
+        ExprKind::If {
+            cond,
+            then,
+            otherwise,
+        } => {
+            let otherwise = otherwise
+                .as_ref()
+                .map_or(String::new(), |b| format!(" else {}", show_block(b)));
+            format!("if {} {}{otherwise}", show(cond), show_block(then))
+        }
+        ExprKind::Lambda(params, body) => {
+            let params: Vec<_> = params.iter().map(|p| p.name.as_str()).collect();
+            format!("|{}| {}", params.join(", "), show_block(body))
+        }
+    }
+}
+
+fn show_block(block: &Block) -> String {
+    let stmts: Vec<_> = block
+        .stmts
+        .iter()
+        .map(|s| match &s.kind {
+            StmtKind::Expr(e) => show(e),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    format!("{{{}}}", stmts.join("; "))
+}
+
+fn show_index(item: &IndexItem) -> String {
+    match item {
+        IndexItem::All(_) => "*".to_owned(),
+        IndexItem::At(at) => show(at).replace("(-1)", "-1"),
+        IndexItem::Range {
+            start,
+            end,
+            inclusive,
+            ..
+        } => {
+            let side = |e: &Option<Expr>| e.as_ref().map_or(String::new(), show);
+            format!(
+                "{}{}{}",
+                side(start),
+                if *inclusive { "..=" } else { ".." },
+                side(end)
+            )
+        }
+    }
+}
+
+/// Positions with every pair of parentheses.
+pub fn show_set(set: &Positions) -> String {
+    let rows = |word: &str, index: &Option<Vec<IndexItem>>| match index {
+        None => word.to_owned(),
+        Some(items) => format!(
+            "{word}[{}]",
+            items.iter().map(show_index).collect::<Vec<_>>().join(", ")
+        ),
+    };
+    match &set.kind {
+        PositionsKind::All => "all".to_owned(),
+        PositionsKind::Bos => "bos".to_owned(),
+        PositionsKind::Prompt(index) => rows("prompt", index),
+        PositionsKind::Generated(index) => rows("generated", index),
+        PositionsKind::Seq(index) => rows("seq", index),
+        PositionsKind::After(text) => format!("after {:?}", text.value),
+        PositionsKind::Matching(text) => format!("matching {:?}", text.value),
+        PositionsKind::Role(name) => format!("role({})", name.name),
+        PositionsKind::Mask(name) => format!("mask({})", name.name),
+        PositionsKind::Or(a, b) => format!("({} | {})", show_set(a), show_set(b)),
+        PositionsKind::And(a, b) => format!("({} & {})", show_set(a), show_set(b)),
+        PositionsKind::Not(inner) => format!("!{}", show_set(inner)),
+    }
 }

@@ -124,7 +124,7 @@ impl Call<'_> {
                         for (i, p) in from.iter_mut().enumerate().take(len) {
                             *p = unsafe { self.x.add((row + first + i) * self.x_stride + k) };
                         }
-                        unsafe { (self.tiles.transpose)(&from[..len], depth, strips.add(first * depth)) };
+                        unsafe { (self.tiles.transpose)(&from[..len], &[], depth, strips.add(first * depth)) };
                     }
                     for (p, n, cols) in groups(self.panels.clone(), self.w.outputs(), lists.len() - 1) {
                         let strip_count = count.div_ceil(most);

@@ -35,6 +35,9 @@ pub(crate) struct Mix {
     pub stride: usize,
     pub slots: *const u32,
     pub count: usize,
+    /// Slots of rows that come `count` rows later, to be asked for; so many of them.
+    pub next: *const u32,
+    pub early: usize,
     pub c: *mut f32,
     pub c_row: usize,
     pub cols: usize,
@@ -42,6 +45,7 @@ pub(crate) struct Mix {
 
 type TileFn = unsafe fn(&Tile);
 type MixFn = unsafe fn(&Mix);
+type TransposeFn = unsafe fn(&[*const f32], &[*const f32], usize, *mut f32);
 
 /// The tiles of an instruction set. `f[n][r - 1]` does `r` rows; the index of a list is the power
 /// of two of its vectors.
@@ -52,7 +56,7 @@ pub(crate) struct Tiles {
     pub direct: &'static [&'static [TileFn]],
     pub mix: &'static [&'static [MixFn]],
     /// See [`transpose_rows`].
-    pub transpose: unsafe fn(&[*const f32], usize, *mut f32),
+    pub transpose: TransposeFn,
 }
 
 /// What `c` holds: whole vectors, or one vector's first `cols` lanes.
@@ -140,6 +144,12 @@ unsafe fn run_mix<V: Wide, const R: usize, const N: usize>(t: &Mix) {
         let mut acc: [[V; N]; R] = load_c(t.c, t.c_row, t.cols);
         let whole = t.cols == 16 * N;
         for j in 0..t.count {
+            if j < t.early {
+                let row = t.rows.wrapping_add(*t.next.add(j) as usize * t.stride);
+                for n in 0..N {
+                    V::prefetch(row.wrapping_add(16 * n));
+                }
+            }
             let row = t.rows.add(*t.slots.add(j) as usize * t.stride);
             let mut w = [V::splat(0.0); N];
             for n in 0..N {
@@ -157,9 +167,10 @@ unsafe fn run_mix<V: Wide, const R: usize, const N: usize>(t: &Mix) {
 }
 
 /// Rows to columns: `dst[k * step + r] = rows[r][k]` for `k < inputs`, at most 16 rows, where
-/// `step` is the number of rows. Up to 16 numbers beyond the end are overwritten.
+/// `step` is the number of rows. Up to 16 numbers beyond the end are overwritten. The rows `next`
+/// are asked for.
 #[inline(always)]
-unsafe fn transpose_rows<V: Wide>(rows: &[*const f32], inputs: usize, dst: *mut f32) {
+unsafe fn transpose_rows<V: Wide>(rows: &[*const f32], next: &[*const f32], inputs: usize, dst: *mut f32) {
     unsafe {
         let step = rows.len();
         let mut k = 0;
@@ -168,6 +179,9 @@ unsafe fn transpose_rows<V: Wide>(rows: &[*const f32], inputs: usize, dst: *mut 
             let mut block = [V::splat(0.0); 16];
             for (v, &row) in block.iter_mut().zip(rows) {
                 *v = if m == 16 { V::load(row.add(k)) } else { V::load_part(row.add(k), m) };
+            }
+            for row in next {
+                V::prefetch(row.wrapping_add(k));
             }
             let block = V::transpose(block);
             for (i, v) in block.iter().enumerate().take(m) {
@@ -199,8 +213,8 @@ macro_rules! tiles {
                 unsafe { super::run_mix::<V, R, N>(t) }
             }
             #[$attribute]
-            unsafe fn transpose(rows: &[*const f32], inputs: usize, dst: *mut f32) {
-                unsafe { super::transpose_rows::<V>(rows, inputs, dst) }
+            unsafe fn transpose(rows: &[*const f32], next: &[*const f32], inputs: usize, dst: *mut f32) {
+                unsafe { super::transpose_rows::<V>(rows, next, inputs, dst) }
             }
         }
     };

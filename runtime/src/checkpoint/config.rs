@@ -23,7 +23,9 @@ impl Config {
         let path = folder.join("config.json");
         if !path.exists() {
             let message = format!("`{}` has no config.json, so it is not a Hugging Face folder", folder.display());
-            return Err(Error::new(codes::NO_MODEL, message).help("name the folder that holds config.json and the weights"));
+            return Err(
+                Error::new(codes::NO_MODEL, message).help("name the folder that holds config.json and the weights")
+            );
         }
         let bytes = files::read(&path)?;
         Self::parse(&path, bytes)
@@ -33,11 +35,11 @@ impl Config {
     pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
         let bad = |what: String| Error::new(codes::BAD_CONFIG, format!("`{}` {what}", path.display()));
         let text = String::from_utf8(bytes).map_err(|e| {
-            bad(format!("is not UTF-8 at byte {}", e.utf8_error().valid_up_to())).help("download it again, or save it as UTF-8")
+            bad(format!("is not UTF-8 at byte {}", e.utf8_error().valid_up_to()))
+                .help("download it again, or save it as UTF-8")
         })?;
-        let value: Value = serde_json::from_str(&without_infinities(&text)).map_err(|e| {
-            bad(format!("is not JSON: {e}")).help("mend it there, or download it again")
-        })?;
+        let value: Value = serde_json::from_str(&without_infinities(&text))
+            .map_err(|e| bad(format!("is not JSON: {e}")).help("mend it there, or download it again"))?;
         if !value.is_object() {
             return Err(bad("is JSON but not an object, as a configuration is".into()).help("download it again"));
         }
@@ -90,7 +92,8 @@ mod tests {
 
     #[test]
     fn pythons_infinities_are_null() {
-        let c = parse(r#"{"a": [0.0, Infinity, -Infinity, NaN], "b": "NaN \" Infinity", "architectures": ["X"]}"#).unwrap();
+        let c =
+            parse(r#"{"a": [0.0, Infinity, -Infinity, NaN], "b": "NaN \" Infinity", "architectures": ["X"]}"#).unwrap();
         assert_eq!(c.value["a"], serde_json::json!([0.0, null, null, null]));
         assert_eq!(c.value["b"], "NaN \" Infinity");
         assert_eq!(c.architectures(), ["X"]);

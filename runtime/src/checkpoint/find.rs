@@ -9,9 +9,11 @@ use steer_lang::diagnostic::nearest;
 /// the name of a small model that ships with steer.
 pub fn find_model(name: &str, script_dir: Option<&Path>) -> Result<PathBuf, Error> {
     if name.is_empty() {
-        return Err(Error::new(codes::NO_MODEL, "the name of the model is empty").help("name a Hugging Face folder or a shipped model"));
+        return Err(Error::new(codes::NO_MODEL, "the name of the model is empty")
+            .help("name a Hugging Face folder or a shipped model"));
     }
-    let mut tried: Vec<PathBuf> = script_dir.into_iter().map(|d| d.join(name)).collect();
+    let beside = script_dir.filter(|d| *d != Path::new(".") && !d.as_os_str().is_empty());
+    let mut tried: Vec<PathBuf> = beside.into_iter().map(|d| d.join(name)).collect();
     if !tried.contains(&PathBuf::from(name)) {
         tried.push(name.into());
     }
@@ -21,10 +23,9 @@ pub fn find_model(name: &str, script_dir: Option<&Path>) -> Result<PathBuf, Erro
         return Ok(found.clone());
     }
     let shelves = shelves();
-    if is_plain(name) {
-        if let Some(found) = shelves.iter().map(|s| s.join(name)).find(|p| is_model(&p)) {
-            return Ok(found);
-        }
+    let shipped = shelves.iter().filter(|_| is_plain(name)).map(|s| s.join(name)).find(|p| is_model(&p));
+    if let Some(found) = shipped {
+        return Ok(found);
     }
     match tried.iter().find(|p| p.exists()) {
         Some(found) => Ok(found.clone()),
@@ -69,7 +70,9 @@ fn not_found(name: &str, tried: &[PathBuf], shelves: &[PathBuf]) -> Error {
     }
     match nearest(name, shipped.iter().map(String::as_str)) {
         Some(near) => e.help(format!("did you mean the shipped model `{near}`?")),
-        None if shipped.is_empty() => e.help("name a Hugging Face folder, or set STEER_MODELS to the folder of the shipped models"),
+        None if shipped.is_empty() => {
+            e.help("name a Hugging Face folder, or set STEER_MODELS to the folder of the shipped models")
+        }
         None => e.help(format!("name a Hugging Face folder, or one of the shipped models {}", list(&shipped))),
     }
 }
@@ -84,7 +87,10 @@ fn neither(places: &[String]) -> String {
 
 /// `organisation/name`, and nothing that only a path has.
 fn is_hub_id(name: &str) -> bool {
-    let word = |w: &str| w.starts_with(|c: char| c.is_ascii_alphanumeric()) && w.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    let word = |w: &str| {
+        w.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && w.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
     matches!(name.split('/').collect::<Vec<_>>()[..], [a, b] if word(a) && word(b)) && !name.ends_with(".gguf")
 }
 
@@ -96,7 +102,9 @@ mod tests {
     fn what_is_not_found_says_what_was_tried() {
         let e = find_model("no-such-org/no-such-model", Some(Path::new("scripts"))).unwrap_err();
         assert!(e.0.message.contains("`scripts/no-such-org/no-such-model`"), "{}", e.0.message);
-        assert!(e.0.help.unwrap().contains("huggingface-cli download no-such-org/no-such-model --local-dir no-such-model"));
+        assert!(
+            e.0.help.unwrap().contains("huggingface-cli download no-such-org/no-such-model --local-dir no-such-model")
+        );
         let e = find_model("./nowhere", None).unwrap_err();
         assert!(e.0.message.starts_with("there is no model `./nowhere`: neither `./nowhere` nor"), "{}", e.0.message);
         assert!(!e.0.help.unwrap().contains("huggingface"));

@@ -114,8 +114,11 @@ impl Checkpoint {
         };
         wide.ok_or_else(|| {
             let (dtype, file) = (place.dtype.name(), shard.path.display());
-            Error::new(codes::WEIGHT_SHAPE, format!("`{found}` in `{file}` has the element type {dtype}; weights are read from F32, F16 and BF16"))
-                .help("quantized checkpoints are not read yet: use the model in one of these formats")
+            Error::new(
+                codes::WEIGHT_SHAPE,
+                format!("`{found}` in `{file}` has the element type {dtype}; weights are read from F32, F16 and BF16"),
+            )
+            .help("quantized checkpoints are not read yet: use the model in one of these formats")
         })
     }
 
@@ -131,9 +134,13 @@ impl Checkpoint {
 
     fn missing(&self, name: &str) -> Error {
         if let Some(why) = &self.no_weights {
-            return Error::new(codes::MISSING_WEIGHT, why.clone()).help("`steer check` works without weights; a run needs them");
+            return Error::new(codes::MISSING_WEIGHT, why.clone())
+                .help("`steer check` works without weights; a run needs them");
         }
-        let e = Error::new(codes::MISSING_WEIGHT, format!("the weights of `{}` have no tensor `{name}`", self.folder.display()));
+        let e = Error::new(
+            codes::MISSING_WEIGHT,
+            format!("the weights of `{}` have no tensor `{name}`", self.folder.display()),
+        );
         match nearest(name, self.names()) {
             Some(near) => e.help(format!("the nearest name there is `{near}`")),
             None => e,

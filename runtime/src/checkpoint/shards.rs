@@ -69,17 +69,21 @@ fn why_none(folder: &Path) -> String {
         return format!("`{shown}` has no {SINGLE} and no {INDEX}; `{name}` would have to be named by one of them");
     }
     match ending(".bin").or(ending(".pth")).or(ending(".pt")) {
-        Some(name) => format!("`{shown}` has no safetensors; `{name}` is a pickle, which is not read: save the model with `safe_serialization=True`"),
+        Some(name) => format!(
+            "`{shown}` has no safetensors; `{name}` is a pickle, which is not read: save the model with `safe_serialization=True`"
+        ),
         None => format!("`{shown}` has no weights: neither {SINGLE} nor {INDEX}"),
     }
 }
 
 fn open_index(folder: &Path, index: &Path) -> Result<Found, Error> {
     let bad = |what: String| {
-        Error::new(codes::BAD_WEIGHTS, format!("`{}` {what}", index.display())).help("download the index and the files that it names again")
+        Error::new(codes::BAD_WEIGHTS, format!("`{}` {what}", index.display()))
+            .help("download the index and the files that it names again")
     };
     let value: Value = serde_json::from_slice(&files::read(index)?).map_err(|e| bad(format!("is not JSON: {e}")))?;
-    let map = value.get("weight_map").and_then(Value::as_object).ok_or_else(|| bad("has no object `weight_map`".into()))?;
+    let map =
+        value.get("weight_map").and_then(Value::as_object).ok_or_else(|| bad("has no object `weight_map`".into()))?;
     if map.is_empty() {
         return Err(bad("names no tensor".into()));
     }

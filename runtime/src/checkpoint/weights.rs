@@ -13,7 +13,9 @@ impl WeightSource for Checkpoint {
         let (names, shape) = spread(weight)?;
         let mut out = Vec::new();
         for (i, name) in names.iter().enumerate() {
-            let found = self.resolve(name).ok_or_else(|| Error(Box::new(self.missing(name).0.at(weight.span, "asked for here"))))?;
+            let found = self
+                .resolve(name)
+                .ok_or_else(|| Error(Box::new(self.missing(name).0.at(weight.span, "asked for here"))))?;
             if let Some(d) = self.misfit(found, &shape, weight.span) {
                 return Err(d.into());
             }
@@ -78,20 +80,29 @@ impl Checkpoint {
         // Dimensions of one entry say nothing about the order of the elements.
         let long = |s: &[usize]| s.iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
         if long(&place.shape) != long(shape) {
-            let mut d = bad(format!("`{found}` is {:?} in `{}`, and the model file says {shape:?}", place.shape, shard.path.display()));
+            let mut d = bad(format!(
+                "`{found}` is {:?} in `{}`, and the model file says {shape:?}",
+                place.shape,
+                shard.path.display()
+            ));
             let mut turned = long(shape);
             turned.reverse();
             d.help = Some(match turned == long(&place.shape) {
                 true => "it is transposed: give the dimensions in the other order".into(),
-                false => "correct the axes in the model file, or check that config.json belongs to these weights".to_string(),
+                false => {
+                    "correct the axes in the model file, or check that config.json belongs to these weights".to_string()
+                }
             });
             return Some(d);
         }
         match place.dtype {
             Dtype::F32 | Dtype::F16 | Dtype::BF16 => None,
             other => Some(
-                bad(format!("`{found}` has the element type {}; weights are read from F32, F16 and BF16", other.name()))
-                    .help("quantized checkpoints are not read yet: use the model in one of these formats"),
+                bad(format!(
+                    "`{found}` has the element type {}; weights are read from F32, F16 and BF16",
+                    other.name()
+                ))
+                .help("quantized checkpoints are not read yet: use the model in one of these formats"),
             ),
         }
     }
@@ -117,7 +128,8 @@ fn fixed(weight: &Weight, axis: &Axis) -> Result<usize, Error> {
     match axis.size {
         Size::Fixed(n) => Ok(n),
         Size::Keys => {
-            let message = format!("the weight `{}` has the axis `{}`, whose size no file can know", weight.name, axis.name);
+            let message =
+                format!("the weight `{}` has the axis `{}`, whose size no file can know", weight.name, axis.name);
             Err(Diagnostic::error(codes::AXIS_MISMATCH, message).at(weight.span, "declared here").into())
         }
     }

@@ -36,23 +36,26 @@ pub(super) struct Constants {
 }
 
 pub(super) struct Eval<'a> {
-    plan: &'a Plan,
+    pub plan: &'a Plan,
     constants: &'a Constants,
     inputs: &'a Inputs,
-    values: HashMap<NodeId, Tensor>,
+    pub values: HashMap<NodeId, Tensor>,
 }
 
 /// Where a node is evaluated.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+pub(super) struct Place<'a> {
     /// Only this row; else all of them.
-    row: Option<usize>,
+    pub row: Option<usize>,
     /// `[rows, keys]`, inside of an attention: which rows are keys of which.
-    keys: Option<&'a Tensor>,
+    pub keys: Option<&'a Tensor>,
 }
 
 /// What depends on no row, once.
-pub(super) fn constants(plan: &Plan, mut leaf: impl FnMut(&Op) -> Result<Option<Tensor>, Error>) -> Result<Constants, Error> {
+pub(super) fn constants(
+    plan: &Plan,
+    mut leaf: impl FnMut(&Op) -> Result<Option<Tensor>, Error>,
+) -> Result<Constants, Error> {
     let mut constants = Constants::default();
     let inputs = Inputs::default();
     for region in 0..plan.regions.len() as u32 {
@@ -135,23 +138,26 @@ fn needed(plan: &Plan, inputs: &Inputs, wanted: &HashSet<NodeId>) -> HashSet<Nod
 }
 
 impl Eval<'_> {
-    fn rows(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.inputs.tokens.len()
     }
 
     /// A value that is known, cut to one row if there is one.
-    fn value(&self, id: NodeId, row: Option<usize>, local: &HashMap<NodeId, Tensor>) -> Result<Tensor, Error> {
+    pub fn value(&self, id: NodeId, row: Option<usize>, local: &HashMap<NodeId, Tensor>) -> Result<Tensor, Error> {
         if let Some(value) = local.get(&id).or_else(|| self.constants.values.get(&id)) {
             return Ok(value.clone());
         }
-        let value = self.values.get(&id).ok_or_else(|| Error::new(codes::BACKEND, format!("n{} is read before it is computed", id.0)))?;
+        let value = self
+            .values
+            .get(&id)
+            .ok_or_else(|| Error::new(codes::BACKEND, format!("n{} is read before it is computed", id.0)))?;
         match row {
             Some(row) if value.dims()[0] > 1 => value.narrow(0, row, 1).map_err(failed),
             _ => Ok(value.clone()),
         }
     }
 
-    fn node(&self, id: NodeId, place: Place, local: &HashMap<NodeId, Tensor>) -> Result<Tensor, Error> {
+    pub fn node(&self, id: NodeId, place: Place, local: &HashMap<NodeId, Tensor>) -> Result<Tensor, Error> {
         self.compute(id, place, local).map_err(|e| match e {
             Failure::Candle(e) => failed(e),
             Failure::Told(e) => e,
@@ -212,7 +218,9 @@ impl Eval<'_> {
                 let mask = if &**axis == KEY { self.key_mask(ty(*of), place)? } else { None };
                 ops::top_k(&get(*of)?, at, &get(*k)?, mask.as_ref())?
             }
-            Op::Slice { of, axis, start, len } => get(*of)?.narrow(ty(*of).position_of(axis).unwrap_or(0) + 1, *start, *len)?.contiguous()?,
+            Op::Slice { of, axis, start, len } => {
+                get(*of)?.narrow(ty(*of).position_of(axis).unwrap_or(0) + 1, *start, *len)?.contiguous()?
+            }
             Op::At { of, axis, index } => {
                 let at = ty(*of).position_of(axis).unwrap_or(0) + 1;
                 get(*of)?.narrow(at, *index, 1)?.squeeze(at)?.contiguous()?
@@ -296,114 +304,10 @@ impl Eval<'_> {
             None => x.clone(),
         })
     }
-
-    fn conv1d(&self, x: &Tensor, w: &Tensor) -> Result<Tensor, Failure> {
-        let (_, channels, taps) = w.dims3()?;
-        let rows = self.rows();
-        let x = x.broadcast_as((rows, channels))?;
-        let padded = Tensor::cat(&[Tensor::zeros((taps - 1, channels), DType::F32, &Device::Cpu)?, x.contiguous()?], 0)?;
-        let mut y = Tensor::zeros((rows, channels), DType::F32, &Device::Cpu)?;
-        for t in 0..taps {
-            y = (y + padded.narrow(0, t, rows)?.broadcast_mul(&w.narrow(2, t, 1)?.squeeze(2)?)?)?;
-        }
-        Ok(y)
-    }
-
-    /// Scores of every row with every row; those that are no keys are left out wherever the body looks
-    /// along `key`.
-    fn attention(&mut self, id: NodeId, needed: &HashSet<NodeId>) -> Result<(), Error> {
-        let plan = self.plan;
-        let Op::Attention { q, k, v, scale, window, body } = &plan.node(id).op else { return Ok(()) };
-        let (rows, none) = (self.rows(), HashMap::new());
-        let full = |n: NodeId| -> Result<Tensor, Error> {
-            let x = self.value(n, None, &none)?;
-            let mut shape = x.dims().to_vec();
-            shape[0] = rows;
-            // [head, rows, d_head]
-            x.broadcast_as(shape).and_then(|x| x.transpose(0, 1)).and_then(|x| x.contiguous()).map_err(failed)
-        };
-        let (q, k, v) = (full(*q)?, full(*k)?, full(*v)?);
-        let heads = q.dims()[0];
-        let repeat = |x: &Tensor| -> candle_core::Result<Tensor> {
-            let (kv, t, d) = x.dims3()?;
-            x.unsqueeze(1)?.broadcast_as((kv, heads / kv, t, d))?.contiguous()?.reshape((heads, t, d))
-        };
-        let (k, v) = (repeat(&k).map_err(failed)?, repeat(&v).map_err(failed)?);
-        let scores = || -> candle_core::Result<Tensor> {
-            let scores = q.matmul(&k.transpose(1, 2)?.contiguous()?)?.affine(f64::from(*scale), 0.0)?;
-            scores.transpose(0, 1)?.contiguous()
-        };
-        let keys: Vec<f32> = (0..rows * rows)
-            .map(|i| {
-                let (row, key) = (i / rows, i % rows);
-                f32::from(u8::from(key <= row && row - key < window.unwrap_or(usize::MAX)))
-            })
-            .collect();
-        let keys = Tensor::from_vec(keys, (rows, rows), &Device::Cpu).map_err(failed)?;
-        let region = plan.region(*body);
-        self.values.insert(region.args[0], scores().map_err(failed)?);
-        let place = Place { row: None, keys: Some(&keys) };
-        for &n in &region.order {
-            if needed.contains(&n) && plan.ty(n).per_row && n != region.args[0] {
-                let value = self.node(n, place, &HashMap::new())?;
-                self.values.insert(n, value);
-            }
-        }
-        let pattern = self.value(region.results[0], None, &HashMap::new())?;
-        let z = || -> candle_core::Result<Tensor> {
-            let keys = keys.reshape((rows, 1, rows))?;
-            let pattern = ops::masked(&pattern.broadcast_as((rows, heads, rows))?, &keys, 0.0)?;
-            pattern.transpose(0, 1)?.contiguous()?.matmul(&v)?.transpose(0, 1)?.contiguous()
-        };
-        let z = z().map_err(failed)?;
-        self.values.insert(id, z);
-        Ok(())
-    }
-
-    /// What the state reaches row after row, the rest at once.
-    fn scan(&mut self, id: NodeId, body: RegionId, needed: &HashSet<NodeId>) -> Result<(), Error> {
-        let plan = self.plan;
-        let region = plan.region(body);
-        let state = region.args[0];
-        let mut carried = vec![state];
-        for &n in region.order.iter().filter(|n| needed.contains(n) && **n != state && plan.ty(**n).per_row) {
-            let mut reached = false;
-            plan.node(n).op.for_each_input(&mut |x| reached |= carried.contains(&x));
-            if reached {
-                carried.push(n);
-            } else {
-                let value = self.node(n, Place { row: None, keys: None }, &HashMap::new())?;
-                self.values.insert(n, value);
-            }
-        }
-        let shape: Vec<usize> = [Some(1)].into_iter().chain(plan.ty(state).axes.iter().map(|a| plan_size(a))).map(|n| n.unwrap_or(1)).collect();
-        let mut now = Tensor::zeros(shape, DType::F32, &Device::Cpu).map_err(failed)?;
-        let mut rows: HashMap<NodeId, Vec<Tensor>> = HashMap::new();
-        for row in 0..self.rows() {
-            let mut local = HashMap::from([(state, now)]);
-            for &n in &carried[1..] {
-                let value = self.node(n, Place { row: Some(row), keys: None }, &local)?;
-                local.insert(n, value);
-            }
-            now = self.value(region.results[0], Some(row), &local)?;
-            for (n, value) in local {
-                rows.entry(n).or_default().push(value);
-            }
-        }
-        for (n, values) in rows {
-            self.values.insert(n, Tensor::cat(&values, 0).map_err(failed)?);
-        }
-        let result = self.value(region.results[1], None, &HashMap::new())?;
-        self.values.insert(id, result);
-        Ok(())
-    }
 }
 
-fn plan_size(axis: &Axis) -> Option<usize> {
-    if let Size::Fixed(n) = axis.size { Some(n) } else { None }
-}
-
-enum Failure {
+/// What went wrong in an op: something of candle's, or something to tell the user.
+pub(super) enum Failure {
     Candle(candle_core::Error),
     Told(Error),
 }

@@ -2,6 +2,7 @@
 //! the values that every backend is compared with.
 
 mod eval;
+mod mixing;
 mod ops;
 #[cfg(test)]
 mod tests;
@@ -95,7 +96,12 @@ impl Reference {
     }
 
     /// The values of a run and, before it, of its donors.
-    fn values(&self, run: usize, known: &mut HashMap<usize, Arc<Values>>, open: &mut Vec<usize>) -> Result<Arc<Values>, Error> {
+    fn values(
+        &self,
+        run: usize,
+        known: &mut HashMap<usize, Arc<Values>>,
+        open: &mut Vec<usize>,
+    ) -> Result<Arc<Values>, Error> {
         if let Some(values) = known.get(&run) {
             return Ok(values.clone());
         }
@@ -131,7 +137,8 @@ impl Reference {
         state.tokens.extend(&work.tokens);
         for i in 0..state.run.edits.len() {
             let active = work.active.get(i).filter(|a| a.len() == work.tokens.len());
-            let active = active.ok_or_else(|| misuse(format!("run {} does not say where edit {i} is active", work.run)))?;
+            let active =
+                active.ok_or_else(|| misuse(format!("run {} does not say where edit {i} is active", work.run)))?;
             state.active[i].extend(active);
             let own = || (first..state.tokens.len()).collect::<Vec<_>>();
             let positions = work.donor_positions.get(i).filter(|p| !p.is_empty()).cloned().unwrap_or_else(own);
@@ -198,7 +205,10 @@ impl Engine for Reference {
                 let Some(node) = self.plan.outputs.get(output).map(|o| o.node) else { continue };
                 for &position in positions {
                     if !(first..last).contains(&position) {
-                        return Err(Error::new(codes::POSITION_RANGE, format!("position {position} is not among {first}..{last}")));
+                        return Err(Error::new(
+                            codes::POSITION_RANGE,
+                            format!("position {position} is not among {first}..{last}"),
+                        ));
                     }
                     let data = self.row(node, &values[&node], position)?;
                     result.values.push(RowValue { run: w.run, output, position, data });

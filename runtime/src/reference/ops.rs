@@ -187,10 +187,14 @@ impl Product<'_> {
     /// The weight as `[batch, inner, out]`.
     pub fn weight(&self, w: &Tensor) -> Result<Tensor> {
         let (batch, out) = (self.batch(), self.only(self.w, self.x));
-        let names = batch.iter().map(|a| &*a.name).chain(self.over.iter().map(|o| &**o)).chain(out.iter().map(|a| &*a.name));
-        let order: Vec<usize> = [0].into_iter().chain(names.filter_map(|n| self.w.position_of(n)).map(|d| d + 1)).collect();
+        let names =
+            batch.iter().map(|a| &*a.name).chain(self.over.iter().map(|o| &**o)).chain(out.iter().map(|a| &*a.name));
+        let order: Vec<usize> =
+            [0].into_iter().chain(names.filter_map(|n| self.w.position_of(n)).map(|d| d + 1)).collect();
         let w_dims = w.dims().to_vec();
-        let size = |names: &mut dyn Iterator<Item = &str>| names.filter_map(|n| self.w.position_of(n)).map(|d| w_dims[d + 1]).product::<usize>();
+        let size = |names: &mut dyn Iterator<Item = &str>| {
+            names.filter_map(|n| self.w.position_of(n)).map(|d| w_dims[d + 1]).product::<usize>()
+        };
         let shape = (
             size(&mut batch.iter().map(|a| &*a.name)),
             size(&mut self.over.iter().map(|o| &**o)),
@@ -221,13 +225,13 @@ impl Product<'_> {
         let y = moved.reshape((b, m, inner))?.matmul(w)?;
         // [batch.., rows, extra.., out..], then into the order of the result.
         let (batch_sizes, extra_sizes) = (Self::sizes(&batch, self.x, x), Self::sizes(&extra, self.x, x));
-        let out_sizes: Vec<usize> = out
-            .iter()
-            .map(|a| if let steer_compiler::plan::Size::Fixed(n) = a.size { n } else { 1 })
-            .collect();
+        let out_sizes: Vec<usize> =
+            out.iter().map(|a| if let steer_compiler::plan::Size::Fixed(n) = a.size { n } else { 1 }).collect();
         debug_assert_eq!(out_sizes.iter().product::<usize>(), n);
-        let shape: Vec<usize> = batch_sizes.iter().chain(&[rows]).chain(&extra_sizes).chain(&out_sizes).copied().collect();
-        let names: Vec<&str> = batch.iter().map(|a| &*a.name).chain([""]).chain(extra.iter().chain(&out).map(|a| &*a.name)).collect();
+        let shape: Vec<usize> =
+            batch_sizes.iter().chain(&[rows]).chain(&extra_sizes).chain(&out_sizes).copied().collect();
+        let names: Vec<&str> =
+            batch.iter().map(|a| &*a.name).chain([""]).chain(extra.iter().chain(&out).map(|a| &*a.name)).collect();
         let order: Vec<usize> = [""]
             .into_iter()
             .chain(self.result.axes.iter().map(|a| &*a.name))

@@ -1,6 +1,9 @@
 //! Diagnostics as a person reads them: the source lines, what is there, what to do.
 
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode, SourceSpan,
+    SpanContents,
+};
 use std::fmt;
 use steer_lang::diagnostic::Label;
 use steer_lang::{Diagnostic, FileId, Severity, Sources, Span};
@@ -56,14 +59,23 @@ impl View {
             others: Vec::new(),
         };
         let Some(main) = d.labels.first() else { return view };
-        let (here, elsewhere): (Vec<&Label>, Vec<&Label>) = d.labels.iter().partition(|l| l.span.file == main.span.file);
+        let (here, elsewhere): (Vec<&Label>, Vec<&Label>) =
+            d.labels.iter().partition(|l| l.span.file == main.span.file);
         (view.text, view.labels) = marked(main.span.file, &here, sources);
         view.others = elsewhere
             .iter()
             .map(|label| {
                 let (text, labels) = marked(label.span.file, &[label], sources);
                 let message = format!("in `{}`", sources.get(label.span.file).name);
-                View { code: String::new(), severity: miette::Severity::Advice, message, help: None, text, labels, others: Vec::new() }
+                View {
+                    code: String::new(),
+                    severity: miette::Severity::Advice,
+                    message,
+                    help: None,
+                    text,
+                    labels,
+                    others: Vec::new(),
+                }
             })
             .collect();
         view
@@ -135,7 +147,12 @@ impl Excerpt {
 }
 
 impl SourceCode for Excerpt {
-    fn read_span<'a>(&'a self, span: &SourceSpan, before: usize, after: usize) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
         let read = self.text.read_span(span, before, after)?;
         let first = if read.line() == 0 { self.column } else { 0 };
         Ok(Box::new(MietteSpanContents::new_named(
@@ -224,11 +241,15 @@ mod tests {
         let (s, file) = sources("é");
         let odd = [(0, 0), (1, 1), (1, 9), (2, 2), (7, 9), (0, 2)];
         for (start, end) in odd {
-            let text = render(&[Diagnostic::warning(codes::SYNTAX, "odd\u{7}").at(Span::new(file, start, end), "")], &s, true);
+            let text =
+                render(&[Diagnostic::warning(codes::SYNTAX, "odd\u{7}").at(Span::new(file, start, end), "")], &s, true);
             assert!(text.contains("odd␇") && text.contains("a.steer:1:1"), "{text}");
         }
         let (s, file) = sources("");
-        assert!(render(&[Diagnostic::error(codes::SYNTAX, "empty").at(Span::new(file, 0, 0), "here")], &s, false).contains("empty"));
+        assert!(
+            render(&[Diagnostic::error(codes::SYNTAX, "empty").at(Span::new(file, 0, 0), "here")], &s, false)
+                .contains("empty")
+        );
         let text = render(&[Diagnostic::error(codes::NO_MODEL, "none")], &Sources::default(), false);
         assert!(text.contains("none") && text.contains("steer explain E0501"), "{text}");
     }
@@ -238,7 +259,11 @@ mod tests {
         let long = format!("first\n{{{}\"é\": 7}}\nlast", "\"key\": 1, ".repeat(5000));
         let (s, file) = sources(&long);
         let at = long.find("\"é\"").unwrap();
-        let text = render(&[Diagnostic::error(codes::MISSING_KEY, "seven").at(Span::new(file, at, at + 4), "here")], &s, false);
+        let text = render(
+            &[Diagnostic::error(codes::MISSING_KEY, "seven").at(Span::new(file, at, at + 4), "here")],
+            &s,
+            false,
+        );
         assert!(text.len() < 1500 && text.contains("here"), "{text}");
         assert!(text.contains(&format!("[a.steer:2:{}]", at - 6 + 1)), "{text}");
     }

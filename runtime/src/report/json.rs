@@ -55,7 +55,10 @@ pub enum Value {
     Text(String),
     List(Vec<Value>),
     /// Row-major over named axes.
-    Tensor { axes: Vec<(String, usize)>, data: Vec<f32> },
+    Tensor {
+        axes: Vec<(String, usize)>,
+        data: Vec<f32>,
+    },
 }
 
 /// What one statement gave.
@@ -122,7 +125,12 @@ mod tests {
     fn equal_runs_differ_in_their_timings_alone() {
         let mut report = Report::new(Path::new("a.steer"), "model \"x\"\n");
         report.parameters.insert("alpha".into(), Value::Number(6.0));
-        report.outputs.push(Output::Measure { metric: "ld".into(), over: "ioi".into(), with: vec![], value: Value::Number(f64::NAN) });
+        report.outputs.push(Output::Measure {
+            metric: "ld".into(),
+            over: "ioi".into(),
+            with: vec![],
+            value: Value::Number(f64::NAN),
+        });
         report.outputs.push(Output::Generate(Generation {
             prompt: "a".into(),
             completions: vec![Completion { with: "baseline".into(), text: " b".into(), tokens: vec![1] }],
@@ -137,6 +145,6 @@ mod tests {
         assert_eq!(json["outputs"][0]["value"], serde_json::Value::Null);
         assert_eq!(json["outputs"][1]["completions"][0]["tokens"][0], 1);
         assert_eq!(json["script"]["sha256"].as_str().map(str::len), Some(64));
-        assert_eq!(json.as_object().unwrap().keys().last().unwrap(), "timings");
+        assert_eq!(json.as_object().unwrap().keys().next_back().unwrap(), "timings");
     }
 }

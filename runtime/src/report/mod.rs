@@ -16,3 +16,4 @@ pub use out::print;
 pub use receipts::{Receipt, receipts_table};
 pub use table::{Align, Table};
 pub use text::{beside, visible, wrap};
+pub use width::terminal;

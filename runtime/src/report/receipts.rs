@@ -30,7 +30,11 @@ impl Receipt {
         let mut order: Vec<&RowReceipt> = rows.iter().collect();
         order.sort_by_key(|r| (r.run, r.position));
         let from_zero = |r: &&&RowReceipt| r.before <= 0.0 && r.moved > 0.0;
-        let moves: Vec<f64> = order.iter().filter(|r| r.before > 0.0).map(|r| (f64::from(r.moved) / f64::from(r.before)).sqrt()).collect();
+        let moves: Vec<f64> = order
+            .iter()
+            .filter(|r| r.before > 0.0)
+            .map(|r| (f64::from(r.moved) / f64::from(r.before)).sqrt())
+            .collect();
         Receipt {
             edit: edit.into(),
             site: site.into(),
@@ -39,7 +43,7 @@ impl Receipt {
             rows_changed: order.iter().filter(|r| r.changed > 0.0).count() as u64,
             unit: unit.into(),
             changed: order.iter().map(|r| r.changed as u64).sum(),
-            mean_move: moves.iter().sum::<f64>() / moves.len().max(1) as f64,
+            mean_move: moves.iter().fold(0.0, |a, b| a + b) / moves.len().max(1) as f64,
             max_move: moves.iter().copied().fold(0.0, f64::max),
             rows_from_zero: order.iter().filter(from_zero).count() as u64,
         }
@@ -61,7 +65,8 @@ pub fn receipts_table(receipts: &[Receipt]) -> String {
     for r in receipts {
         let each = r.changed as f64 / r.rows_changed.max(1) as f64;
         let plural = if each == 1.0 { "" } else { "s" };
-        let parts = if r.rows_changed == 0 { "none".into() } else { format!("{} {}{plural}/row", number(each), r.unit) };
+        let parts =
+            if r.rows_changed == 0 { "none".into() } else { format!("{} {}{plural}/row", number(each), r.unit) };
         let moved = |x: f64| match r.rows_from_zero > 0 && x == 0.0 {
             true => "from 0".to_string(),
             false => percent(x),
@@ -86,7 +91,8 @@ mod tests {
 
     #[test]
     fn a_receipt_sums_up_rows() {
-        let row = |position, changed, moved, before| RowReceipt { run: 0, edit: EditId(0), position, changed, moved, before };
+        let row =
+            |position, changed, moved, before| RowReceipt { run: 0, edit: EditId(0), position, changed, moved, before };
         let rows = [row(2, 0.0, 0.0, 4.0), row(0, 2.0, 1.0, 4.0), row(1, 1.0, 4.0, 4.0), row(3, 1.0, 1.0, 0.0)];
         let r = Receipt::of("cheer", "blocks[3].attn.z", Some(3), "head", &rows);
         assert_eq!((r.rows_selected, r.rows_changed, r.changed, r.rows_from_zero), (4, 3, 4, 1));

@@ -122,7 +122,13 @@ pub fn check_finite(name: &str, shape: &[usize], data: &[f32]) -> Result<(), Err
     let start = chunk * CHUNK;
     let at = start + data[start..].iter().position(|x| !x.is_finite()).unwrap_or(0);
     let total = data.par_iter().filter(|x| !x.is_finite()).count();
-    let message = format!("{name} is not finite: {} at {:?}, and {} of its {} values in all", data[at], index(at, shape), total, data.len());
+    let message = format!(
+        "{name} is not finite: {} at {:?}, and {} of its {} values in all",
+        data[at],
+        index(at, shape),
+        total,
+        data.len()
+    );
     Err(Error::new(codes::NOT_FINITE, message)
         .help("the file was written by a run that diverged or is damaged: write or download it again"))
 }

@@ -60,7 +60,8 @@ fn parse(file: &[u8]) -> Result<Header, Fault> {
         return Err((what, TRUNCATED));
     }
     let (header, data) = rest.split_at(length as usize);
-    let header = std::str::from_utf8(header).map_err(|e| fault(format!("its header is not UTF-8 at byte {}", e.valid_up_to() + 8)))?;
+    let header = std::str::from_utf8(header)
+        .map_err(|e| fault(format!("its header is not UTF-8 at byte {}", e.valid_up_to() + 8)))?;
     let value: Value = serde_json::from_str(header).map_err(|e| fault(format!("its header is not JSON: {e}")))?;
     let Value::Object(map) = value else { return Err(fault("its header is JSON but not an object".into())) };
 
@@ -95,7 +96,8 @@ fn metadata(value: &Value) -> Result<BTreeMap<String, String>, String> {
 /// One entry of the header; `start` is where the data begins.
 fn info(value: &Value, start: usize) -> Result<Info, String> {
     let dtype = value.get("dtype").and_then(Value::as_str).ok_or("has no `dtype`")?;
-    let dtype = Dtype::parse(dtype).ok_or_else(|| format!("has the element type {dtype:?}, which safetensors does not have"))?;
+    let dtype = Dtype::parse(dtype)
+        .ok_or_else(|| format!("has the element type {dtype:?}, which safetensors does not have"))?;
     let numbers = |key: &str| -> Option<Vec<usize>> {
         let list = value.get(key)?.as_array()?;
         list.iter().map(|n| n.as_u64().and_then(|n| usize::try_from(n).ok())).collect()
@@ -103,7 +105,9 @@ fn info(value: &Value, start: usize) -> Result<Info, String> {
     let shape = numbers("shape").ok_or("has no `shape` of whole numbers")?;
     let offsets = numbers("data_offsets").ok_or("has no `data_offsets` of whole numbers")?;
     let [from, to] = offsets[..] else { return Err(format!("has {} `data_offsets` instead of 2", offsets.len())) };
-    let bits = count(&shape).and_then(|n| n.checked_mul(dtype.bits())).ok_or_else(|| format!("has the impossible shape {shape:?}"))?;
+    let bits = count(&shape)
+        .and_then(|n| n.checked_mul(dtype.bits()))
+        .ok_or_else(|| format!("has the impossible shape {shape:?}"))?;
     if bits % 8 != 0 {
         return Err(format!("has the shape {shape:?} of {}, which is no whole number of bytes", dtype.name()));
     }

@@ -19,8 +19,7 @@ pub fn read_npy(path: &Path) -> Result<Array, Error> {
 pub fn parse_npy(bytes: &[u8], path: &Path) -> Result<Array, Error> {
     let (header, data) = parse(bytes).map_err(|what| {
         let message = format!("`{}` is not an .npy file that can be read: {what}", path.display());
-        Error::new(codes::BAD_WEIGHTS, message)
-            .help("write it with `numpy.save(path, array.astype(\"float32\"))`")
+        Error::new(codes::BAD_WEIGHTS, message).help("write it with `numpy.save(path, array.astype(\"float32\"))`")
     })?;
     let values = widen(header.dtype, data)?.unwrap_or_default();
     let data = match header.fortran && header.shape.len() > 1 {

@@ -31,7 +31,11 @@ pub fn read_safetensors(path: &Path, key: Option<&str>) -> Result<Array, Error> 
     let header = Header::parse(bytes, path)?;
     let (name, info) = select(&header, path, key)?;
     let data = widen(info.dtype, &bytes[info.bytes.clone()])?.ok_or_else(|| {
-        let message = format!("tensor `{name}` of `{}` has the element type {}, which is not read yet", path.display(), info.dtype.name());
+        let message = format!(
+            "tensor `{name}` of `{}` has the element type {}, which is not read yet",
+            path.display(),
+            info.dtype.name()
+        );
         Error::new(codes::WEIGHT_SHAPE, message).help("save it as F32, F16 or BF16")
     })?;
     Ok(Array { shape: info.shape.clone(), data })
@@ -52,7 +56,8 @@ fn select<'a>(header: &'a Header, path: &Path, key: Option<&'a str>) -> Result<(
             _ => None,
         }
         .ok_or_else(|| {
-            let message = format!("`{}` holds {} tensors, so one has to be named", path.display(), header.tensors.len());
+            let message =
+                format!("`{}` holds {} tensors, so one has to be named", path.display(), header.tensors.len());
             Error::new(codes::MISSING_WEIGHT, message).help(format!("it holds {}", some_of(names())))
         }),
     }

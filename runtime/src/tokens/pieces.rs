@@ -134,10 +134,14 @@ mod tests {
     #[test]
     fn each_kind_spells_and_reads_its_own() {
         let of = |json: &str| Spelling::of(json.as_bytes()).unwrap();
-        let bytes = of(r#"{"decoder": {"type": "Sequence", "decoders": [{"type": "ByteLevel"}]}, "model": {"unk_token": null}}"#);
+        let bytes = of(
+            r#"{"decoder": {"type": "Sequence", "decoders": [{"type": "ByteLevel"}]}, "model": {"unk_token": null}}"#,
+        );
         assert_eq!(bytes.spell(" Zoë")[0], "ĠZoÃ«");
         assert_eq!(bytes.text("ĠZoÃ«"), " Zoë");
-        let pieces = of(r#"{"normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}, "model": {"unk_token": "<unk>"}}"#);
+        let pieces = of(
+            r#"{"normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}, "model": {"unk_token": "<unk>"}}"#,
+        );
         assert_eq!((pieces.spell("\n"), pieces.text("<0x0A>")), (vec!["\n".into(), "<0x0A>".into()], "\n".into()));
         assert_eq!(pieces.text("▁Mary"), " Mary");
         assert_eq!(pieces.unknown.as_deref(), Some("<unk>"));

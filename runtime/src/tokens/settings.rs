@@ -1,6 +1,7 @@
 //! Which tokens begin and end a sequence, from the files beside the tokenizer.
 
 use super::Encoding;
+use crate::checkpoint::Config;
 use crate::error::Error;
 use crate::files;
 use serde_json::Value;
@@ -23,7 +24,7 @@ impl Settings {
         let tokenizer = optional(folder, "tokenizer_config.json")?;
         let generation = optional(folder, "generation_config.json")?;
         // An unreadable config.json is reported by whoever needs it.
-        let config = optional(folder, "config.json").unwrap_or_default();
+        let config = Config::read(folder).map(|c| c.value).unwrap_or_default();
         Ok(Self::of(&tokenizer, &generation, &config))
     }
 
@@ -76,7 +77,8 @@ fn optional(folder: &Path, name: &str) -> Result<Value, Error> {
         return Ok(Value::Null);
     }
     serde_json::from_slice(&files::read(&path)?).map_err(|e| {
-        Error::new(codes::BAD_TOKENIZER, format!("`{}` is not JSON: {e}", path.display())).help("mend it there, or download it again")
+        Error::new(codes::BAD_TOKENIZER, format!("`{}` is not JSON: {e}", path.display()))
+            .help("mend it there, or download it again")
     })
 }
 
@@ -104,20 +106,31 @@ mod tests {
     #[test]
     fn endings_come_from_all_three_files() {
         let tokenizer = json!({ "bos_token": { "content": "<s>" }, "eos_token": "</s>", "add_bos_token": true, "tokenizer_class": "LlamaTokenizerFast" });
-        let mut s = Settings::of(&tokenizer, &json!({ "eos_token_id": [7, 8] }), &json!({ "eos_token_id": 9, "bos_token_id": 3 }));
+        let mut s = Settings::of(
+            &tokenizer,
+            &json!({ "eos_token_id": [7, 8] }),
+            &json!({ "eos_token_id": 9, "bos_token_id": 3 }),
+        );
         s.resolve(|t| (t == "</s>").then_some(2));
         assert_eq!((s.bos, &s.eos[..], s.add_bos), (Some(3), &[7, 8, 2][..], Some(true)));
-        let mut e = Encoding { ids: vec![5], offsets: vec![0..1], special: vec![false] };
+        let mut e = Encoding { ids: vec![5, 6], offsets: vec![0..1, 1..2], special: vec![false; 2] };
         s.adjust_bos(&mut e);
-        assert_eq!(e, Encoding { ids: vec![3, 5], offsets: vec![0..0, 0..1], special: vec![true, false] });
+        assert_eq!(
+            e,
+            Encoding { ids: vec![3, 5, 6], offsets: vec![0..0, 0..1, 1..2], special: vec![true, false, false] }
+        );
         s.add_bos = Some(false);
         s.adjust_bos(&mut e);
-        assert_eq!(e.ids, [5]);
+        assert_eq!(e.ids, [5, 6]);
     }
 
     #[test]
     fn a_setting_that_transformers_ignores_is_ignored() {
-        let s = Settings::of(&json!({ "add_bos_token": true, "tokenizer_class": "GPT2Tokenizer" }), &Value::Null, &Value::Null);
+        let s = Settings::of(
+            &json!({ "add_bos_token": true, "tokenizer_class": "GPT2Tokenizer" }),
+            &Value::Null,
+            &Value::Null,
+        );
         assert_eq!(s.add_bos, None);
     }
 }

@@ -7,7 +7,8 @@ use cranelift_codegen::ir::types::{F32, I64};
 use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, MemFlagsData, Signature, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::JITModule;
-use cranelift_module::{Module, ModuleResult};
+use cranelift_module::Module;
+use steer_lang::Diagnostic;
 use std::collections::HashMap;
 
 /// The size of an `f32`.
@@ -26,7 +27,7 @@ pub(super) fn function(
     kernel: &Kernel,
     module: &mut JITModule,
     prims: &mut Prims,
-) -> ModuleResult<()> {
+) -> Result<(), Box<Diagnostic>> {
     let mut b = FunctionBuilder::new(func, builders);
     let entry = b.create_block();
     b.append_block_params_for_function_params(entry);
@@ -69,7 +70,7 @@ pub(super) struct Emit<'f> {
     scratch: Value,
     module: &'f mut JITModule,
     prims: &'f mut Prims,
-    failed: ModuleResult<()>,
+    failed: Result<(), Box<Diagnostic>>,
 }
 
 impl Emit<'_> {

@@ -119,7 +119,7 @@ pub fn compile(kernels: &[Kernel], isa: Isa) -> Result<Compiled, Diagnostic> {
     let mut ids = Vec::with_capacity(kernels.len());
     for kernel in kernels {
         context.func.signature = emit::signature(&module);
-        emit::function(&mut context.func, &mut builders, kernel, &mut module, &mut prims).map_err(failure)?;
+        emit::function(&mut context.func, &mut builders, kernel, &mut module, &mut prims).map_err(|e| *e)?;
         let id = module.declare_anonymous_function(&context.func.signature).map_err(failure)?;
         module.define_function(id, &mut context).map_err(|e| failure(format_args!("{e:?}")))?;
         module.clear_context(&mut context);
@@ -143,7 +143,7 @@ pub fn clif(kernel: &Kernel) -> Result<String, Diagnostic> {
     let mut context = module.make_context();
     context.func.signature = emit::signature(&module);
     let mut builders = FunctionBuilderContext::new();
-    emit::function(&mut context.func, &mut builders, kernel, &mut module, &mut prims).map_err(failure)?;
+    emit::function(&mut context.func, &mut builders, kernel, &mut module, &mut prims).map_err(|e| *e)?;
     Ok(prims.named(&context.func.display().to_string()))
 }
 

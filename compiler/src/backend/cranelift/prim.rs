@@ -3,8 +3,9 @@
 use cranelift_codegen::ir::types::{F32, I64};
 use cranelift_codegen::ir::{AbiParam, FuncRef, Function, Type};
 use cranelift_jit::JITModule;
-use cranelift_module::{FuncId, Linkage, Module, ModuleResult};
+use cranelift_module::{FuncId, Linkage, Module};
 use std::collections::HashMap;
+use steer_lang::Diagnostic;
 use steer_kernels::rows;
 use steer_kernels::{Binary, Isa, Reduce, Unary};
 
@@ -111,7 +112,7 @@ pub(super) struct Prims(HashMap<Prim, FuncId>);
 
 impl Prims {
     /// The primitive as something that this function can call.
-    pub(super) fn of(&mut self, prim: Prim, module: &mut JITModule, func: &mut Function) -> ModuleResult<FuncRef> {
+    pub(super) fn of(&mut self, prim: Prim, module: &mut JITModule, func: &mut Function) -> Result<FuncRef, Box<Diagnostic>> {
         let id = match self.0.get(&prim) {
             Some(id) => *id,
             None => {
@@ -119,7 +120,8 @@ impl Prims {
                 let (params, returns) = prim.types();
                 signature.params.extend(params.iter().map(|t| AbiParam::new(*t)));
                 signature.returns.extend(returns.then(|| AbiParam::new(F32)));
-                let id = module.declare_function(&prim.name(), Linkage::Import, &signature)?;
+                let id = module.declare_function(&prim.name(), Linkage::Import, &signature);
+                let id = id.map_err(|e| Box::new(super::failure(e)))?;
                 self.0.insert(prim, id);
                 id
             }

@@ -1,7 +1,7 @@
 //! Reads single entries before elementwise operations instead of after them, so that `slice_logits`
 //! sees through a cap or a scaling of the logits.
 
-use super::rewrite::{insert_before, live, readers, regions, single_reads};
+use super::rewrite::{SingleReads, insert_before, live, readers, regions, single_reads};
 use super::{Changes, Rule};
 use crate::plan::ir::*;
 
@@ -33,15 +33,11 @@ fn step(plan: &mut Plan) -> usize {
         if !matches!(plan.node(id).op, Op::Unary(..) | Op::Binary(..) | Op::Select(..)) {
             continue;
         }
-        let Some((axis, reads)) = single_reads(plan, id, &readers) else { continue };
+        let Some(SingleReads { axis, reads }) = single_reads(plan, id, &readers) else { continue };
         if reads.iter().any(|(r, _)| region[r.0 as usize] != region[id.0 as usize]) {
             continue;
         }
-        // The result's order of axes must come out the same.
-        let operands = inputs(&plan.node(id).op);
-        let rest = plan.ty(reads[0].0).axes.clone();
-        let longest = operands.iter().map(|&o| plan.ty(o)).find(|t| t.axes == plan.ty(id).axes);
-        if longest.is_none() || (rest.len() > 1 && operands.iter().any(|&o| !matches!(plan.ty(o).axes.len(), 0) && plan.ty(o).axes != plan.ty(id).axes)) {
+        if !keeps_order(plan, id) {
             continue;
         }
         for (reader, index) in reads {
@@ -52,7 +48,8 @@ fn step(plan: &mut Plan) -> usize {
                 let Some(at) = ty.position_of(&axis) else { continue };
                 ty.axes.remove(at);
                 let read = Op::At { of: operand, axis: axis.clone(), index };
-                let read = insert_before(plan, region[reader.0 as usize], reader, Node { op: read, ty, ..node.clone() });
+                let read =
+                    insert_before(plan, region[reader.0 as usize], reader, Node { op: read, ty, ..node.clone() });
                 op.for_each_input_mut(&mut |x| {
                     if *x == operand {
                         *x = read;
@@ -64,6 +61,14 @@ fn step(plan: &mut Plan) -> usize {
         }
     }
     count
+}
+
+/// Whether the axes of the result stand in the same order when one of them is taken from all operands:
+/// each has all axes or none, or there are but two.
+fn keeps_order(plan: &Plan, id: NodeId) -> bool {
+    let result = &plan.ty(id).axes;
+    let operands: Vec<&Type> = inputs(&plan.node(id).op).into_iter().map(|n| plan.ty(n)).collect();
+    result.len() <= 2 || operands.iter().all(|t| t.axes.is_empty() || t.axes == *result)
 }
 
 /// The operands, each once.
@@ -86,8 +91,12 @@ mod tests {
         let head = "weight w0 \"e\" [vocab=9, d=4]\n region r0 () -> () {\n n0 = weight w0\n n1 = token\n n2 = lookup n0, n1\n n3 = linear n2, n0 over [d]\n n4 = number 30.0\n";
         check(
             "read_early",
-            &format!("{head} n5 = div n3, n4\n n6 = tanh n5\n n7 = mul n6, n4\n n8 = at n7 along vocab index 3\n }}\n output \"y\" n8"),
-            &format!("{head} n5 = at n3 along vocab index 3\n n6 = div n5, n4\n n7 = tanh n6\n n8 = mul n7, n4\n }}\n output \"y\" n8"),
+            &format!(
+                "{head} n5 = div n3, n4\n n6 = tanh n5\n n7 = mul n6, n4\n n8 = at n7 along vocab index 3\n }}\n output \"y\" n8"
+            ),
+            &format!(
+                "{head} n5 = at n3 along vocab index 3\n n6 = div n5, n4\n n7 = tanh n6\n n8 = mul n7, n4\n }}\n output \"y\" n8"
+            ),
         );
     }
 

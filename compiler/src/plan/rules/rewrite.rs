@@ -112,13 +112,15 @@ pub(super) fn readers(plan: &Plan, live: &[bool]) -> Vec<Vec<Option<NodeId>>> {
     readers
 }
 
-/// The entries that are read of a node, if it is read entry by entry along one axis and there are
-/// fewer of them than the axis has: the axis, and the readers with their entries.
-pub(super) fn single_reads(
-    plan: &Plan,
-    id: NodeId,
-    readers: &[Vec<Option<NodeId>>],
-) -> Option<(Arc<str>, Vec<(NodeId, usize)>)> {
+/// How a node is read that is read entry by entry along one axis.
+pub(super) struct SingleReads {
+    pub axis: Arc<str>,
+    /// The readers, all of them [`Op::At`], with their entries.
+    pub reads: Vec<(NodeId, usize)>,
+}
+
+/// How a node is read, if that is entry by entry along one axis, fewer times than the axis has entries.
+pub(super) fn single_reads(plan: &Plan, id: NodeId, readers: &[Vec<Option<NodeId>>]) -> Option<SingleReads> {
     let mut found: Option<Arc<str>> = None;
     let mut reads = Vec::new();
     for reader in &readers[id.0 as usize] {
@@ -132,7 +134,7 @@ pub(super) fn single_reads(
     let axis = found?;
     let ty = plan.ty(id);
     match ty.axes[ty.position_of(&axis)?].size {
-        Size::Fixed(n) if reads.len() < n => Some((axis, reads)),
+        Size::Fixed(n) if reads.len() < n => Some(SingleReads { axis, reads }),
         _ => None,
     }
 }

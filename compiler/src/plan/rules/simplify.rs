@@ -91,7 +91,8 @@ fn simpler(plan: &Plan, id: NodeId) -> Option<Rewrite> {
 mod tests {
     use crate::plan::rules::tests::check;
 
-    const HEAD: &str = "tensor t0 \"v\" [head=2, d=3]\n region r0 () -> () {\n n0 = tensor t0\n n1 = position\n n2 = mul n0, n1\n";
+    const HEAD: &str =
+        "tensor t0 \"v\" [head=2, d=3]\n region r0 () -> () {\n n0 = tensor t0\n n1 = position\n n2 = mul n0, n1\n";
 
     fn case(before: &str, after: &str) {
         check("simplify", &format!("{HEAD}{before}"), &format!("{HEAD}{after}"));

@@ -1,6 +1,6 @@
 //! Computes only those entries of a product that something reads.
 
-use super::rewrite::{insert_before, live, readers, single_reads};
+use super::rewrite::{SingleReads, insert_before, live, readers, single_reads};
 use super::{Changes, Rule};
 use crate::plan::ir::*;
 
@@ -18,7 +18,7 @@ fn apply(plan: &mut Plan) -> Changes {
     for id in plan.region(MAIN).order.clone() {
         let node = plan.node(id);
         let Op::Linear { x, w, over, active: None } = node.op.clone() else { continue };
-        let Some((axis, reads)) = single_reads(plan, id, &readers) else { continue };
+        let Some(SingleReads { axis, reads }) = single_reads(plan, id, &readers) else { continue };
         // The weight has the axes summed over and this one, which `x` lacks.
         if plan.ty(w).axes.len() != over.len() + 1 || plan.ty(x).position_of(&axis).is_some() {
             continue;
@@ -55,7 +55,8 @@ fn apply(plan: &mut Plan) -> Changes {
 mod tests {
     use crate::plan::rules::tests::check;
 
-    const HEAD: &str = "weight w0 \"e\" [vocab=9, d=4]\n region r0 () -> () {\n n0 = weight w0\n n1 = token\n n2 = lookup n0, n1\n";
+    const HEAD: &str =
+        "weight w0 \"e\" [vocab=9, d=4]\n region r0 () -> () {\n n0 = weight w0\n n1 = token\n n2 = lookup n0, n1\n";
 
     fn case(before: &str, after: &str) {
         check("slice_logits", &format!("{HEAD}{before}"), &format!("{HEAD}{after}"));

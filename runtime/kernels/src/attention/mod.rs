@@ -17,8 +17,8 @@ use crate::tile::{Mix, Tile, Tiles, tiles};
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Keys turned to columns at a time.
-const BLOCK_KEYS: usize = 128;
+/// Keys worked on at a time.
+const BLOCK_KEYS: usize = 64;
 
 /// The shape of an attention's heads. Query head `h` reads key and value head
 /// `h / (heads / kv_heads)`.
@@ -60,11 +60,25 @@ pub struct Scratch {
     keys: Vec<f32>,
     queries: Vec<f32>,
     results: Vec<f32>,
+    values: Vec<f32>,
+}
+
+impl Scratch {
+    /// None yet; it grows as needed.
+    pub const fn new() -> Scratch {
+        Scratch {
+            scores: Vec::new(),
+            keys: Vec::new(),
+            queries: Vec::new(),
+            results: Vec::new(),
+            values: Vec::new(),
+        }
+    }
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = const {
-        RefCell::new(Scratch { scores: Vec::new(), keys: Vec::new(), queries: Vec::new(), results: Vec::new() })
+        RefCell::new(Scratch::new())
     };
 }
 
@@ -92,10 +106,10 @@ pub unsafe fn scores(
     assert_eq!(slots.len(), out.len(), "a score for each key");
     SCRATCH.with_borrow_mut(|scratch| {
         let packed = room(&mut scratch.keys, BLOCK_KEYS * d_head + 16);
-        for (slots, out) in slots.chunks(BLOCK_KEYS).zip(out.chunks_mut(BLOCK_KEYS)) {
+        for (i, out) in out.chunks_mut(BLOCK_KEYS).enumerate() {
             // SAFETY: the caller; `packed` has room for the block.
             unsafe {
-                pack_keys(tiles, keys, key_stride, slots, d_head, packed);
+                pack_keys(tiles, keys, key_stride, &slots[i * BLOCK_KEYS..], d_head, packed);
                 let widest = tiles.direct.len() - 1;
                 for (p, n, cols) in groups(0..out.len().div_ceil(PANEL), out.len(), widest) {
                     tiles.direct[n][0](&Tile {
@@ -119,15 +133,23 @@ pub unsafe fn scores(
     unsafe { rows::binary_vs(isa, Binary::Mul)(out.as_mut_ptr(), out.as_ptr(), scale, out.len()) }
 }
 
-/// Keys as columns, in panels of 16 as weights are.
+/// The first block of keys as columns, in panels of 16 as weights are; the next block is asked
+/// for.
 unsafe fn pack_keys(tiles: &Tiles, keys: *const f32, stride: usize, slots: &[u32], d_head: usize, dst: *mut f32) {
-    for (p, slots) in slots.chunks(PANEL).enumerate() {
+    let block = &slots[..slots.len().min(BLOCK_KEYS)];
+    for (p, of_panel) in block.chunks(PANEL).enumerate() {
         // A short panel repeats its first key; those columns are not used.
-        let mut from = [unsafe { keys.add(slots[0] as usize * stride) }; PANEL];
-        for (row, &slot) in from.iter_mut().zip(slots) {
+        let mut from = [unsafe { keys.add(of_panel[0] as usize * stride) }; PANEL];
+        for (row, &slot) in from.iter_mut().zip(of_panel) {
             *row = unsafe { keys.add(slot as usize * stride) };
         }
-        unsafe { (tiles.transpose)(&from, d_head, dst.add(p * PANEL * d_head)) };
+        let later = slots.get(p * PANEL + BLOCK_KEYS..).unwrap_or(&[]);
+        let mut next = from;
+        for (row, &slot) in next.iter_mut().zip(later) {
+            *row = unsafe { keys.add(slot as usize * stride) };
+        }
+        let next = &next[..later.len().min(PANEL)];
+        unsafe { (tiles.transpose)(&from, next, d_head, dst.add(p * PANEL * d_head)) };
     }
 }
 
@@ -153,8 +175,9 @@ pub unsafe fn mix(isa: Isa, p: &[f32], values: *const f32, value_stride: usize, 
     assert_eq!(p.len(), slots.len(), "a weight for each key");
     out.fill(0.0);
     let pattern = Pattern { at: p.as_ptr(), stride: 0, out: out.as_mut_ptr(), out_stride: 0 };
+    let values = Values { at: values, stride: value_stride, slots, next: &[] };
     // SAFETY: the caller.
-    unsafe { mix_rows(tiles, &pattern, 1, values, value_stride, slots, out.len()) }
+    unsafe { mix_rows(tiles, &pattern, 1, &values, out.len()) }
 }
 
 /// Rows of weights over the same keys, and where their results are added up.
@@ -165,10 +188,16 @@ struct Pattern {
     out_stride: usize,
 }
 
-/// The chains of some rows over `slots`.
-unsafe fn mix_rows(
-    tiles: &Tiles, pattern: &Pattern, count: usize, values: *const f32, stride: usize, slots: &[u32], d_head: usize,
-) {
+/// The values to be mixed, and those to be asked for meanwhile.
+struct Values<'a> {
+    at: *const f32,
+    stride: usize,
+    slots: &'a [u32],
+    next: &'a [u32],
+}
+
+/// The chains of some rows over `values`.
+unsafe fn mix_rows(tiles: &Tiles, pattern: &Pattern, count: usize, values: &Values<'_>, d_head: usize) {
     let lists = tiles.mix;
     for (first, len) in even(count, lists[0].len()) {
         let widest = (0..lists.len()).rev().find(|&n| lists[n].len() >= len).unwrap_or(0);
@@ -177,10 +206,12 @@ unsafe fn mix_rows(
                 lists[n][len - 1](&Mix {
                     a: pattern.at.add(first * pattern.stride),
                     a_row: pattern.stride,
-                    rows: values.add(p * PANEL),
-                    stride,
-                    slots: slots.as_ptr(),
-                    count: slots.len(),
+                    rows: values.at.add(p * PANEL),
+                    stride: values.stride,
+                    slots: values.slots.as_ptr(),
+                    count: values.slots.len(),
+                    next: values.next.as_ptr(),
+                    early: values.next.len(),
                     c: pattern.out.add(first * pattern.out_stride + p * PANEL),
                     c_row: pattern.out_stride,
                     cols,

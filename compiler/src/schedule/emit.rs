@@ -1,0 +1,486 @@
+//! The program: buffers, instructions, stretches.
+
+use super::consts::{self, Origin};
+use super::fuse::{Around, Store, fuse};
+use super::graph::{Form, Graph, extents};
+use super::legalize::linear_axes;
+use super::order::{Order, Step};
+use crate::kernel::{self, Kernel, Lin};
+use crate::plan::{Axis, Binary, EditId, KEY, NodeId, Op, Reduce, RegionId, Size, Unary};
+use crate::program::{
+    Body, BufId, Buffer, ConstSource, ConstView, Instr, KernelCall, KernelId, LookupIndex, MatrixView, OutputPlace,
+    Patch, Program, Stretch,
+};
+use std::collections::{HashMap, HashSet};
+use steer_lang::{Diagnostic, codes};
+
+/// Where an edit ended up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EditPlace {
+    pub edit: EditId,
+    /// The stretch that begins with it; `None` where nothing needs it.
+    pub stretch: Option<usize>,
+    /// The instructions that carry it out, as `(stretch, instruction)`. None for a patch of whole
+    /// values, which redirects rows.
+    pub instrs: Vec<(usize, usize)>,
+    pub whole: bool,
+    /// What it shares its kernels with: sites and the functions that values come from.
+    pub fused_with: Vec<String>,
+    /// Buffers that exist because of it.
+    pub buffers: Vec<BufId>,
+}
+
+/// One call of a kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelUse {
+    /// `None` in the prelude.
+    pub stretch: Option<usize>,
+    pub instr: usize,
+    pub kernel: KernelId,
+    /// The values that it computes, by name.
+    pub values: Vec<String>,
+}
+
+/// What `steer explain` says of a program.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Explain {
+    pub edits: Vec<EditPlace>,
+    pub kernels: Vec<KernelUse>,
+    /// Buffers that exist only because an output of the Plan reads them, by output.
+    pub outputs: Vec<(usize, BufId)>,
+}
+
+pub fn emit(g: &Graph, live: &[NodeId], order: &Order) -> Result<(Program, Explain), Diagnostic> {
+    let mut e = Emitter {
+        g,
+        program: Program::default(),
+        explain: Explain::default(),
+        stores: HashMap::new(),
+        kernels: HashMap::new(),
+        begun: HashSet::new(),
+        patches: HashSet::new(),
+        stretch_of: HashMap::new(),
+        bodies: HashMap::new(),
+    };
+    e.explain.edits = (0..g.plan.edits.len() as u32)
+        .map(|i| EditPlace {
+            edit: EditId(i),
+            stretch: None,
+            instrs: Vec::new(),
+            whole: false,
+            fused_with: Vec::new(),
+            buffers: Vec::new(),
+        })
+        .collect();
+    let components = components(g, &order.consts);
+    e.buffers(live, order, &components)?;
+    e.prelude(&order.consts, &components)?;
+    e.program.stretches.push(Stretch::default());
+    for (steps, narrow) in [(&order.wide, false), (&order.narrow, true)] {
+        if narrow && !steps.is_empty() {
+            e.narrow();
+        }
+        for step in steps {
+            e.step(step)?;
+        }
+    }
+    e.outputs()?;
+    Ok((e.program, e.explain))
+}
+
+/// The parts of each step of the prelude that have nothing to do with one another, so that the same
+/// computation for another layer is another call and not another kernel.
+fn components(g: &Graph, steps: &[Step]) -> HashMap<NodeId, usize> {
+    let mut of: HashMap<NodeId, usize> = HashMap::new();
+    let mut count = 0;
+    for step in steps {
+        for &n in &step.kernel {
+            let mut mine = count;
+            count += 1;
+            let near: Vec<usize> = g.deps(n).iter().filter(|d| step.kernel.contains(d)).map(|d| of[d]).collect();
+            for other in near {
+                let (from, to) = (mine.max(other), mine.min(other));
+                for component in of.values_mut().filter(|c| **c == from) {
+                    *component = to;
+                }
+                mine = to;
+            }
+            of.insert(n, mine);
+        }
+    }
+    of
+}
+
+struct Emitter<'g, 'p> {
+    g: &'g Graph<'p>,
+    program: Program,
+    explain: Explain,
+    stores: HashMap<NodeId, Store>,
+    kernels: HashMap<Kernel, KernelId>,
+    begun: HashSet<EditId>,
+    patches: HashSet<EditId>,
+    stretch_of: HashMap<NodeId, usize>,
+    /// The place of an owner's instruction, and the results of its body.
+    bodies: HashMap<RegionId, (usize, usize, HashMap<NodeId, u32>)>,
+}
+
+impl Emitter<'_, '_> {
+    /// Gives a buffer to everything that another instruction or an output reads.
+    fn buffers(&mut self, live: &[NodeId], order: &Order, components: &HashMap<NodeId, usize>) -> Result<(), Diagnostic> {
+        let g = self.g;
+        let unit = |n: NodeId| (order.step.get(&n), components.get(&n));
+        let mut read: HashSet<NodeId> = HashSet::new();
+        for &n in live.iter().filter(|n| g.is_unit(**n)) {
+            for d in g.deps(n) {
+                if [n, d].iter().any(|u| g.form(*u) != Form::Fused) || unit(n) != unit(d) {
+                    read.insert(d);
+                }
+            }
+        }
+        let roots: Vec<NodeId> = g.outputs.iter().map(|o| g.view(*o).root).collect();
+        for &n in live.iter().filter(|n| g.is_unit(**n)) {
+            let by_output = roots.iter().position(|r| *r == n);
+            let by_patch: Vec<EditId> = g.patched.iter().filter(|(_, base)| **base == n).map(|(e, _)| *e).collect();
+            let needed = read.contains(&n) || g.form(n) == Form::Library;
+            if !needed && by_output.is_none() && by_patch.is_empty() {
+                continue;
+            }
+            if let (Form::Redirect, Op::Overlay { base, .. }) = (g.form(n), &g.node(n).op) {
+                if let Some(store) = self.stores.get(&g.view(*base).root).copied() {
+                    self.stores.insert(n, store);
+                }
+                continue;
+            }
+            let Some(len) = g.ty(n).len() else {
+                return Err(g.unsupported(n, "a value with an axis over keys outside of an attention"));
+            };
+            let id = BufId(self.program.buffers.len() as u32);
+            let (node, per_row) = (g.original[n.0 as usize], g.is_row(n));
+            self.program.buffers.push(Buffer { node, len, per_row, name: g.name(n) });
+            self.stores.insert(n, Store::Buffer(id));
+            if let (false, Some(output)) = (needed, by_output) {
+                self.explain.outputs.push((output, id));
+            }
+            for edit in by_patch.into_iter().filter(|_| !read.contains(&n) || g.form(n) == Form::Fused) {
+                if let Some(place) = self.explain.edits.get_mut(edit.0 as usize) {
+                    place.buffers.push(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn buffer(&self, n: NodeId) -> Result<BufId, Diagnostic> {
+        match self.stores.get(&self.g.view(n).root) {
+            Some(Store::Buffer(id)) => Ok(*id),
+            _ => Err(self.g.unsupported(n, "a value that is stored nowhere")),
+        }
+    }
+
+    fn kernel(
+        &mut self,
+        nodes: &[NodeId],
+        stores: &HashMap<NodeId, Store>,
+        prelude: bool,
+    ) -> Result<KernelCall, Diagnostic> {
+        let (kernel, args) = fuse(self.g, nodes, Around { stores, prelude })?;
+        let id = match self.kernels.get(&kernel) {
+            Some(id) => *id,
+            None => {
+                if let Err(what) = kernel::verify(&kernel) {
+                    let message = format!("the compiler made a kernel that is not valid: {what}");
+                    return Err(Diagnostic::error(codes::BACKEND, message).help("this is a bug of the compiler"));
+                }
+                let id = KernelId(self.program.kernels.len() as u32);
+                self.program.kernels.push(kernel.clone());
+                self.kernels.insert(kernel, id);
+                id
+            }
+        };
+        let layer = nodes.iter().find_map(|n| self.g.node(*n).layer);
+        Ok(KernelCall { kernel: id, args, layer })
+    }
+
+    fn prelude(&mut self, steps: &[Step], components: &HashMap<NodeId, usize>) -> Result<(), Diagnostic> {
+        let stores = self.stores.clone();
+        for step in steps {
+            let mut done: HashSet<usize> = HashSet::new();
+            for n in &step.kernel {
+                if done.insert(components[n]) {
+                    let part: Vec<NodeId> =
+                        step.kernel.iter().copied().filter(|m| components[m] == components[n]).collect();
+                    let call = self.kernel(&part, &stores, true)?;
+                    self.used(None, self.program.prelude.len(), call.kernel, &part);
+                    self.program.prelude.push(Instr::Kernel(call));
+                }
+            }
+            for &n in &step.calls {
+                let instr = self.call(n)?;
+                self.program.prelude.push(instr);
+            }
+        }
+        Ok(())
+    }
+
+    fn used(&mut self, stretch: Option<usize>, instr: usize, kernel: KernelId, nodes: &[NodeId]) {
+        let values = nodes.iter().map(|n| self.g.name(*n)).collect();
+        self.explain.kernels.push(KernelUse { stretch, instr, kernel, values });
+    }
+
+    fn current(&mut self) -> &mut Stretch {
+        if self.program.stretches.is_empty() {
+            self.program.stretches.push(Stretch::default());
+        }
+        let last = self.program.stretches.len() - 1;
+        &mut self.program.stretches[last]
+    }
+
+    /// From here on only rows that are read are needed.
+    fn narrow(&mut self) {
+        if !self.current().instrs.is_empty() {
+            self.program.stretches.push(Stretch::default());
+        }
+        self.current().narrow = true;
+    }
+
+    /// Lets edits begin, in a new stretch unless the current one has not begun itself.
+    fn begin(&mut self, edits: Vec<EditId>, patches: Vec<Patch>) {
+        let edits: Vec<EditId> = edits.into_iter().filter(|e| self.begun.insert(*e)).collect();
+        let patches: Vec<Patch> = patches.into_iter().filter(|p| self.patches.insert(p.edit)).collect();
+        if edits.is_empty() && patches.is_empty() {
+            return;
+        }
+        let current = self.current();
+        let chained = patches.iter().any(|p| current.patches.iter().any(|q| q.base == p.base));
+        if !current.instrs.is_empty() || chained {
+            let narrow = current.narrow;
+            self.program.stretches.push(Stretch { narrow, ..Stretch::default() });
+        }
+        let stretch = self.program.stretches.len() - 1;
+        for edit in &edits {
+            if let Some(place) = self.explain.edits.get_mut(edit.0 as usize) {
+                place.stretch = Some(stretch);
+            }
+        }
+        for patch in &patches {
+            if let Some(place) = self.explain.edits.get_mut(patch.edit.0 as usize) {
+                place.whole = patch.whole;
+            }
+        }
+        let current = self.current();
+        current.edits.extend(edits);
+        current.patches.extend(patches);
+    }
+
+    fn patch(&self, edit: EditId, whole: bool) -> Result<Option<Patch>, Diagnostic> {
+        match self.g.patched.get(&edit) {
+            Some(base) => Ok(Some(Patch { edit, base: self.buffer(*base)?, whole })),
+            None => Ok(None),
+        }
+    }
+
+    /// The edits that nodes have to do with, and the patches among them.
+    fn edits_of(&self, nodes: &[NodeId]) -> Result<(Vec<EditId>, Vec<Patch>), Diagnostic> {
+        let (mut edits, mut patches): (Vec<EditId>, Vec<Patch>) = (Vec::new(), Vec::new());
+        for &n in nodes {
+            edits.extend(self.g.need(n).edits());
+            if let Op::Overlay { edit, .. } | Op::Receipt { edit, .. } = self.g.node(n).op {
+                edits.push(edit);
+            }
+            for input in self.g.inputs(n) {
+                match self.g.node(self.g.view(input).root).op {
+                    Op::Param { edit, .. } => edits.push(edit),
+                    Op::Donor(edit) => {
+                        edits.push(edit);
+                        patches.extend(self.patch(edit, false)?);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        edits.sort();
+        edits.dedup();
+        patches.sort_by_key(|p| p.edit);
+        patches.dedup();
+        Ok((edits, patches))
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), Diagnostic> {
+        for &n in &step.redirects {
+            let Op::Overlay { edit, .. } = self.g.node(n).op else { continue };
+            let patch = self.patch(edit, true)?;
+            self.begin(vec![edit], patch.into_iter().collect());
+            self.stretch_of.insert(n, self.program.stretches.len() - 1);
+        }
+        if !step.kernel.is_empty() {
+            let (edits, patches) = self.edits_of(&step.kernel)?;
+            self.begin(edits.clone(), patches);
+            let stores = std::mem::take(&mut self.stores);
+            let call = self.kernel(&step.kernel, &stores, false);
+            self.stores = stores;
+            let call = call?;
+            let (stretch, instr) = (self.program.stretches.len() - 1, self.current().instrs.len());
+            self.used(Some(stretch), instr, call.kernel, &step.kernel);
+            self.placed(&edits, &step.kernel, (stretch, instr));
+            self.current().instrs.push(Instr::Kernel(call));
+            for &n in &step.kernel {
+                self.stretch_of.insert(n, stretch);
+            }
+        }
+        for &n in &step.calls {
+            if let Some(body) = self.g.node(n).op.body() {
+                let inside = self.g.body_order(body);
+                let (edits, patches) = self.edits_of(&inside)?;
+                self.begin(edits.clone(), patches);
+                let at = (self.program.stretches.len() - 1, self.current().instrs.len());
+                self.placed(&edits, &inside, at);
+            }
+            let instr = self.call(n)?;
+            let stretch = self.program.stretches.len() - 1;
+            self.stretch_of.insert(n, stretch);
+            self.current().instrs.push(instr);
+        }
+        Ok(())
+    }
+
+    /// Notes that an instruction carries out edits.
+    fn placed(&mut self, edits: &[EditId], nodes: &[NodeId], at: (usize, usize)) {
+        for edit in edits {
+            let others = nodes.iter().filter(|n| !self.g.need(**n).is_only(*edit));
+            let names: Vec<String> = others.map(|n| self.g.name(*n)).collect();
+            if let Some(place) = self.explain.edits.get_mut(edit.0 as usize) {
+                place.instrs.push(at);
+                for name in names {
+                    if !place.fused_with.contains(&name) {
+                        place.fused_with.push(name);
+                    }
+                }
+            }
+        }
+    }
+
+    fn source(&self, n: NodeId) -> Result<ConstSource, Diagnostic> {
+        match consts::origin(self.g, n) {
+            Origin::Source(source) => Ok(source),
+            Origin::Computed(root) => Ok(ConstSource::Computed(self.buffer(root)?)),
+        }
+    }
+
+    fn const_view(&self, n: NodeId) -> Result<ConstView, Diagnostic> {
+        consts::const_view(self.g, n, self.source(n)?)
+    }
+
+    /// The instruction of a library call.
+    fn call(&mut self, n: NodeId) -> Result<Instr, Diagnostic> {
+        let g = self.g;
+        let layer = g.node(n).layer;
+        let y = self.buffer(n)?;
+        let count = |axes: &[Axis]| -> usize {
+            axes.iter().map(|a| if let Size::Fixed(n) = a.size { n } else { 1 }).product()
+        };
+        Ok(match g.node(n).op.clone() {
+            Op::Linear { x, w, active, .. } => {
+                let axes = linear_axes(g, n)?;
+                let w: MatrixView = consts::matrix_view(g, w, &axes, self.source(w)?, g.select.get(&n).cloned())?;
+                let active = active.map(|a| self.buffer(a)).transpose()?;
+                let (extra, x_has_batch) = (count(&axes.extra), axes.x_has_batch);
+                Instr::Linear { x: self.buffer(x)?, w, y, extra, x_has_batch, active, layer }
+            }
+            Op::Lookup { table, index } => {
+                let index = match g.node(index).op {
+                    Op::Token => LookupIndex::Token,
+                    Op::Position => LookupIndex::Position,
+                    _ => LookupIndex::Buffer(self.buffer(index)?),
+                };
+                Instr::Lookup { table: self.const_view(table)?, index, y }
+            }
+            Op::Attention { q, k, v, scale, window, body } => {
+                let d_head = g.ty(q).axes.last().map_or(1, |a| count(std::slice::from_ref(a)));
+                let heads = |of: NodeId| count(&g.ty(of).axes) / d_head.max(1);
+                let of = |of: NodeId| g.ty(of).axes.last().map_or(1, |a| count(std::slice::from_ref(a)));
+                let (heads, kv_heads) = (heads(q), heads(k));
+                if of(k) != d_head || of(v) != d_head || kv_heads == 0 || heads % kv_heads != 0 {
+                    return Err(g.unsupported(n, "an attention whose queries, keys and values differ in size"));
+                }
+                let (q, k, v) = (self.buffer(q)?, self.buffer(k)?, self.buffer(v)?);
+                let body = if self.is_softmax(body) { None } else { Some(self.body(n, body)?) };
+                Instr::Attention { q, k, v, z: y, heads, kv_heads, d_head, scale, window, body, layer }
+            }
+            Op::Conv1d { x, w } => {
+                let taps = g.ty(w).axes.last().map_or(1, |a| count(std::slice::from_ref(a)));
+                let channels = count(&g.ty(x).axes);
+                Instr::Conv1d { x: self.buffer(x)?, w: self.const_view(w)?, y, channels, taps, layer }
+            }
+            Op::Scan { body } => {
+                let state = g.results.get(&body).and_then(|r| r.first()).and_then(|r| g.ty(*r).len());
+                let Some(state) = state else { return Err(g.unsupported(n, "a state with an axis over keys")) };
+                Instr::Scan { body: self.body(n, body)?, state, y, layer }
+            }
+            _ => return Err(g.unsupported(n, "this operation")),
+        })
+    }
+
+    fn body(&mut self, owner: NodeId, body: RegionId) -> Result<Body, Diagnostic> {
+        let g = self.g;
+        let mut stores = self.stores.clone();
+        let mut results: HashMap<NodeId, u32> = HashMap::new();
+        for (i, &r) in g.results.get(&body).into_iter().flatten().enumerate() {
+            results.insert(r, i as u32);
+        }
+        let mut outputs = Vec::new();
+        for (i, &o) in g.outputs.iter().enumerate().filter(|(_, o)| g.is_inside(**o, body)) {
+            let next = results.len() as u32;
+            let result = *results.entry(o).or_insert(next);
+            outputs.push((result, g.plan.outputs[i].node));
+        }
+        stores.extend(results.iter().map(|(n, i)| (*n, Store::Result(*i))));
+        let nodes: Vec<NodeId> = g.body_order(body).into_iter().filter(|n| g.is_unit(*n)).collect();
+        let mut call = self.kernel(&nodes, &stores, false)?;
+        call.layer = g.node(owner).layer;
+        let at = (self.program.stretches.len() - 1, self.current().instrs.len());
+        self.used(Some(at.0), at.1, call.kernel, &nodes);
+        self.bodies.insert(body, (at.0, at.1, results));
+        Ok(Body { call, outputs })
+    }
+
+    /// Whether a body is the softmax of the scores over the keys and nothing else.
+    fn is_softmax(&self, body: RegionId) -> bool {
+        let g = self.g;
+        let nodes: Vec<NodeId> = g.body_order(body).into_iter().filter(|n| g.is_unit(*n)).collect();
+        let [max, sub, exp, sum, div] = nodes[..] else { return false };
+        let along = |over: &[std::sync::Arc<str>]| over.len() == 1 && &*over[0] == KEY;
+        let op = |n: NodeId| &g.node(n).op;
+        let (Op::Reduce(Reduce::Max, scores, over), Op::Reduce(Reduce::Sum, of, total)) = (op(max), op(sum)) else {
+            return false;
+        };
+        matches!(op(*scores), Op::Arg(0))
+            && along(over)
+            && along(total)
+            && *op(sub) == Op::Binary(Binary::Sub, *scores, max)
+            && *op(exp) == Op::Unary(Unary::Exp, sub)
+            && *of == exp
+            && *op(div) == Op::Binary(Binary::Div, exp, sum)
+            && g.results.get(&body).is_some_and(|r| r[..] == [div])
+            && extents(g.ty(div)).last() == Some(&Lin::KEYS)
+            && g.ty(div).axes == g.ty(*scores).axes
+            && !g.outputs.iter().any(|o| g.is_inside(*o, body))
+    }
+
+    fn outputs(&mut self) -> Result<(), Diagnostic> {
+        for &o in &self.g.outputs {
+            let region = self.g.region[o.0 as usize];
+            let place = match self.bodies.get(&region) {
+                Some((stretch, instr, results)) if self.g.is_inside(o, region) => {
+                    let Some(&result) = results.get(&o) else { return Err(self.g.unsupported(o, "this output")) };
+                    OutputPlace::Body { stretch: *stretch, instr: *instr, result }
+                }
+                _ => {
+                    let stretch = self.stretch_of.get(&self.g.view(o).root).copied().unwrap_or(0);
+                    OutputPlace::Buffer { buffer: self.buffer(o)?, stretch }
+                }
+            };
+            self.program.outputs.push(place);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,30 @@
+//! From the Plan to a program: what is fused, in which order it runs, on which rows.
+
+mod consts;
+mod emit;
+mod fuse;
+mod graph;
+mod legalize;
+mod order;
+mod print;
+mod view;
+
+pub use emit::{EditPlace, Explain, KernelUse};
+
+use crate::plan::Plan;
+use crate::program::Program;
+use steer_lang::Diagnostic;
+
+/// The program that computes the outputs of a verified Plan, and where its edits ended up.
+pub fn schedule(plan: &Plan) -> Result<(Program, Explain), Diagnostic> {
+    let mut g = graph::Graph::new(plan)?;
+    legalize::legalize(&mut g)?;
+    let live = g.live();
+    g.find_needs(&live);
+    let live = g.live();
+    let order = order::order(&g, &live)?;
+    emit::emit(&g, &live, &order)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! `steer explain CODE_OR_FILE`
+
+use super::{Failure, ModelArgs, Setting};
+use crate::error::Error;
+use crate::experiment::{self, PhaseOptions, Session};
+use crate::report;
+use clap::Args;
+use std::path::Path;
+use steer_lang::{Diagnostics, Sources, codes};
+use steer_lang::diagnostic::nearest;
+
+#[derive(Args, Clone, Debug)]
+pub struct ExplainArgs {
+    /// The code of a diagnostic, such as E0203, or a script
+    #[arg(value_name = "CODE_OR_FILE")]
+    pub what: String,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A parameter of the script; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<Setting>,
+}
+
+/// Prints the page of a code, or what became of each edit of a script.
+pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
+    if let Some(page) = codes::page(&args.what) {
+        let end = if page.ends_with('\n') { "" } else { "\n" };
+        return Ok(report::print(&format!("{page}{end}"))?);
+    }
+    let path = Path::new(&args.what);
+    if path.exists() || path.extension().is_some_and(|e| e == "steer") {
+        return explain_file(path, args);
+    }
+    Err(unknown(&args.what).into())
+}
+
+fn explain_file(path: &Path, args: &ExplainArgs) -> Result<(), Failure> {
+    let mut sources = Sources::default();
+    match text_of(path, args, &mut sources) {
+        Ok(text) => Ok(report::print(&text)?),
+        Err(diagnostics) => Err(Failure { diagnostics, sources }),
+    }
+}
+
+fn text_of(path: &Path, args: &ExplainArgs, sources: &mut Sources) -> Result<String, Diagnostics> {
+    let session = Session::open(path, &super::session_options(&args.model, &args.set), sources)?;
+    let experiment = experiment::prepare_all(&session, &PhaseOptions::default())?;
+    let mut warnings = session.warnings.clone();
+    warnings.extend(experiment.prepared.warnings.iter().cloned());
+    super::show(&warnings, sources, super::wants_color(false));
+    Ok(experiment::explanation(&session, &experiment))
+}
+
+fn unknown(what: &str) -> Error {
+    let all = || codes::PAGES.iter().map(|(c, _)| c.0);
+    let e = Error::new(codes::COMMAND, format!("`{what}` is neither the code of a diagnostic nor a file"));
+    match nearest(&what.to_ascii_uppercase(), all()) {
+        Some(near) => e.help(format!("the nearest code is {near}")),
+        None => e.help(format!("codes go from {} to {}", all().next().unwrap_or(""), all().next_back().unwrap_or(""))),
+    }
+}

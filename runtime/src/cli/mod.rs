@@ -1,0 +1,201 @@
+//! The command line: one file a subcommand.
+//!
+//! Exit codes: 0 done, 1 diagnostics, 2 usage, 70 a bug in steer, 130 stopped by ctrl-C.
+
+mod check;
+mod emit;
+mod explain;
+mod fmt;
+mod options;
+mod run;
+pub mod sites;
+
+pub use check::CheckArgs;
+pub use options::{Backend, Emit, ModelArgs, Setting, script_folder};
+pub use run::RunArgs;
+
+use crate::error::Error;
+use crate::experiment::SessionOptions;
+use crate::{guard, interrupt, report};
+use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use steer_lang::{Diagnostic, Diagnostics, Severity, Sources, codes};
+
+/// The exit code after a bug in steer.
+const BUG: u8 = 70;
+
+#[derive(Parser)]
+#[command(name = "steer", version, about = "Checks, compiles and runs scripts that intervene in models")]
+#[command(disable_help_subcommand = true, color = clap::ColorChoice::Never)]
+struct Cli {
+    /// Print without colours (also with NO_COLOR set)
+    #[arg(long, global = true)]
+    no_color: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check a script, run it, and report
+    Run(RunArgs),
+    /// Check a script against a model without reading its weights
+    Check(CheckArgs),
+    /// Format scripts in place
+    Fmt(fmt::FmtArgs),
+    /// Explain a diagnostic's code, or what became of each edit of a script
+    Explain(explain::ExplainArgs),
+    /// List the sites of a model: what hooks, captures and metrics can name
+    Sites(sites::SitesArgs),
+}
+
+/// What the options of a subcommand say of the model and the parameters.
+fn session_options(model: &ModelArgs, set: &[Setting]) -> SessionOptions {
+    SessionOptions {
+        model: model.model.clone(),
+        arch: model.arch.clone(),
+        set: set.iter().map(|s| (s.name.clone(), s.value.clone())).collect(),
+    }
+}
+
+/// Why a subcommand stopped: what to say, and the texts that it points into.
+#[derive(Debug, Default)]
+pub struct Failure {
+    pub diagnostics: Diagnostics,
+    pub sources: Sources,
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Failure { diagnostics: vec![*e.0], sources: Sources::default() }
+    }
+}
+
+impl From<Diagnostic> for Failure {
+    fn from(d: Diagnostic) -> Self {
+        Failure { diagnostics: vec![d], sources: Sources::default() }
+    }
+}
+
+/// Parses the command line, does what it says, and returns the exit code.
+pub fn main() -> ExitCode {
+    guard::set_panic_hook(report_bug);
+    interrupt::install();
+    match catch_unwind(AssertUnwindSafe(parse_and_run)) {
+        Ok(code) => ExitCode::from(code),
+        Err(_) => ExitCode::from(BUG),
+    }
+}
+
+fn parse_and_run() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) if !e.use_stderr() => {
+            let printed = report::print(&e.render().to_string());
+            return u8::from(printed.is_err());
+        }
+        Err(e) => {
+            say(&e.render().to_string());
+            return 2;
+        }
+    };
+    let result = match &cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Fmt(args) => fmt::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Sites(args) => sites::run(args),
+    };
+    match result {
+        Ok(()) => 0,
+        Err(failure) => {
+            show(&failure.diagnostics, &failure.sources, wants_color(cli.no_color));
+            match failure.diagnostics.iter().any(|d| d.code == codes::STOPPED) {
+                true => interrupt::EXIT as u8,
+                false => 1,
+            }
+        }
+    }
+}
+
+/// Prints diagnostics on standard error, warnings included, with a count where there are several errors.
+pub fn show(diagnostics: &[Diagnostic], sources: &Sources, color: bool) {
+    if diagnostics.is_empty() {
+        return;
+    }
+    say(&report::render(diagnostics, sources, color));
+    let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
+    if errors > 1 {
+        say(&format!("{errors} errors\n"));
+    }
+}
+
+/// Whether standard error takes colours and the user wants them.
+pub fn wants_color(no_color: bool) -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+    !no_color && !set("NO_COLOR") && !dumb && std::io::stderr().is_terminal()
+}
+
+/// Writes to standard error, which may be closed: then there is nobody to tell.
+fn say(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+fn report_bug(info: &std::panic::PanicHookInfo<'_>) {
+    let place = info.location().map(|l| format!(" at {}:{}", l.file(), l.line())).unwrap_or_default();
+    let text = info.payload().downcast_ref::<&str>().map(|s| s.to_string());
+    let text = text.or_else(|| info.payload().downcast_ref::<String>().cloned()).unwrap_or_default();
+    say(&format!(
+        "this is a bug in steer {}{place}: {text}\n\
+         Please report it as an issue of the project, with this message, the command, the script and the model's config.json.\n",
+        env!("CARGO_PKG_VERSION")
+    ));
+    if std::env::var_os("RUST_BACKTRACE").is_some_and(|v| v != "0") {
+        say(&format!("{}\n", std::backtrace::Backtrace::force_capture()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, String> {
+        let words = std::iter::once("steer").chain(line.split_whitespace());
+        Cli::try_parse_from(words).map_err(|e| e.render().to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_a_run() {
+        let cli = parse("run a.steer --model m --set alpha=4 --set name=x=y --backend interp --seed 7 --stop-after fuse --disable-rule a --disable-rule b --emit kir --no-color --time --chunk 16 --threads 2 --json r.json --arch x.steer").unwrap();
+        let Command::Run(a) = cli.command else { panic!("not a run") };
+        assert!(cli.no_color && a.time);
+        assert_eq!(a.set[1], Setting { name: "name".into(), value: "x=y".into() });
+        assert_eq!((a.backend, a.emit, a.seed), (Backend::Interp, Some(Emit::Kir), Some(7)));
+        assert_eq!(a.disable_rule, ["a", "b"]);
+    }
+
+    #[test]
+    fn usage_errors_are_plain() {
+        for (line, what) in [
+            ("run", "required"),
+            ("run a.steer --set alpha", "name=value"),
+            ("run a.steer --set =3", "name=value"),
+            ("run a.steer --threads 0", "0 is not in"),
+            ("run a.steer --backend gpu", "possible values: cranelift, interp, candle"),
+            ("rnu a.steer", "unrecognized subcommand"),
+        ] {
+            let e = parse(line).err().unwrap();
+            assert!(e.contains(what) && !e.contains('\u{1b}'), "{line}: {e}");
+        }
+    }
+}

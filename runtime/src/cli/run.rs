@@ -1,0 +1,170 @@
+//! `steer run FILE`
+
+use super::{Backend, Emit, Failure, ModelArgs, Setting};
+use crate::error::Error;
+use crate::experiment::{self, PhaseOptions, Session, SessionOptions};
+use crate::report::{self, Align, Report, Table, Value};
+use clap::Args;
+use std::path::PathBuf;
+use std::time::Instant;
+use steer_compiler::elaborate::ParamValue;
+use steer_compiler::plan::rules;
+use steer_kernels::Isa;
+use steer_lang::{Diagnostic, Diagnostics, Sources, codes};
+
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// The script
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A parameter of the script; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<Setting>,
+    /// What executes the model
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: Backend,
+    /// Write the report as JSON, too
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Threads to use (default: one for each core)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// The seed of everything random (default: the script's, else 0)
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Print how long each stage took
+    #[arg(long)]
+    pub time: bool,
+    /// Rows that one pass of a prompt takes at most
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub chunk: Option<u32>,
+    /// Print a stage of the compiler instead of running
+    #[arg(long, value_enum, value_name = "STAGE")]
+    pub emit: Option<Emit>,
+    /// Apply the rules of the compiler only up to this one
+    #[arg(long, value_name = "RULE")]
+    pub stop_after: Option<String>,
+    /// Leave out a rule of the compiler; may be repeated
+    #[arg(long, value_name = "RULE")]
+    pub disable_rule: Vec<String>,
+}
+
+/// Checks, compiles and runs a script.
+pub fn run(args: &RunArgs) -> Result<(), Failure> {
+    set_threads(args.threads)?;
+    let mut sources = Sources::default();
+    match run_in(args, &mut sources) {
+        Ok(()) => Ok(()),
+        Err(diagnostics) => Err(Failure { diagnostics, sources }),
+    }
+}
+
+fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
+    let clock = Instant::now();
+    if args.emit == Some(Emit::Ast) {
+        return super::emit::ast(&args.file, sources);
+    }
+    let session = Session::open(&args.file, &args.session(), sources)?;
+    let options = args.options();
+    if let Some(stage) = args.emit {
+        return super::emit::stage(&session, &options, stage);
+    }
+    let checked = clock.elapsed().as_secs_f64();
+    let done = experiment::run(&session, &options, &mut |text| report::print(text));
+    let done = done.map_err(|mut d| {
+        d.splice(0..0, session.warnings.iter().cloned());
+        d
+    })?;
+    let mut warnings = session.warnings.clone();
+    warnings.extend(done.warnings.iter().cloned());
+    super::show(&warnings, sources, super::wants_color(args.no_color()));
+    if !done.receipts.is_empty() {
+        say(&report::receipts_table(&done.receipts))?;
+    }
+    if done.gathered.rows.naive > done.gathered.rows.computed {
+        let rows = done.gathered.rows;
+        say(&format!("rows computed {} of {}: equal rows were shared\n", rows.computed, rows.naive))?;
+    }
+    let mut result = Report::new(&args.file, &session.text);
+    result.model.name = session.model_name.clone();
+    result.model.architecture = session.script.model.arch_name.clone();
+    result.backend = options.backend.clone();
+    result.instruction_set = Isa::detect().name().into();
+    result.seed = options.seed.unwrap_or(0);
+    for (name, value) in &session.script.params {
+        let value = match value {
+            ParamValue::Number(n) => Value::Number(*n),
+            ParamValue::Bool(b) => Value::Bool(*b),
+            ParamValue::Text(t) => Value::Text(t.clone()),
+        };
+        result.parameters.insert(name.clone(), value);
+    }
+    result.receipts = done.receipts;
+    result.outputs = done.outputs;
+    result.stopped = done.gathered.stopped;
+    result.timings.seconds = done.seconds;
+    result.timings.seconds.insert("check".into(), checked);
+    result.timings.seconds.insert("total".into(), clock.elapsed().as_secs_f64());
+    for (name, rows, seconds) in [
+        ("prompts", done.gathered.prompt_rows, done.gathered.prompt_seconds),
+        ("generate", done.gathered.new_rows, done.gathered.new_seconds),
+    ] {
+        if rows > 0 && seconds > 0.0 {
+            result.timings.tokens_per_second.insert(name.into(), rows as f64 / seconds);
+        }
+    }
+    if args.time {
+        say(&times(&result))?;
+    }
+    if let Some(path) = &args.json {
+        result.model.files = session.checkpoint.hashes().map_err(|e| vec![*e.0])?;
+        result.write(path).map_err(|e| vec![*e.0])?;
+    }
+    if done.gathered.stopped {
+        return Err(vec![Diagnostic::error(codes::STOPPED, "stopped; what was finished is printed above")]);
+    }
+    Ok(())
+}
+
+fn say(text: &str) -> Result<(), Diagnostics> {
+    report::print(text).map_err(|e| vec![*e.0])
+}
+
+/// The stages and rates of a run as a table.
+fn times(result: &Report) -> String {
+    let mut table = Table::new(&[("stage", Align::Left), ("seconds", Align::Right), ("tokens/s", Align::Right)]);
+    for (stage, seconds) in &result.timings.seconds {
+        let rate = result.timings.tokens_per_second.get(stage).map_or(String::new(), |r| report::number(*r));
+        table.row([stage.clone(), format!("{seconds:.3}"), rate]);
+    }
+    table.render()
+}
+
+impl RunArgs {
+    fn session(&self) -> SessionOptions {
+        super::session_options(&self.model, &self.set)
+    }
+
+    fn options(&self) -> PhaseOptions {
+        PhaseOptions {
+            backend: self.backend.name().into(),
+            rules: rules::Options { disable: self.disable_rule.clone(), stop_after: self.stop_after.clone() },
+            chunk: self.chunk.map_or(PhaseOptions::default().chunk, |c| c as usize),
+            seed: self.seed,
+            ..PhaseOptions::default()
+        }
+    }
+
+    fn no_color(&self) -> bool {
+        false
+    }
+}
+
+/// Sets the number of threads of the process, before any work begins.
+fn set_threads(threads: Option<u16>) -> Result<(), Error> {
+    let Some(n) = threads else { return Ok(()) };
+    rayon::ThreadPoolBuilder::new().num_threads(n.into()).build_global().map_err(|e| {
+        Error::new(codes::COMMAND, format!("cannot start {n} threads: {e}")).help("give fewer with --threads")
+    })
+}

@@ -1,0 +1,277 @@
+//! Derived tensors: runs over data sets, their statistics, and arithmetic over these.
+
+use super::live::{Ask, run};
+use super::measure::{positions, sequence};
+use super::phase::{PhaseOptions, TensorValues, engine, prepare};
+use super::session::{Session, one};
+use super::statements::broken;
+use crate::engine::{Engine, Extend, Run, WeightSource};
+use crate::error::Error;
+use crate::reference::Reference;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use steer_compiler::elaborate::{Derived, Leaf, LeafStat, OutputSpec, RunSpec, TensorFrom};
+use steer_compiler::plan::{Plan, Weight};
+use steer_lang::{Diagnostic, Diagnostics, codes};
+
+/// The values of the tensors of these names (a family's with their layer), and of all they are made from.
+pub fn tensors(
+    session: &Session,
+    wanted: &BTreeSet<String>,
+    options: &PhaseOptions,
+) -> Result<TensorValues, Diagnostics> {
+    let mut needed = wanted.clone();
+    let mut values = TensorValues::default();
+    let specs = &session.script.tensors;
+    // Later tensors may be made from earlier ones, so go backwards.
+    let mut derived: Vec<&Derived> = Vec::new();
+    for spec in specs.iter().rev() {
+        match &spec.source {
+            TensorFrom::Derived(all) => {
+                for d in all.iter().filter(|d| needed.contains(&d.name)).collect::<Vec<_>>() {
+                    needed.extend(d.plan.tensors.iter().map(|t| t.name.clone()));
+                    derived.push(d);
+                }
+            }
+            TensorFrom::File { path, key } => {
+                let layers = if spec.family { 0..session.script.layers } else { 0..1 };
+                for l in layers {
+                    let name = if spec.family { format!("{}[{l}]", spec.name) } else { spec.name.clone() };
+                    if !needed.contains(&name) {
+                        continue;
+                    }
+                    let fill = |s: &str| s.replace("{layer}", &l.to_string());
+                    let array = crate::tensors::load(&session.path(&fill(path)), key.as_deref().map(fill).as_deref())
+                        .map_err(|e| vec![e.0.at(spec.span, "loaded for this")])?;
+                    values.0.insert(name, array.data.into());
+                }
+            }
+        }
+    }
+    derived.reverse();
+    let leaves = statistics(session, &derived, options)?;
+    for d in derived {
+        let mut own = values.clone();
+        for leaf in &d.leaves {
+            let value = leaves.get(&leaf_key(d, leaf)).cloned().ok_or_else(|| one(broken("a statistic is missing")))?;
+            own.0.insert(leaf.tensor.clone(), value);
+        }
+        let value = arithmetic(&d.plan, own).map_err(one)?;
+        if let Some(bad) = value.iter().position(|x| !x.is_finite()) {
+            return Err(vec![
+                Diagnostic::error(codes::NOT_FINITE, format!("entry {bad} of `{}` is not a finite number", d.name))
+                    .help("a norm in it may be 0: are the data sets equal there?"),
+            ]);
+        }
+        values.0.insert(d.name.clone(), value);
+    }
+    Ok(values)
+}
+
+fn leaf_key(d: &Derived, leaf: &Leaf) -> String {
+    format!("{} {:?} {:?} {:?}", d.site, d.on, leaf.stat, leaf.data)
+}
+
+/// All statistics of all derived tensors, from one pass over the data sets.
+fn statistics(
+    session: &Session,
+    derived: &[&Derived],
+    options: &PhaseOptions,
+) -> Result<HashMap<String, Arc<[f32]>>, Diagnostics> {
+    let mut out = HashMap::new();
+    let mut sites: Vec<&str> = derived.iter().map(|d| d.site.as_str()).collect();
+    sites.sort_unstable();
+    sites.dedup();
+    let mut runs: Vec<RunSpec> = Vec::new();
+    let mut of_data: HashMap<String, Vec<usize>> = HashMap::new();
+    for d in derived {
+        for name in d.leaves.iter().flat_map(|l| &l.data) {
+            if of_data.contains_key(name) {
+                continue;
+            }
+            let specs = d.runs.get(name).map(Vec::as_slice).unwrap_or_default();
+            of_data.insert(name.clone(), (runs.len()..runs.len() + specs.len()).collect());
+            runs.extend(specs.iter().cloned());
+        }
+    }
+    if runs.is_empty() {
+        return Ok(out);
+    }
+    let outputs: Vec<OutputSpec> = sites.iter().map(|s| OutputSpec::Site { name: (*s).into(), before: false }).collect();
+    let prepared = prepare(&session.script, &runs, &outputs, options)?;
+    let mut asks = vec![Ask { reads: vec![Vec::new(); outputs.len()], grow: None }; runs.len()];
+    for d in derived {
+        let site = sites.iter().position(|s| *s == d.site).unwrap_or(0);
+        for &run in d.leaves.iter().flat_map(|l| &l.data).flat_map(|n| &of_data[n]) {
+            for p in positions(&d.on.rows(&sequence(&runs[run]))) {
+                if !asks[run].reads[site].contains(&p) {
+                    asks[run].reads[site].push(p);
+                }
+            }
+        }
+    }
+    let mut engine = engine(session, &prepared, &TensorValues::default(), options).map_err(one)?;
+    let gathered = run(session, &prepared, engine.as_mut(), &asks, options, &mut |_, _| {}).map_err(one)?;
+    if gathered.stopped {
+        return Err(vec![Diagnostic::error(codes::STOPPED, "stopped while deriving tensors")]);
+    }
+    for d in derived {
+        let site = sites.iter().position(|s| *s == d.site).unwrap_or(0);
+        let rows_of = |data: &str| {
+            let mut rows = Vec::new();
+            for &run in &of_data[data] {
+                for p in positions(&d.on.rows(&sequence(&runs[run]))) {
+                    if let Some(v) = gathered.values.get(&(run, site, p)) {
+                        rows.push(Arc::clone(v));
+                    }
+                }
+            }
+            rows
+        };
+        for leaf in &d.leaves {
+            let key = leaf_key(d, leaf);
+            if out.contains_key(&key) {
+                continue;
+            }
+            let sets: Vec<Vec<Arc<[f32]>>> = leaf.data.iter().map(|n| rows_of(n)).collect();
+            let value = statistic(d, leaf, &sets)?;
+            out.insert(key, value);
+        }
+    }
+    Ok(out)
+}
+
+fn statistic(d: &Derived, leaf: &Leaf, sets: &[Vec<Arc<[f32]>>]) -> Result<Arc<[f32]>, Diagnostics> {
+    let bad = |message: String, help: &str| vec![Diagnostic::error(codes::BAD_ARGUMENTS, message).help(help)];
+    if sets.iter().any(Vec::is_empty) {
+        return Err(bad(format!("`{}` has no rows to take a statistic of", d.name), "select rows that exist"));
+    }
+    match leaf.stat {
+        LeafStat::Mean => Ok(mean(&sets[0]).iter().map(|x| *x as f32).collect()),
+        LeafStat::Component(k) => {
+            let rows: Vec<Vec<f64>> = match sets {
+                [a] => {
+                    let m = mean(a);
+                    a.iter().map(|r| r.iter().zip(&m).map(|(x, m)| f64::from(*x) - m).collect()).collect()
+                }
+                [a, b] if a.len() == b.len() => {
+                    a.iter().zip(b).map(|(x, y)| x.iter().zip(y.iter()).map(|(x, y)| f64::from(*x) - f64::from(*y)).collect()).collect()
+                }
+                _ => {
+                    return Err(bad(
+                        format!("`pca` pairs its two data sets, and these have {} and {} rows", sets[0].len(), sets[1].len()),
+                        "give them as many rows",
+                    ));
+                }
+            };
+            let mut v = component(&rows, k);
+            let lean: f64 = match sets {
+                [_, _] => mean_of(&rows).iter().zip(&v).map(|(a, b)| a * b).sum(),
+                _ => v.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(1.0),
+            };
+            if lean < 0.0 {
+                v.iter_mut().for_each(|x| *x = -*x);
+            }
+            Ok(v.iter().map(|x| *x as f32).collect())
+        }
+    }
+}
+
+fn mean(rows: &[Arc<[f32]>]) -> Vec<f64> {
+    let mut sum = vec![0.0; rows.first().map_or(0, |r| r.len())];
+    for r in rows {
+        sum.iter_mut().zip(r.iter()).for_each(|(s, x)| *s += f64::from(*x));
+    }
+    sum.iter_mut().for_each(|s| *s /= rows.len() as f64);
+    sum
+}
+
+fn mean_of(rows: &[Vec<f64>]) -> Vec<f64> {
+    let mut sum = vec![0.0; rows.first().map_or(0, Vec::len)];
+    for r in rows {
+        sum.iter_mut().zip(r).for_each(|(s, x)| *s += x);
+    }
+    sum
+}
+
+/// The principal component `k` of rows, not centred here, by power iteration with deflation.
+fn component(rows: &[Vec<f64>], k: usize) -> Vec<f64> {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+    let mut found: Vec<Vec<f64>> = Vec::new();
+    for _ in 0..=k {
+        let clear = |v: &mut Vec<f64>| {
+            for f in &found {
+                let c = dot(v, f);
+                v.iter_mut().zip(f).for_each(|(x, y)| *x -= c * y);
+            }
+        };
+        let mut start: Vec<Vec<f64>> = rows.to_vec();
+        start.iter_mut().for_each(clear);
+        let Some(mut v) = start.into_iter().max_by(|a, b| dot(a, a).total_cmp(&dot(b, b))) else { return Vec::new() };
+        for _ in 0..5000 {
+            let norm = dot(&v, &v).sqrt();
+            if norm == 0.0 {
+                break;
+            }
+            v.iter_mut().for_each(|x| *x /= norm);
+            let mut next = vec![0.0; v.len()];
+            for r in rows {
+                let c = dot(r, &v);
+                next.iter_mut().zip(r).for_each(|(n, x)| *n += c * x);
+            }
+            clear(&mut next);
+            let turn = dot(&next, &v) / dot(&next, &next).sqrt().max(f64::MIN_POSITIVE);
+            v = next;
+            if (1.0 - turn).abs() < 1e-14 {
+                break;
+            }
+        }
+        let norm = dot(&v, &v).sqrt();
+        if norm > 0.0 {
+            v.iter_mut().for_each(|x| *x /= norm);
+        }
+        found.push(v);
+    }
+    found.pop().unwrap_or_default()
+}
+
+/// The one output of a Plan without rows.
+pub fn arithmetic(plan: &Plan, values: TensorValues) -> Result<Arc<[f32]>, Error> {
+    struct NoWeights;
+    impl WeightSource for NoWeights {
+        fn read(&self, _: &Weight) -> Result<Vec<f32>, Error> {
+            Err(broken("arithmetic over weights"))
+        }
+    }
+    let mut engine = Reference::new(Arc::new(plan.clone()), Arc::new(NoWeights), Arc::new(values))?;
+    engine.begin(vec![Run::default()])?;
+    let ask = Extend {
+        run: 0,
+        tokens: vec![0],
+        active: Vec::new(),
+        donor_positions: Vec::new(),
+        reads: vec![vec![0]; plan.outputs.len()],
+    };
+    let result = engine.extend(&[ask])?;
+    result.values.into_iter().next().map(|v| v.data).ok_or_else(|| broken("arithmetic gave nothing"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_of_a_known_cloud() {
+        // Variances 9 and 1 along two orthogonal directions.
+        let (u, w) = ([0.6, 0.8, 0.0], [0.0, 0.0, 1.0]);
+        let mut rows = Vec::new();
+        for (a, b) in [(3.0, 1.0), (-3.0, 1.0), (3.0, -1.0), (-3.0, -1.0)] {
+            rows.push((0..3).map(|i| a * u[i] + b * w[i]).collect::<Vec<f64>>());
+        }
+        let first = component(&rows, 0);
+        let second = component(&rows, 1);
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+        assert!((dot(&first, &u).abs() - 1.0).abs() < 1e-9, "{first:?}");
+        assert!((dot(&second, &w).abs() - 1.0).abs() < 1e-9, "{second:?}");
+    }
+}

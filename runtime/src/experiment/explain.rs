@@ -1,0 +1,115 @@
+//! What became of each edit, as text.
+
+use super::session::Session;
+use super::statements::Experiment;
+use crate::report::{Align, Table};
+use steer_compiler::plan::EditId;
+use steer_compiler::program::{Instr, Program};
+use steer_compiler::schedule::EditPlace;
+
+/// For each edit its site, the kernel it ended in and what was materialized for it; what each rule did;
+/// rows computed against naive, as far as prompts tell.
+pub fn explanation(session: &Session, experiment: &Experiment) -> String {
+    let prepared = &experiment.prepared;
+    let (plan, program) = (&prepared.plan, &prepared.program);
+    let mut out = String::new();
+    out.push_str("Edits\n");
+    for place in &prepared.explain.edits {
+        edit(&mut out, experiment, place);
+    }
+    if prepared.explain.edits.is_empty() {
+        out.push_str("  none\n");
+    }
+    out.push_str("\nRules\n");
+    for (name, changes) in &prepared.rules {
+        if changes.count == 0 && changes.notes.is_empty() {
+            continue;
+        }
+        out.push_str(&format!("  {name}: {}\n", if changes.notes.is_empty() { format!("{} changes", changes.count) } else { changes.notes.join("; ") }));
+        if !changes.erased_sites.is_empty() {
+            out.push_str(&format!("    sites that nothing reads and that are not computed: {}\n", listed(&changes.erased_sites)));
+        }
+        if let Some(last) = changes.last_layer
+            && last + 1 < session.script.layers
+        {
+            out.push_str(&format!("    the model stops after layer {last} of {}\n", session.script.layers));
+        }
+    }
+    out.push_str("\nMaterialized for outputs\n");
+    for (output, buffer) in &prepared.explain.outputs {
+        out.push_str(&format!("  {} in buffer {}\n", plan.outputs[*output].name, program.buffers[buffer.0 as usize].name));
+    }
+    if prepared.explain.outputs.is_empty() {
+        out.push_str("  nothing\n");
+    }
+    out.push_str(&format!("\nProgram\n  {} kernels, each compiled once; {} stretches\n", program.kernels.len(), program.stretches.len()));
+    let mut table = Table::new(&[("stretch", Align::Right), ("kernels", Align::Right), ("products", Align::Right), ("mixers", Align::Right), ("rows", Align::Left)]);
+    for (i, s) in program.stretches.iter().enumerate() {
+        let count = |f: fn(&Instr) -> bool| s.instrs.iter().filter(|i| f(i)).count().to_string();
+        table.row([
+            i.to_string(),
+            count(|i| matches!(i, Instr::Kernel(_))),
+            count(|i| matches!(i, Instr::Linear { .. } | Instr::Lookup { .. })),
+            count(|i| matches!(i, Instr::Attention { .. } | Instr::Conv1d { .. } | Instr::Scan { .. })),
+            if s.narrow { "only those that are read".into() } else { edits_of(experiment, &s.edits) },
+        ]);
+    }
+    out.push_str(&table.render());
+    let rows = experiment.count_rows();
+    if rows.naive > 0 {
+        out.push_str(&format!(
+            "\nRows of prompts: {} computed where a pass for each run would compute {} ({:.0}%)\n",
+            rows.computed,
+            rows.naive,
+            100.0 * rows.computed as f64 / rows.naive as f64
+        ));
+    }
+    out
+}
+
+fn edit(out: &mut String, experiment: &Experiment, place: &EditPlace) {
+    let (plan, program): (_, &Program) = (&experiment.prepared.plan, &experiment.prepared.program);
+    let e = &plan.edits[place.edit.0 as usize];
+    out.push_str(&format!("  {} at {}\n", e.name, e.site));
+    let Some(stretch) = place.stretch else {
+        out.push_str("    erased: nothing reads it\n");
+        return;
+    };
+    if place.whole {
+        out.push_str(&format!("    redirects rows to the donor's at the start of stretch {stretch}; no kernel\n"));
+    }
+    for (s, i) in &place.instrs {
+        let what = match &program.stretches[*s].instrs[*i] {
+            Instr::Kernel(call) => format!("kernel {}", call.kernel.0),
+            Instr::Attention { body: Some(b), .. } => format!("the body of an attention, kernel {} (scores and pattern of a row are materialized)", b.call.kernel.0),
+            Instr::Scan { body, .. } => format!("the body of a scan, kernel {}", body.call.kernel.0),
+            _ => "an instruction".into(),
+        };
+        out.push_str(&format!("    in {what}, stretch {s}"));
+        if !place.fused_with.is_empty() {
+            out.push_str(&format!(", fused with {}", listed(&place.fused_with)));
+        }
+        out.push('\n');
+    }
+    if !place.buffers.is_empty() {
+        let names: Vec<String> = place.buffers.iter().map(|b| program.buffers[b.0 as usize].name.clone()).collect();
+        out.push_str(&format!("    materialized because of it: {}\n", listed(&names)));
+    }
+}
+
+fn edits_of(experiment: &Experiment, edits: &[EditId]) -> String {
+    if edits.is_empty() {
+        return "all".into();
+    }
+    let names: Vec<String> = edits.iter().map(|e| experiment.prepared.plan.edits[e.0 as usize].name.clone()).collect();
+    format!("part by {}", listed(&names))
+}
+
+fn listed(names: &[String]) -> String {
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.dedup();
+    let more = names.len().saturating_sub(8);
+    names.truncate(8);
+    let text = names.join(", ");
+    if more > 0 { format!("{text} and {more} more") } else { text }
+}

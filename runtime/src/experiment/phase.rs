@@ -1,0 +1,182 @@
+//! A phase: runs that one Plan serves, from their edits to the engine that executes them.
+
+use super::session::Session;
+use crate::engine::{Engine, Run, RunEdit, TensorSource};
+use crate::error::Error;
+use crate::reference::Reference;
+use crate::rows::RowsEngine;
+use std::collections::HashMap;
+use std::sync::Arc;
+use steer_compiler::backend::row_backend;
+use steer_compiler::elaborate::{EditBody, OutputSpec, RowSet, RunSpec, Script};
+use steer_compiler::plan::rules::{self, Changes, OptimizeError};
+use steer_compiler::plan::{EditId, Plan, Tensor};
+use steer_compiler::program::Program;
+use steer_compiler::schedule::{Explain, schedule};
+use steer_lang::{Diagnostic, Diagnostics, codes};
+
+/// What decides how a phase is compiled and executed.
+#[derive(Clone, Debug)]
+pub struct PhaseOptions {
+    /// `cranelift`, `interp` or `candle`.
+    pub backend: String,
+    pub rules: rules::Options,
+    /// Rows that one pass of a prompt takes at most from each run.
+    pub chunk: usize,
+    /// Off only to test that sharing changes nothing.
+    pub share: bool,
+    pub seed: Option<u64>,
+}
+
+impl Default for PhaseOptions {
+    fn default() -> Self {
+        PhaseOptions {
+            backend: "cranelift".into(),
+            rules: rules::Options::default(),
+            chunk: 256,
+            share: true,
+            seed: None,
+        }
+    }
+}
+
+/// A compiled phase, before any weight is read.
+pub struct Prepared {
+    pub plan: Arc<Plan>,
+    pub program: Arc<Program>,
+    pub explain: Explain,
+    /// What each rule did: name and changes.
+    pub rules: Vec<(&'static str, Changes)>,
+    pub engine_runs: Vec<Run>,
+    /// The sequences, those asked for first, then donors.
+    pub runs: Vec<RunSpec>,
+    /// By run, the edit declaration of each of its `Run::edits`.
+    pub decls: Vec<Vec<usize>>,
+    /// By edit declaration: the rows that it selects.
+    pub selections: Vec<RowSet>,
+    pub warnings: Diagnostics,
+}
+
+/// Lays the runs' edits over the model, optimizes and schedules.
+pub fn prepare(
+    script: &Script,
+    wanted: &[RunSpec],
+    outputs: &[OutputSpec],
+    options: &PhaseOptions,
+) -> Result<Prepared, Diagnostics> {
+    let mut runs: Vec<RunSpec> = wanted.to_vec();
+    let mut donors: Vec<HashMap<usize, usize>> = Vec::new();
+    let mut at = 0;
+    while at < runs.len() {
+        let mut mine = HashMap::new();
+        for u in runs[at].uses.clone() {
+            if let EditBody::Patch(from) = &script.edits[u.edit].body {
+                let same = |r: &RunSpec| r.text == from.text && r.uses == from.uses;
+                let known = runs.iter().position(same).unwrap_or_else(|| {
+                    runs.push((**from).clone());
+                    runs.len() - 1
+                });
+                mine.insert(u.edit, known);
+            }
+        }
+        donors.push(mine);
+        at += 1;
+    }
+    let refs: Vec<&RunSpec> = runs.iter().collect();
+    let (instances, slots) = script.instances(&refs);
+    let built = script
+        .model
+        .build(&instances, outputs, &script.tensor_types, &script.globals)
+        .map_err(|d| vec![*d])?;
+    let mut plan = built.plan;
+    let mut changes: Vec<(&'static str, Changes)> = Vec::new();
+    rules::optimize(&mut plan, &options.rules, &mut |rule, _, c| changes.push((rule.name, c.clone())))
+        .map_err(|e| vec![rule_error(&e)])?;
+    let (program, explain) = schedule(&plan).map_err(|d| vec![d])?;
+    let mut engine_runs = Vec::new();
+    let mut decls = Vec::new();
+    for ((run, slots), donors) in runs.iter().zip(&slots).zip(&donors) {
+        let mut edits = Vec::new();
+        let mut of = Vec::new();
+        for (u, ids) in run.uses.iter().zip(slots) {
+            for &id in ids {
+                let edit = EditId(id as u32);
+                let own = &script.edits[u.edit].params;
+                let params = plan.edits[id].params.iter().map(|name| {
+                    let given = own.iter().position(|p| p.name == *name).and_then(|i| u.args.get(i).copied());
+                    given.or_else(|| script.param(name)).unwrap_or(0.0) as f32
+                });
+                edits.push(RunEdit { edit, params: params.collect(), donor: donors.get(&u.edit).copied() });
+                of.push(u.edit);
+            }
+        }
+        engine_runs.push(Run { edits });
+        decls.push(of);
+    }
+    let mut warnings = Diagnostics::new();
+    for edit in changes.iter().flat_map(|(_, c)| &c.unread_edits) {
+        let e = &plan.edits[edit.0 as usize];
+        warnings.push(
+            Diagnostic::warning(codes::UNREAD_EDIT, format!("nothing reads what `{}` does at {}", e.name, e.site))
+                .at(e.span, "its effect is lost")
+                .help("read something that comes after it, or edit an earlier site"),
+        );
+    }
+    Ok(Prepared {
+        plan: Arc::new(plan),
+        program: Arc::new(program),
+        explain,
+        rules: changes,
+        engine_runs,
+        runs,
+        decls,
+        selections: script.edits.iter().map(|e| e.on.clone()).collect(),
+        warnings,
+    })
+}
+
+fn rule_error(e: &OptimizeError) -> Diagnostic {
+    match e {
+        OptimizeError::UnknownRule { nearest, .. } => Diagnostic::error(codes::COMMAND, e.to_string()).help(match nearest {
+            Some(n) => format!("did you mean `{n}`?"),
+            None => format!("there are {}", rules::RULES.iter().map(|r| r.name).collect::<Vec<_>>().join(", ")),
+        }),
+        OptimizeError::Broken { .. } => Diagnostic::error(codes::BACKEND, e.to_string()).help("this is a bug in steer"),
+    }
+}
+
+/// Values of tensors by name.
+#[derive(Clone, Debug, Default)]
+pub struct TensorValues(pub HashMap<String, Arc<[f32]>>);
+
+impl TensorSource for TensorValues {
+    fn read(&self, tensor: &Tensor) -> Result<Arc<[f32]>, Error> {
+        self.0.get(&tensor.name).cloned().ok_or_else(|| {
+            Error::new(codes::BACKEND, format!("the tensor `{}` was not computed", tensor.name)).help("this is a bug in steer")
+        })
+    }
+}
+
+/// Reads the weights and makes the phase ready to run.
+pub fn engine(
+    session: &Session,
+    prepared: &Prepared,
+    tensors: &TensorValues,
+    options: &PhaseOptions,
+) -> Result<Box<dyn Engine>, Error> {
+    let mut engine: Box<dyn Engine> = match row_backend(&options.backend) {
+        Some(backend) => {
+            let (plan, program) = (Arc::clone(&prepared.plan), Arc::clone(&prepared.program));
+            let mut rows = RowsEngine::new(plan, program, backend, session.checkpoint.as_ref(), tensors)?;
+            rows.share = options.share;
+            Box::new(rows)
+        }
+        None => Box::new(Reference::new(
+            Arc::clone(&prepared.plan),
+            Arc::clone(&session.checkpoint) as Arc<dyn crate::engine::WeightSource>,
+            Arc::new(tensors.clone()),
+        )?),
+    };
+    engine.begin(prepared.engine_runs.clone())?;
+    Ok(engine)
+}

@@ -1,0 +1,233 @@
+//! What a program reads that belongs to no row: packed matrices, contiguous views, computed values.
+
+use crate::engine::{TensorSource, WeightSource};
+use crate::error::Error;
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::sync::Arc;
+use steer_compiler::backend::RowKernels;
+use steer_compiler::plan::{Plan, Size};
+use steer_compiler::program::{BufId, ConstSource, ConstView, Dim, Instr, KernelArg, MatrixView, Program};
+use steer_kernels::Packed;
+use steer_lang::codes;
+
+/// Constants by the view that asks for them.
+pub struct Constants {
+    /// One matrix for each batch entry.
+    matrices: HashMap<String, Arc<Vec<Packed>>>,
+    views: HashMap<String, Arc<Vec<f32>>>,
+    computed: HashMap<BufId, Arc<Vec<f32>>>,
+}
+
+/// Reads whole sources, keeping the last one: neighbouring views mostly share it.
+struct Reader<'a> {
+    plan: &'a Plan,
+    weights: &'a dyn WeightSource,
+    tensors: &'a dyn TensorSource,
+    last: Option<(ConstSource, Arc<Vec<f32>>)>,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, source: ConstSource, computed: &HashMap<BufId, Arc<Vec<f32>>>) -> Result<Arc<Vec<f32>>, Error> {
+        if let Some((s, data)) = &self.last
+            && *s == source
+        {
+            return Ok(Arc::clone(data));
+        }
+        let data = match source {
+            ConstSource::Weight(id) => Arc::new(self.weights.read(&self.plan.weights[id.0 as usize])?),
+            ConstSource::Tensor(id) => Arc::new(self.tensors.read(&self.plan.tensors[id.0 as usize])?.to_vec()),
+            ConstSource::Computed(b) => match computed.get(&b) {
+                Some(v) => Arc::clone(v),
+                None => return Err(super::broken("a value is used before the prelude computes it")),
+            },
+        };
+        self.last = Some((source, Arc::clone(&data)));
+        Ok(data)
+    }
+}
+
+impl Constants {
+    /// Reads and packs everything that the program names, and runs its prelude.
+    pub fn load(
+        plan: &Plan,
+        program: &Program,
+        kernels: &dyn RowKernels,
+        weights: &dyn WeightSource,
+        tensors: &dyn TensorSource,
+    ) -> Result<Self, Error> {
+        let mut reader = Reader { plan, weights, tensors, last: None };
+        let mut c = Constants { matrices: HashMap::new(), views: HashMap::new(), computed: HashMap::new() };
+        for instr in &program.prelude {
+            c.instr(instr, &mut reader)?;
+            c.compute(instr, program, kernels)?;
+        }
+        for instr in program.stretches.iter().flat_map(|s| &s.instrs) {
+            c.instr(instr, &mut reader)?;
+        }
+        Ok(c)
+    }
+
+    fn instr(&mut self, instr: &Instr, reader: &mut Reader) -> Result<(), Error> {
+        match instr {
+            Instr::Kernel(call) => self.args(&call.args, reader),
+            Instr::Linear { w, .. } => self.matrix_of(w, reader),
+            Instr::Lookup { table, .. } => self.matrix_of(&table_view(table), reader),
+            Instr::Conv1d { w, .. } => self.view_of(w, reader),
+            Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => self.args(&body.call.args, reader),
+            Instr::Attention { body: None, .. } => Ok(()),
+        }
+    }
+
+    fn args(&mut self, args: &[KernelArg], reader: &mut Reader) -> Result<(), Error> {
+        for arg in args {
+            if let KernelArg::Const(view) = arg {
+                self.view_of(view, reader)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn view_of(&mut self, view: &ConstView, reader: &mut Reader) -> Result<(), Error> {
+        let key = view_key(view);
+        if self.views.contains_key(&key) {
+            return Ok(());
+        }
+        let data = reader.read(view.source, &self.computed)?;
+        let mut dims: Vec<Dim> = Vec::new();
+        for (axis, stride) in &view.dims {
+            match axis.size {
+                Size::Fixed(n) => dims.push((n, *stride)),
+                Size::Keys => return Err(super::broken("a constant with keys")),
+            }
+        }
+        let offsets = offsets(&dims);
+        let values = offsets.iter().map(|o| data[view.offset + o]).collect();
+        self.views.insert(key, Arc::new(values));
+        Ok(())
+    }
+
+    fn matrix_of(&mut self, view: &MatrixView, reader: &mut Reader) -> Result<(), Error> {
+        let key = matrix_key(view);
+        if self.matrices.contains_key(&key) {
+            return Ok(());
+        }
+        let data = reader.read(view.source, &self.computed)?;
+        let (batch, mut out, inner) = (offsets(&view.batch), offsets(&view.out), offsets(&view.inner));
+        if let Some(select) = &view.select {
+            out = select.iter().map(|&i| out[i as usize]).collect();
+        }
+        let mut packed = Vec::with_capacity(batch.len());
+        for b in batch {
+            let base = view.offset + b;
+            let mut p = Packed::with_shape(out.len(), inner.len().max(1));
+            let (out, inner, data) = (&out, &inner, &data);
+            p.panels_mut().enumerate().par_bridge().for_each(|(i, panel)| {
+                let first = i * 16;
+                let lanes = out.len().saturating_sub(first).min(16);
+                for (k, row) in panel.chunks_exact_mut(16).enumerate() {
+                    for (lane, x) in row.iter_mut().take(lanes).enumerate() {
+                        *x = data[base + out[first + lane] + inner[k]];
+                    }
+                }
+            });
+            packed.push(p);
+        }
+        self.matrices.insert(key, Arc::new(packed));
+        Ok(())
+    }
+
+    fn compute(&mut self, instr: &Instr, program: &Program, kernels: &dyn RowKernels) -> Result<(), Error> {
+        let Instr::Kernel(call) = instr else {
+            return Err(super::broken("the prelude has more than kernels"));
+        };
+        let params = &program.kernels[call.kernel.0 as usize].params;
+        let mut results: Vec<(BufId, Vec<f32>)> = Vec::new();
+        for (arg, param) in call.args.iter().zip(params) {
+            if let KernelArg::Buffer(b) = arg
+                && param.out
+            {
+                results.push((*b, vec![0.0; program.buffers[b.0 as usize].len]));
+            }
+        }
+        let mut pointers: Vec<*mut f32> = Vec::new();
+        for arg in &call.args {
+            pointers.push(match arg {
+                KernelArg::Buffer(b) => match results.iter_mut().find(|(r, _)| r == b) {
+                    Some((_, v)) => v.as_mut_ptr(),
+                    None => self.computed(*b)?.as_ptr().cast_mut(),
+                },
+                KernelArg::Const(v) => self.view(v)?.as_ptr().cast_mut(),
+                KernelArg::Table(t) => t.as_ptr().cast_mut(),
+                KernelArg::Numbers(n) => n.as_ptr().cast_mut(),
+                _ => return Err(super::broken("the prelude reads a row")),
+            });
+        }
+        let mut scratch = vec![0.0; kernels.scratch_len(call.kernel, 1)];
+        // SAFETY: one pointer a parameter, each as long as its constant or buffer; results are their own.
+        unsafe { kernels.call(call.kernel, &pointers, 0..1, 1, &mut scratch) };
+        for (b, v) in results {
+            self.computed.insert(b, Arc::new(v));
+        }
+        Ok(())
+    }
+
+    pub fn matrix(&self, view: &MatrixView) -> Result<&Arc<Vec<Packed>>, Error> {
+        self.matrices.get(&matrix_key(view)).ok_or_else(|| super::broken("a matrix was not loaded"))
+    }
+
+    pub fn table(&self, view: &ConstView) -> Result<&Arc<Vec<Packed>>, Error> {
+        self.matrix(&table_view(view))
+    }
+
+    pub fn view(&self, view: &ConstView) -> Result<&Arc<Vec<f32>>, Error> {
+        self.views.get(&view_key(view)).ok_or_else(|| super::broken("a constant was not loaded"))
+    }
+
+    pub fn computed(&self, buffer: BufId) -> Result<&Arc<Vec<f32>>, Error> {
+        self.computed.get(&buffer).ok_or_else(|| super::broken("a computed value is missing"))
+    }
+}
+
+/// A table is a matrix whose output rows are looked up: a tied unembedding then shares its memory.
+fn table_view(view: &ConstView) -> MatrixView {
+    let dim = |(axis, stride): &(steer_compiler::plan::Axis, usize)| match axis.size {
+        Size::Fixed(n) => (n, *stride),
+        Size::Keys => (0, *stride),
+    };
+    let mut dims = view.dims.iter().map(dim);
+    let out = dims.next().into_iter().collect();
+    MatrixView { source: view.source, offset: view.offset, batch: Vec::new(), out, inner: dims.collect(), select: None }
+}
+
+fn view_key(v: &ConstView) -> String {
+    format!("{v:?}")
+}
+
+fn matrix_key(v: &MatrixView) -> String {
+    format!("{v:?}")
+}
+
+/// The offset of every entry of some dimensions, the last one fastest.
+fn offsets(dims: &[Dim]) -> Vec<usize> {
+    let mut out = vec![0];
+    for &(n, stride) in dims {
+        let mut next = Vec::with_capacity(out.len() * n);
+        for base in &out {
+            next.extend((0..n).map(|i| base + i * stride));
+        }
+        out = next;
+    }
+    out
+}
+
+/// A table index beyond the table.
+pub fn beyond(index: f32, entries: usize, position: bool) -> Error {
+    if position {
+        Error::new(codes::POSITION_RANGE, format!("position {index} is beyond the model's {entries} positions"))
+            .help("use a shorter prompt, or generate fewer tokens")
+    } else {
+        Error::new(codes::BAD_TOKENIZER, format!("token {index} is beyond the model's {entries} tokens"))
+            .help("the tokenizer does not belong to this model")
+    }
+}

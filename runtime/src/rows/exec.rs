@@ -1,0 +1,362 @@
+//! One step: all new rows of all runs through the program.
+
+use super::cache::{Place, home};
+use super::share::{NONE, NewRow, RowsOf, Step, number};
+use super::{RowsEngine, broken};
+use crate::engine::{Extend, RowCount, RowReceipt, RowValue, StepResult};
+use crate::error::Error;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use steer_compiler::plan::EditId;
+use steer_compiler::program::{BufId, Instr, KernelArg, LookupIndex, OutputPlace, Program};
+
+/// Which buffers are alive at the start of each stretch.
+pub struct Lives {
+    at: Vec<Vec<BufId>>,
+}
+
+impl Lives {
+    pub fn of(program: &Program) -> Self {
+        let n = program.stretches.len();
+        let mut last: HashMap<BufId, usize> = HashMap::new();
+        let mut made: HashMap<BufId, usize> = HashMap::new();
+        for (s, stretch) in program.stretches.iter().enumerate() {
+            for p in &stretch.patches {
+                last.insert(p.base, s);
+            }
+            for instr in &stretch.instrs {
+                for b in buffers_of(instr) {
+                    made.entry(b).or_insert(s);
+                    last.insert(b, s);
+                }
+            }
+        }
+        for out in &program.outputs {
+            if let OutputPlace::Buffer { buffer, stretch } = out {
+                let l = last.entry(*buffer).or_insert(*stretch);
+                *l = (*l).max(*stretch);
+            }
+        }
+        let mut at = vec![Vec::new(); n];
+        for (s, live) in at.iter_mut().enumerate() {
+            for (b, &l) in &last {
+                let rows = program.buffers[b.0 as usize].per_row;
+                if rows && l >= s && made.get(b).is_some_and(|&m| m < s) {
+                    live.push(*b);
+                }
+            }
+            live.sort_unstable();
+        }
+        Lives { at }
+    }
+
+    /// Whether this buffer alone is alive at the start of a stretch.
+    pub fn only(&self, s: usize, buffer: BufId) -> bool {
+        self.at[s] == [buffer]
+    }
+}
+
+fn buffers_of(instr: &Instr) -> Vec<BufId> {
+    let of_args = |args: &[KernelArg]| {
+        args.iter().filter_map(|a| if let KernelArg::Buffer(b) = a { Some(*b) } else { None }).collect::<Vec<_>>()
+    };
+    match instr {
+        Instr::Kernel(call) => of_args(&call.args),
+        Instr::Linear { x, y, active, .. } => [*x, *y].into_iter().chain(*active).collect(),
+        Instr::Lookup { index, y, .. } => match index {
+            LookupIndex::Buffer(b) => vec![*b, *y],
+            _ => vec![*y],
+        },
+        Instr::Attention { q, k, v, z, body, .. } => {
+            let mut out = vec![*q, *k, *v, *z];
+            out.extend(body.iter().flat_map(|b| of_args(&b.call.args)));
+            out
+        }
+        Instr::Conv1d { x, y, .. } => vec![*x, *y],
+        Instr::Scan { body, y, .. } => {
+            let mut out = of_args(&body.call.args);
+            out.push(*y);
+            out
+        }
+    }
+}
+
+/// The state of a stretch in execution.
+pub struct Frame<'s> {
+    pub step: &'s Step<'s>,
+    pub rows: &'s RowsOf,
+    pub stretch: usize,
+    /// `[rows, len]` of each buffer.
+    pub buffers: &'s mut Vec<Vec<f32>>,
+    pub tokens: Vec<f32>,
+    pub positions: Vec<f32>,
+    pub guards: HashMap<EditId, Vec<f32>>,
+    pub params: HashMap<EditId, Vec<f32>>,
+    pub donors: HashMap<EditId, Vec<f32>>,
+    pub receipts: HashMap<EditId, Vec<f32>>,
+    /// Outputs inside of bodies, by instruction, result and row.
+    pub inside: HashMap<(usize, u32), Vec<Vec<f32>>>,
+}
+
+impl Frame<'_> {
+    pub fn count(&self) -> usize {
+        self.rows.first.len()
+    }
+
+    pub fn row(&self, j: usize) -> &NewRow {
+        &self.step.rows[self.rows.first[j] as usize]
+    }
+}
+
+pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Error> {
+    let program = Arc::clone(&engine.program);
+    let outputs = &program.outputs;
+    let narrow_from = program.stretches.iter().position(|s| s.narrow).unwrap_or(usize::MAX);
+    let step = number(
+        &program,
+        &mut engine.runs,
+        &engine.order,
+        &engine.mixes,
+        &engine.whole,
+        work,
+        engine.share,
+        needed(&program, work),
+    )?;
+    let mut result = StepResult::default();
+    let mut buffers: Vec<Vec<f32>> = vec![Vec::new(); program.buffers.len()];
+    for (s, stretch) in program.stretches.iter().enumerate() {
+        let rows = &step.stretches[s];
+        result.rows = RowCount {
+            computed: result.rows.computed + rows.first.len() as u64,
+            naive: result.rows.naive + step.rows.len() as u64,
+        };
+        let donors = if s > 0 { enter(engine, &step, s, &mut buffers) } else { HashMap::new() };
+        if engine.mixes[s] {
+            let base = engine.caches.slots[s];
+            for (i, row) in step.rows.iter().enumerate() {
+                engine.runs[row.run].slots[s].push(base + rows.map[i]);
+            }
+            engine.caches.slots[s] += rows.first.len() as u32;
+        }
+        let mut frame = Frame {
+            step: &step,
+            rows,
+            stretch: s,
+            buffers: &mut buffers,
+            tokens: rows.first.iter().map(|&i| step.rows[i as usize].token as f32).collect(),
+            positions: rows.first.iter().map(|&i| step.rows[i as usize].position as f32).collect(),
+            guards: HashMap::new(),
+            params: HashMap::new(),
+            donors,
+            receipts: HashMap::new(),
+            inside: HashMap::new(),
+        };
+        edit_inputs(engine, &mut frame, &stretch.edits);
+        for (i, instr) in stretch.instrs.iter().enumerate() {
+            super::exec_instr::run(engine, &mut frame, (s, i), instr)?;
+        }
+        keep_for_narrow(engine, &frame, narrow_from);
+        receipts(engine, &frame, &stretch.edits, &mut result);
+        for (o, place) in outputs.iter().enumerate() {
+            read(&program, &frame, work, o, place, &mut result)?;
+        }
+    }
+    for row in &step.rows {
+        engine.runs[row.run].len = engine.runs[row.run].len.max(row.position + 1);
+    }
+    Ok(result)
+}
+
+/// Whether anything needs a row in a stretch: in a narrow one only what is read there or later.
+pub fn needed(program: &Program, work: &[Extend]) -> impl Fn(usize, &NewRow) -> bool {
+    let narrow_from = program.stretches.iter().position(|s| s.narrow).unwrap_or(usize::MAX);
+    let read_rows = rows_read(program, work);
+    move |s, row| s < narrow_from || read_rows[row.work].get(&row.position).is_some_and(|&last| last >= s)
+}
+
+/// By piece of work, by position: the last stretch in which an output is read.
+fn rows_read(program: &Program, work: &[Extend]) -> Vec<HashMap<usize, usize>> {
+    work.iter()
+        .map(|w| {
+            let mut last: HashMap<usize, usize> = HashMap::new();
+            for (place, positions) in program.outputs.iter().zip(&w.reads) {
+                let s = match place {
+                    OutputPlace::Buffer { stretch, .. } | OutputPlace::Body { stretch, .. } => *stretch,
+                };
+                for &p in positions {
+                    let l = last.entry(p).or_insert(s);
+                    *l = (*l).max(s);
+                }
+            }
+            last
+        })
+        .collect()
+}
+
+/// Brings the living buffers to the rows of a new stretch, and gathers what patches take.
+fn enter(engine: &RowsEngine, step: &Step, s: usize, buffers: &mut [Vec<f32>]) -> HashMap<EditId, Vec<f32>> {
+    let program = &engine.program;
+    let (from, to) = (&step.stretches[s - 1], &step.stretches[s]);
+    let mut donors = HashMap::new();
+    for patch in program.stretches[s].patches.iter().filter(|p| !p.whole) {
+        let len = program.buffers[patch.base.0 as usize].len;
+        let base = &buffers[patch.base.0 as usize];
+        let mut values = vec![0.0; to.first.len() * len];
+        for (j, &i) in to.first.iter().enumerate() {
+            let row = &step.rows[i as usize];
+            if step.active(&engine.runs, row, patch.edit)
+                && let Some(d) = step.donor(&engine.runs, row, patch.edit)
+            {
+                let at = from.map[d as usize] as usize * len;
+                values[j * len..(j + 1) * len].copy_from_slice(&base[at..at + len]);
+            }
+        }
+        donors.insert(patch.edit, values);
+    }
+    let whole: HashMap<BufId, EditId> =
+        program.stretches[s].patches.iter().filter(|p| p.whole).map(|p| (p.base, p.edit)).collect();
+    let same = from.first.len() == to.first.len() && from.map == to.map;
+    for &b in &engine.lives.at[s] {
+        let patch = whole.get(&b);
+        if same && patch.is_none() {
+            continue;
+        }
+        let len = program.buffers[b.0 as usize].len;
+        let old = std::mem::take(&mut buffers[b.0 as usize]);
+        let mut new = Vec::with_capacity(to.first.len() * len);
+        for &i in &to.first {
+            let row = &step.rows[i as usize];
+            let mut source = i;
+            if let Some(&edit) = patch
+                && step.active(&engine.runs, row, edit)
+                && let Some(d) = step.donor(&engine.runs, row, edit)
+            {
+                source = d;
+            }
+            let at = from.map[source as usize];
+            if at == NONE {
+                new.resize(new.len() + len, 0.0);
+            } else {
+                new.extend_from_slice(&old[at as usize * len..(at as usize + 1) * len]);
+            }
+        }
+        buffers[b.0 as usize] = new;
+    }
+    donors
+}
+
+/// Guards and parameters of the edits that begin here, by row.
+fn edit_inputs(engine: &RowsEngine, frame: &mut Frame, edits: &[EditId]) {
+    for &edit in edits {
+        let slots = engine.plan.edits[edit.0 as usize].params.len();
+        let n = frame.count();
+        let (mut guard, mut params) = (vec![0.0; n], vec![0.0; n * slots]);
+        for j in 0..n {
+            let row = *frame.row(j);
+            if frame.step.active(&engine.runs, &row, edit) {
+                guard[j] = 1.0;
+                let run = &engine.runs[row.run];
+                let given = &run.run.edits[run.edit_at[&edit]].params;
+                for (slot, p) in params[j * slots..(j + 1) * slots].iter_mut().zip(given) {
+                    *slot = *p;
+                }
+            }
+        }
+        frame.guards.insert(edit, guard);
+        frame.params.insert(edit, params);
+        frame.receipts.insert(edit, vec![0.0; n * 3]);
+    }
+}
+
+/// Where the last attention works only on rows that are read, all rows still leave their keys.
+fn keep_for_narrow(engine: &mut RowsEngine, frame: &Frame, narrow_from: usize) {
+    if narrow_from == usize::MAX || frame.stretch + 1 != narrow_from {
+        return;
+    }
+    let program = Arc::clone(&engine.program);
+    for (s, stretch) in program.stretches.iter().enumerate().skip(narrow_from) {
+        for (i, instr) in stretch.instrs.iter().enumerate() {
+            if let Instr::Attention { k, v, .. } = instr {
+                store(engine, frame, (s, i), *k, Some(*v));
+            }
+        }
+    }
+}
+
+/// Appends the rows of a stretch to a cache.
+pub fn store(engine: &mut RowsEngine, frame: &Frame, place: Place, k: BufId, v: Option<BufId>) {
+    if let Some(stored) = engine.caches.stored.get_mut(&place) {
+        stored.keys.extend_from_slice(&frame.buffers[k.0 as usize]);
+        if let Some(v) = v {
+            stored.values.extend_from_slice(&frame.buffers[v.0 as usize]);
+        }
+    }
+}
+
+/// The slots of a row's own and earlier rows, for an instruction of a stretch.
+pub fn slots<'r>(engine: &'r RowsEngine, s: usize, row: &NewRow) -> &'r [u32] {
+    &engine.runs[row.run].slots[home(&engine.program, s)][..=row.position]
+}
+
+fn receipts(engine: &RowsEngine, frame: &Frame, edits: &[EditId], result: &mut StepResult) {
+    for &edit in edits {
+        let Some(values) = frame.receipts.get(&edit) else { continue };
+        for (i, row) in frame.step.rows.iter().enumerate() {
+            let j = frame.rows.map[i];
+            if j == NONE || !frame.step.active(&engine.runs, row, edit) {
+                continue;
+            }
+            let at = j as usize * 3;
+            let [changed, moved, before] = [values[at], values[at + 1], values[at + 2]];
+            result.receipts.push(RowReceipt { run: row.run, edit, position: row.position, changed, moved, before });
+        }
+    }
+}
+
+fn read(
+    program: &Program,
+    frame: &Frame,
+    work: &[Extend],
+    output: usize,
+    place: &OutputPlace,
+    result: &mut StepResult,
+) -> Result<(), Error> {
+    let stretch = match place {
+        OutputPlace::Buffer { stretch, .. } | OutputPlace::Body { stretch, .. } => *stretch,
+    };
+    if stretch != frame.stretch {
+        return Ok(());
+    }
+    // Rows that share a value share its memory.
+    let mut taken: HashMap<u32, Arc<[f32]>> = HashMap::new();
+    let wanted: Vec<HashSet<usize>> =
+        work.iter().map(|w| w.reads.get(output).map(|r| r.iter().copied().collect()).unwrap_or_default()).collect();
+    for (i, row) in frame.step.rows.iter().enumerate() {
+        if !wanted[row.work].contains(&row.position) {
+            continue;
+        }
+        let j = frame.rows.map[i];
+        if j == NONE {
+            return Err(broken("a row that is read was not computed"));
+        }
+        let data = match taken.get(&j) {
+            Some(d) => Arc::clone(d),
+            None => {
+                let d: Arc<[f32]> = match place {
+                    OutputPlace::Buffer { buffer, .. } => {
+                        let len = program.buffers[buffer.0 as usize].len;
+                        frame.buffers[buffer.0 as usize][j as usize * len..(j as usize + 1) * len].into()
+                    }
+                    OutputPlace::Body { instr, result, .. } => match frame.inside.get(&(*instr, *result)) {
+                        Some(rows) => rows[j as usize].as_slice().into(),
+                        None => return Err(broken("an output inside of a body is missing")),
+                    },
+                };
+                taken.insert(j, Arc::clone(&d));
+                d
+            }
+        };
+        result.values.push(RowValue { run: row.run, output, position: row.position, data });
+    }
+    Ok(())
+}

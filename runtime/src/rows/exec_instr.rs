@@ -1,0 +1,238 @@
+//! Instructions that work on each row by itself: kernels, products, lookups.
+
+use super::cache::Place;
+use super::constants::beyond;
+use super::exec::Frame;
+use super::{RowsEngine, broken};
+use crate::error::Error;
+use rayon::prelude::*;
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::Arc;
+use steer_compiler::program::{BufId, Instr, KernelArg, KernelCall, LookupIndex, MatrixView};
+use steer_kernels::{Packed, gemm};
+
+/// Below this many multiplications a product stays on one thread.
+const ALONE: usize = 1 << 17;
+/// Below this many floats a kernel stays on one thread.
+const ALONE_FLOATS: usize = 1 << 14;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A pointer that threads may share: each writes to rows or columns of its own.
+#[derive(Clone, Copy)]
+pub struct Shared(pub *mut f32);
+
+// SAFETY: the users hand out disjoint parts.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    pub fn get(self) -> *mut f32 {
+        self.0
+    }
+}
+
+/// Calls `f` with scratch of at least `len` floats.
+pub fn with_scratch<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
+    SCRATCH.with_borrow_mut(|s| {
+        if s.len() < len {
+            s.resize(len, 0.0);
+        }
+        f(s)
+    })
+}
+
+pub fn run(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
+    if frame.count() == 0 && !super::reads_earlier(instr) {
+        for b in written(engine, instr) {
+            frame.buffers[b.0 as usize].clear();
+        }
+        return Ok(());
+    }
+    match instr {
+        Instr::Kernel(call) => kernel(engine, frame, call),
+        Instr::Linear { x, w, y, extra, x_has_batch, active, .. } => {
+            linear(engine, frame, *x, w, *y, *extra, *x_has_batch, *active)
+        }
+        Instr::Lookup { table, index, y } => {
+            let table = Arc::clone(engine.constants.table(table)?);
+            lookup(engine, frame, &table, *index, *y)
+        }
+        Instr::Attention { .. } => super::exec_mix::attention(engine, frame, place, instr),
+        Instr::Conv1d { .. } => super::exec_mix::conv1d(engine, frame, place, instr),
+        Instr::Scan { .. } => super::exec_mix::scan(engine, frame, place, instr),
+    }
+}
+
+fn written(engine: &RowsEngine, instr: &Instr) -> Vec<BufId> {
+    match instr {
+        Instr::Kernel(call) => outputs_of(engine, call),
+        Instr::Linear { y, .. } | Instr::Lookup { y, .. } => vec![*y],
+        _ => Vec::new(),
+    }
+}
+
+fn outputs_of(engine: &RowsEngine, call: &KernelCall) -> Vec<BufId> {
+    let params = &engine.program.kernels[call.kernel.0 as usize].params;
+    let written = call.args.iter().zip(params).filter(|(_, p)| p.out);
+    written.filter_map(|(a, _)| if let KernelArg::Buffer(b) = a { Some(*b) } else { None }).collect()
+}
+
+/// Makes a buffer as long as the rows need; what it held is of no matter.
+pub fn room(engine: &RowsEngine, frame: &mut Frame, b: BufId) -> *mut f32 {
+    let len = engine.program.buffers[b.0 as usize].len * frame.count();
+    let buffer = &mut frame.buffers[b.0 as usize];
+    if buffer.len() != len {
+        buffer.clear();
+        buffer.resize(len, 0.0);
+    }
+    buffer.as_mut_ptr()
+}
+
+/// The pointers of a kernel's arguments; those of a body's own stay null.
+pub fn pointers(engine: &RowsEngine, frame: &mut Frame, call: &KernelCall) -> Result<Vec<*mut f32>, Error> {
+    for b in outputs_of(engine, call) {
+        room(engine, frame, b);
+    }
+    call.args
+        .iter()
+        .map(|arg| {
+            Ok(match arg {
+                KernelArg::Buffer(b) if engine.program.buffers[b.0 as usize].per_row => {
+                    frame.buffers[b.0 as usize].as_mut_ptr()
+                }
+                KernelArg::Buffer(b) => engine.constants.computed(*b)?.as_ptr().cast_mut(),
+                KernelArg::Const(v) => engine.constants.view(v)?.as_ptr().cast_mut(),
+                KernelArg::Table(t) => t.as_ptr().cast_mut(),
+                KernelArg::Numbers(n) => n.as_ptr().cast_mut(),
+                KernelArg::Token => frame.tokens.as_mut_ptr(),
+                KernelArg::Position => frame.positions.as_mut_ptr(),
+                KernelArg::Guard(e) => of_edit(frame.guards.get_mut(e))?,
+                KernelArg::Params(e) => of_edit(frame.params.get_mut(e))?,
+                KernelArg::Donor(e) => of_edit(frame.donors.get_mut(e))?,
+                KernelArg::Receipt(e) => of_edit(frame.receipts.get_mut(e))?,
+                KernelArg::Body(_) | KernelArg::Result(_) | KernelArg::FirstKey => std::ptr::null_mut(),
+            })
+        })
+        .collect()
+}
+
+fn of_edit(v: Option<&mut Vec<f32>>) -> Result<*mut f32, Error> {
+    v.map(Vec::as_mut_ptr).ok_or_else(|| broken("an edit acts in a stretch that does not begin with it"))
+}
+
+fn kernel(engine: &RowsEngine, frame: &mut Frame, call: &KernelCall) -> Result<(), Error> {
+    let pointers: Vec<Shared> = pointers(engine, frame, call)?.into_iter().map(Shared).collect();
+    let n = frame.count();
+    let scratch = engine.kernels.scratch_len(call.kernel, 1);
+    let width: usize = outputs_of(engine, call).iter().map(|b| engine.program.buffers[b.0 as usize].len).sum();
+    let run = |rows: Range<usize>| {
+        with_scratch(scratch, |s| {
+            let args: Vec<*mut f32> = pointers.iter().map(|p| p.get()).collect();
+            // SAFETY: one pointer a parameter, valid for all rows of the frame; each call has rows of its own.
+            unsafe { engine.kernels.call(call.kernel, &args, rows, 1, s) };
+        });
+    };
+    split(n, n * width >= ALONE_FLOATS, run);
+    Ok(())
+}
+
+/// Runs `f` on ranges that together are `0..n`, on all threads where it is worth it.
+pub fn split(n: usize, worth: bool, f: impl Fn(Range<usize>) + Sync) {
+    let threads = rayon::current_num_threads();
+    if !worth || threads == 1 || n < 2 {
+        return f(0..n);
+    }
+    let chunk = n.div_ceil(threads * 2).max(1);
+    (0..n.div_ceil(chunk)).into_par_iter().for_each(|i| f(i * chunk..((i + 1) * chunk).min(n)));
+}
+
+#[allow(clippy::too_many_arguments)]
+fn linear(
+    engine: &RowsEngine,
+    frame: &mut Frame,
+    x: BufId,
+    w: &MatrixView,
+    y: BufId,
+    extra: usize,
+    x_has_batch: bool,
+    active: Option<BufId>,
+) -> Result<(), Error> {
+    let packed = Arc::clone(engine.constants.matrix(w)?);
+    let (batch, n) = (packed.len(), frame.count());
+    let out = room(engine, frame, y);
+    let xs = &frame.buffers[x.0 as usize][..];
+    let (inner, outer) = (packed[0].inputs(), packed[0].outputs());
+    let rows = n * extra;
+    let x_stride = if x_has_batch { batch * inner } else { inner };
+    let y_stride = batch * outer;
+    if let Some(a) = active {
+        let flags = &frame.buffers[a.0 as usize];
+        // SAFETY: `out` holds every row of `y`.
+        unsafe { std::ptr::write_bytes(out, 0, rows * y_stride) };
+        for (b, w) in packed.iter().enumerate() {
+            let chosen: Vec<usize> = (0..rows).filter(|&r| flags[(r / extra) * batch + b] != 0.0).collect();
+            if chosen.is_empty() {
+                continue;
+            }
+            let offset = if x_has_batch { b * inner } else { 0 };
+            let mut gathered = Vec::with_capacity(chosen.len() * inner);
+            for &r in &chosen {
+                gathered.extend_from_slice(&xs[r * x_stride + offset..r * x_stride + offset + inner]);
+            }
+            let mut results = vec![0.0; chosen.len() * outer];
+            product(engine, &gathered, inner, chosen.len(), w, results.as_mut_ptr(), outer);
+            for (&r, result) in chosen.iter().zip(results.chunks_exact(outer)) {
+                // SAFETY: row `r`, entry `b` of `y`.
+                unsafe { std::ptr::copy_nonoverlapping(result.as_ptr(), out.add(r * y_stride + b * outer), outer) };
+            }
+        }
+        return Ok(());
+    }
+    for (b, w) in packed.iter().enumerate() {
+        let offset = if x_has_batch { b * inner } else { 0 };
+        // SAFETY: entry `b` of every row of `y` lies within `out`.
+        product(engine, &xs[offset..], x_stride, rows, w, unsafe { out.add(b * outer) }, y_stride);
+    }
+    Ok(())
+}
+
+/// One product, shared by the threads column by column, so that each output is one thread's.
+fn product(engine: &RowsEngine, x: &[f32], x_stride: usize, rows: usize, w: &Packed, y: *mut f32, y_stride: usize) {
+    let y = Shared(y);
+    let worth = rows * w.inputs() * w.outputs() >= ALONE;
+    split(w.panels(), worth, |panels| {
+        // SAFETY: `y` holds all rows; each call writes the columns of its own panels.
+        unsafe { gemm(engine.isa, x, x_stride, rows, w, panels, y.get(), y_stride) };
+    });
+}
+
+fn lookup(
+    engine: &RowsEngine,
+    frame: &mut Frame,
+    table: &[Packed],
+    index: LookupIndex,
+    y: BufId,
+) -> Result<(), Error> {
+    let n = frame.count();
+    let out = room(engine, frame, y);
+    let indices: &[f32] = match index {
+        LookupIndex::Token => &frame.tokens,
+        LookupIndex::Position => &frame.positions,
+        LookupIndex::Buffer(b) => &frame.buffers[b.0 as usize],
+    };
+    let Some(table) = table.first() else { return Err(broken("an empty table")) };
+    for (j, &i) in indices.iter().take(n).enumerate() {
+        if !(i >= 0.0 && (i as usize) < table.outputs()) {
+            return Err(beyond(i, table.outputs(), index == LookupIndex::Position));
+        }
+        // SAFETY: row `j` of `y`.
+        let row = unsafe { std::slice::from_raw_parts_mut(out.add(j * table.inputs()), table.inputs()) };
+        table.copy_row(i as usize, row);
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! The rows engine: executes a program over packed rows of any number of runs at once.
+//!
+//! Every distinct row is computed once ([`share`]); attention reads earlier rows through a row index
+//! ([`cache`]); no value of a row depends on what else is computed beside it.
+
+mod cache;
+mod constants;
+mod exec;
+mod exec_instr;
+mod exec_mix;
+mod share;
+
+use crate::engine::{Engine, Extend, RowCount, Run, StepResult, TensorSource, WeightSource};
+use crate::error::Error;
+use cache::Caches;
+use constants::Constants;
+use share::RunState;
+use std::sync::Arc;
+use steer_compiler::backend::{RowBackend, RowKernels};
+use steer_compiler::plan::{EditId, Plan};
+use steer_compiler::program::{Instr, Program};
+use steer_kernels::Isa;
+use steer_lang::codes;
+
+/// A model under one Plan, compiled for this processor.
+pub struct RowsEngine {
+    plan: Arc<Plan>,
+    program: Arc<Program>,
+    kernels: Box<dyn RowKernels>,
+    isa: Isa,
+    constants: Constants,
+    /// By stretch: whether its rows read earlier ones.
+    mixes: Vec<bool>,
+    /// By stretch: the patches that replace a whole value with nothing else alive beside it.
+    whole: Vec<Vec<EditId>>,
+    /// Computes equal rows once. Off only to test that it changes nothing.
+    pub share: bool,
+    runs: Vec<RunState>,
+    /// Place of each run among those sorted so that donors come first.
+    order: Vec<usize>,
+    caches: Caches,
+    lives: exec::Lives,
+}
+
+impl RowsEngine {
+    /// Compiles the kernels and reads the weights.
+    pub fn new(
+        plan: Arc<Plan>,
+        program: Arc<Program>,
+        backend: &dyn RowBackend,
+        weights: &dyn WeightSource,
+        tensors: &dyn TensorSource,
+    ) -> Result<Self, Error> {
+        let isa = Isa::detect();
+        let kernels = backend.compile(&program.kernels, isa)?;
+        let constants = Constants::load(&plan, &program, kernels.as_ref(), weights, tensors)?;
+        let homes = cache::homes(&program);
+        let mixes = (0..program.stretches.len()).map(|s| homes.contains(&s)).collect();
+        let lives = exec::Lives::of(&program);
+        let whole = whole_patches(&program, &lives);
+        let caches = Caches::new(&program);
+        Ok(RowsEngine {
+            plan,
+            program,
+            kernels,
+            isa,
+            constants,
+            mixes,
+            whole,
+            share: true,
+            runs: Vec::new(),
+            order: Vec::new(),
+            caches,
+            lives,
+        })
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+}
+
+impl Engine for RowsEngine {
+    fn begin(&mut self, runs: Vec<Run>) -> Result<(), Error> {
+        self.order = donors_first(&runs)?;
+        let n = self.program.stretches.len();
+        self.runs = runs.into_iter().map(|r| RunState::new(r, n)).collect();
+        self.caches = Caches::new(&self.program);
+        Ok(())
+    }
+
+    fn extend(&mut self, work: &[Extend]) -> Result<StepResult, Error> {
+        exec::step(self, work)
+    }
+}
+
+/// The distinct rows of one step, stretch by stretch, without executing anything.
+pub fn count(program: &Program, runs: &[Run], work: &[Extend]) -> RowCount {
+    let homes = cache::homes(program);
+    let mixes: Vec<bool> = (0..program.stretches.len()).map(|s| homes.contains(&s)).collect();
+    let lives = exec::Lives::of(program);
+    let whole = whole_patches(program, &lives);
+    let Ok(order) = donors_first(runs) else { return RowCount::default() };
+    let mut states: Vec<RunState> = runs.iter().map(|r| RunState::new(r.clone(), program.stretches.len())).collect();
+    let needed = exec::needed(program, work);
+    match share::number(program, &mut states, &order, &mixes, &whole, work, true, needed) {
+        Ok(step) => RowCount {
+            computed: step.stretches.iter().map(|s| s.first.len() as u64).sum(),
+            naive: (step.rows.len() * step.stretches.len()) as u64,
+        },
+        Err(_) => RowCount::default(),
+    }
+}
+
+/// By stretch: the patches that replace a whole value with nothing else alive beside it.
+fn whole_patches(program: &Program, lives: &exec::Lives) -> Vec<Vec<EditId>> {
+    let of = |(s, stretch): (usize, &steer_compiler::program::Stretch)| {
+        let alone = |p: &&steer_compiler::program::Patch| p.whole && lives.only(s, p.base);
+        stretch.patches.iter().filter(alone).map(|p| p.edit).collect()
+    };
+    program.stretches.iter().enumerate().map(of).collect()
+}
+
+/// The place of each run in an order in which donors stand before those they give to.
+fn donors_first(runs: &[Run]) -> Result<Vec<usize>, Error> {
+    fn depth(runs: &[Run], i: usize, left: usize) -> Option<usize> {
+        let left = left.checked_sub(1)?;
+        let mut most = 0;
+        for donor in runs[i].edits.iter().filter_map(|e| e.donor) {
+            most = most.max(1 + depth(runs, donor, left)?);
+        }
+        Some(most)
+    }
+    let mut keyed = Vec::new();
+    for i in 0..runs.len() {
+        match depth(runs, i, runs.len() + 1) {
+            Some(d) => keyed.push((d, i)),
+            None => return Err(Error::new(codes::BAD_TARGET, "runs patch one another in a circle")),
+        }
+    }
+    keyed.sort_unstable();
+    let mut order = vec![0; runs.len()];
+    for (place, (_, i)) in keyed.into_iter().enumerate() {
+        order[i] = place;
+    }
+    Ok(order)
+}
+
+/// A violated assumption: a bug of ours, reported without a panic.
+pub(crate) fn broken(what: &str) -> Error {
+    Error::new(codes::BACKEND, format!("the rows engine lost its way: {what}")).help("this is a bug in steer")
+}
+
+/// Whether an instruction reads earlier rows of its sequence.
+fn reads_earlier(instr: &Instr) -> bool {
+    matches!(instr, Instr::Attention { .. } | Instr::Conv1d { .. } | Instr::Scan { .. })
+}

@@ -3,12 +3,7 @@
 use steer_lang::{FileId, format, parse, parse_expr};
 
 fn on_small_stack(work: impl FnOnce() + Send + 'static) {
-    std::thread::Builder::new()
-        .stack_size(2 << 20)
-        .spawn(work)
-        .unwrap()
-        .join()
-        .unwrap();
+    std::thread::Builder::new().stack_size(2 << 20).spawn(work).unwrap().join().unwrap();
 }
 
 /// Parses and formats an expression in several places. Returns the number of errors in it.
@@ -16,12 +11,7 @@ fn try_expr(text: String) -> usize {
     let (sender, receiver) = std::sync::mpsc::channel();
     on_small_stack(move || {
         let (_, diags) = parse_expr(FileId(0), &text);
-        for around in [
-            ("data x = ", ""),
-            ("fn f() { let x = ", "\n}"),
-            ("hook a at b[", "] { }"),
-            ("print 1 +", ""),
-        ] {
+        for around in [("data x = ", ""), ("fn f() { let x = ", "\n}"), ("hook a at b[", "] { }"), ("print 1 +", "")] {
             let file = format!("{}{text}{}", around.0, around.1);
             let _ = parse(FileId(0), &file);
             let _ = format(&file);
@@ -63,14 +53,8 @@ fn brackets() {
 
 #[test]
 fn chains() {
-    for link in [
-        "1 + ", "a ^ ", "-", "!", "a ?? ", "a == ", "a * -", "a && !",
-    ] {
-        assert_eq!(
-            try_expr(format!("{}1", link.repeat(100))),
-            usize::from(link == "a == "),
-            "{link}"
-        );
+    for link in ["1 + ", "a ^ ", "-", "!", "a ?? ", "a == ", "a * -", "a && !"] {
+        assert_eq!(try_expr(format!("{}1", link.repeat(100))), usize::from(link == "a == "), "{link}");
         for count in [300, 5_000] {
             assert!(try_expr(format!("{}1", link.repeat(count))) > 0, "{link}");
         }
@@ -89,34 +73,17 @@ fn chains() {
 #[test]
 fn chains_in_brackets() {
     // Each level is short, all of them are too deep together.
-    for (open, close) in [
-        ("1 + 2 + 3 + 4 + 5 + (", ")"),
-        ("a.b.c.d.e.f(", ")"),
-        ("----(", ")"),
-        ("2 ^ 3 ^ 4 ^ 5 ^ [", "]"),
-    ] {
-        assert_eq!(
-            try_expr(format!("{}1{}", open.repeat(30), close.repeat(30))),
-            0,
-            "{open}"
-        );
-        assert_eq!(
-            try_expr(format!("{}1{}", open.repeat(90), close.repeat(90))),
-            1,
-            "{open}"
-        );
+    for (open, close) in
+        [("1 + 2 + 3 + 4 + 5 + (", ")"), ("a.b.c.d.e.f(", ")"), ("----(", ")"), ("2 ^ 3 ^ 4 ^ 5 ^ [", "]")]
+    {
+        assert_eq!(try_expr(format!("{}1{}", open.repeat(30), close.repeat(30))), 0, "{open}");
+        assert_eq!(try_expr(format!("{}1{}", open.repeat(90), close.repeat(90))), 1, "{open}");
     }
 }
 
 #[test]
 fn positions() {
-    for (open, close) in [
-        ("(", ")"),
-        ("!", ""),
-        ("bos | ", ""),
-        ("bos & ", ""),
-        ("!(bos | ", ")"),
-    ] {
+    for (open, close) in [("(", ")"), ("!", ""), ("bos | ", ""), ("bos & ", ""), ("!(bos | ", ")")] {
         for depth in [10, 90, 99, 101, 10_000] {
             let set = format!("{}bos{}", open.repeat(depth), close.repeat(depth));
             let text = format!("hook a at embed on {set} {{ h = 0 }}");

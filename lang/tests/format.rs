@@ -33,19 +33,9 @@ fn check(text: &str) -> String {
     let formatted = format(text).unwrap_or_else(|d| panic!("{d:#?}\n{text}"));
     let (before, _) = parse(FileId(0), text);
     let (after, diags) = parse(FileId(0), &formatted);
-    assert!(
-        diags.is_empty(),
-        "the output does not parse: {diags:#?}\n{text}\n--------\n{formatted}"
-    );
-    assert!(
-        eq_ignoring_spans(&before, &after),
-        "the meaning changed\n{text}\n--------\n{formatted}"
-    );
-    assert_eq!(
-        comments(text),
-        comments(&formatted),
-        "comments changed\n{text}\n--------\n{formatted}"
-    );
+    assert!(diags.is_empty(), "the output does not parse: {diags:#?}\n{text}\n--------\n{formatted}");
+    assert!(eq_ignoring_spans(&before, &after), "the meaning changed\n{text}\n--------\n{formatted}");
+    assert_eq!(comments(text), comments(&formatted), "comments changed\n{text}\n--------\n{formatted}");
     let again = format(&formatted).unwrap_or_else(|d| panic!("{d:#?}"));
     assert_eq!(formatted, again, "not stable\n{text}");
     formatted
@@ -108,15 +98,9 @@ fn becomes(text: &str, formatted: &str) {
 #[test]
 fn spacing() {
     becomes("param   a=1 in 0 .. 20", "param a = 1 in 0..20\n");
-    becomes(
-        "run r=clean with a(x=1),b()",
-        "run r = clean with a(x = 1), b\n",
-    );
+    becomes("run r=clean with a(x=1),b()", "run r = clean with a(x = 1), b\n");
     becomes("generate r{max:60,}", "generate r { max: 60 }\n");
-    becomes(
-        "hook a at blocks[ 1 , -1 ].mlp.out{h=-  h}",
-        "hook a at blocks[1, -1].mlp.out { h = -h }\n",
-    );
+    becomes("hook a at blocks[ 1 , -1 ].mlp.out{h=-  h}", "hook a at blocks[1, -1].mlp.out { h = -h }\n");
     becomes("print a\n\n\n\nprint b\n\n", "print a\n\nprint b\n");
     becomes("", "");
     becomes("\n\n# only a comment", "# only a comment\n");
@@ -125,44 +109,23 @@ fn spacing() {
 #[test]
 fn parentheses() {
     becomes("print ((a)+((b)*(c)))", "print a + b * c\n");
-    becomes(
-        "print (a - b) - c, a - (b - c)",
-        "print a - b - c, a - (b - c)\n",
-    );
-    becomes(
-        "print (a ^ b) ^ c, a ^ (b ^ c)",
-        "print (a ^ b) ^ c, a ^ b ^ c\n",
-    );
-    becomes(
-        "print -(a ^ 2), (-a) ^ 2, -(a * b)",
-        "print -a ^ 2, (-a) ^ 2, -(a * b)\n",
-    );
+    becomes("print (a - b) - c, a - (b - c)", "print a - b - c, a - (b - c)\n");
+    becomes("print (a ^ b) ^ c, a ^ (b ^ c)", "print (a ^ b) ^ c, a ^ b ^ c\n");
+    becomes("print -(a ^ 2), (-a) ^ 2, -(a * b)", "print -a ^ 2, (-a) ^ 2, -(a * b)\n");
     becomes("print (a < b) == c", "print (a < b) == c\n");
-    becomes(
-        "print (a && b) || c, a && (b || c)",
-        "print a && b || c, a && (b || c)\n",
-    );
-    becomes(
-        "hook a at embed on (bos | all) & (!(bos)) { h = 0 }",
-        "hook a at embed on (bos | all) & !bos { h = 0 }\n",
-    );
+    becomes("print (a && b) || c, a && (b || c)", "print a && b || c, a && (b || c)\n");
+    becomes("hook a at embed on (bos | all) & (!(bos)) { h = 0 }", "hook a at embed on (bos | all) & !bos { h = 0 }\n");
 }
 
 #[test]
 fn texts() {
-    becomes(
-        r#"print "a\u{41}\t\\\"\u{7}\u{202E}é""#,
-        "print \"aA\\t\\\\\\\"\\u{7}\\u{202E}é\"\n",
-    );
+    becomes(r#"print "a\u{41}\t\\\"\u{7}\u{202E}é""#, "print \"aA\\t\\\\\\\"\\u{7}\\u{202E}é\"\n");
 }
 
 #[test]
 fn bodies_stay_on_one_line() {
     becomes("hook a at embed { h = 0 }", "hook a at embed { h = 0 }\n");
-    becomes(
-        "hook a at embed {\nh = 0 }",
-        "hook a at embed {\n    h = 0\n}\n",
-    );
+    becomes("hook a at embed {\nh = 0 }", "hook a at embed {\n    h = 0\n}\n");
     becomes("hook a at embed {\n\n}", "hook a at embed {}\n");
     becomes("fn f() { 1 }", "fn f() { 1 }\n");
 }

@@ -35,10 +35,7 @@ fn body(text: &str) -> Vec<Stmt> {
 #[test]
 fn precedence() {
     assert_eq!(expr("a + b * c - d"), "((a + (b * c)) - d)");
-    assert_eq!(
-        expr("a ?? b || c && d == e + f"),
-        "(a ?? (b || (c && (d == (e + f)))))"
-    );
+    assert_eq!(expr("a ?? b || c && d == e + f"), "(a ?? (b || (c && (d == (e + f)))))");
     assert_eq!(expr("a ?? b ?? c"), "((a ?? b) ?? c)");
     assert_eq!(expr("-a ^ 2"), "(-(a ^ 2))");
     assert_eq!(expr("2 ^ -a ^ b"), "(2 ^ (-(a ^ b)))");
@@ -56,10 +53,7 @@ fn primaries() {
     assert_eq!(expr("1e-5"), "0.00001");
     assert_eq!(expr("2.5E+3"), "2500");
     assert_eq!(expr("[true, false, none]"), "[true, false, none]");
-    assert_eq!(
-        expr(r#""a\n\t\"\\\u{1F600}""#),
-        "\"a\\n\\t\\\"\\\\\u{1F600}\""
-    );
+    assert_eq!(expr(r#""a\n\t\"\\\u{1F600}""#), "\"a\\n\\t\\\"\\\\\u{1F600}\"");
     assert_eq!(expr("(a)"), "a");
     assert_eq!(expr("(head d_head)"), "(head d_head)");
     assert_eq!(expr("(qkv = 3 head d_head)"), "(qkv=3 head d_head)");
@@ -67,15 +61,9 @@ fn primaries() {
 
 #[test]
 fn axes() {
-    assert_eq!(
-        expr("[feature = 512, d_model, (a b)]"),
-        "[(feature=512), d_model, (a b)]"
-    );
+    assert_eq!(expr("[feature = 512, d_model, (a b)]"), "[(feature=512), d_model, (a b)]");
     assert_eq!(expr("[feature = 2 * n]"), "[(feature=(2 * n))]");
-    assert_eq!(
-        expr("(a = (n / 2) b = config.x c = f(y))"),
-        "(a=(n / 2) b=config.x c=f(y))"
-    );
+    assert_eq!(expr("(a = (n / 2) b = config.x c = f(y))"), "(a=(n / 2) b=config.x c=f(y))");
     assert_eq!(expr("(a == b)"), "(a == b)");
 }
 
@@ -83,14 +71,8 @@ fn axes() {
 fn indices() {
     assert_eq!(expr("h[*]"), "h[*]");
     assert_eq!(expr("h[2..4]"), "h[2..4]");
-    assert_eq!(
-        expr("h[2..=n - 1, ..3, 3.., ..]"),
-        "h[2..=(n - 1), ..3, 3.., ..]"
-    );
-    assert_eq!(
-        expr("h[head = 3, d_head = 0..4, key = *]"),
-        "h[head=3, d_head=0..4, key=*]"
-    );
+    assert_eq!(expr("h[2..=n - 1, ..3, 3.., ..]"), "h[2..=(n - 1), ..3, 3.., ..]");
+    assert_eq!(expr("h[head = 3, d_head = 0..4, key = *]"), "h[head=3, d_head=0..4, key=*]");
     assert_eq!(expr("h[a * b]"), "h[(a * b)]");
     assert_eq!(expr("h[1.5..2]"), "h[1.5..2]");
 }
@@ -98,25 +80,16 @@ fn indices() {
 #[test]
 fn calls() {
     assert_eq!(expr("f()"), "f()");
-    assert_eq!(
-        expr("f(a, axis = head, at = [1],)"),
-        "f(a, axis=head, at=[1])"
-    );
+    assert_eq!(expr("f(a, axis = head, at = [1],)"), "f(a, axis=head, at=[1])");
     assert_eq!(expr("f(|a, b| { a })"), "f(|a, b| {a})");
     assert_eq!(expr("|| { 1 }"), "|| {1}");
 }
 
 #[test]
 fn branches() {
-    assert_eq!(
-        expr("if a { b } else if c { d } else { e }"),
-        "if a {b} else {if c {d} else {e}}"
-    );
+    assert_eq!(expr("if a { b } else if c { d } else { e }"), "if a {b} else {if c {d} else {e}}");
     assert_eq!(expr("if a { b }"), "if a {b}");
-    assert_eq!(
-        expr("1 + if a { b } else { c } + 2"),
-        "((1 + if a {b} else {c}) + 2)"
-    );
+    assert_eq!(expr("1 + if a { b } else { c } + 2"), "((1 + if a {b} else {c}) + 2)");
 }
 
 #[test]
@@ -139,37 +112,12 @@ fn statements() {
     assert_eq!(kinds.len(), 14);
     let ops: Vec<_> = kinds
         .iter()
-        .filter_map(|s| {
-            if let StmtKind::Assign { op, .. } = &s.kind {
-                Some(op.symbol())
-            } else {
-                None
-            }
-        })
+        .filter_map(|s| if let StmtKind::Assign { op, .. } = &s.kind { Some(op.symbol()) } else { None })
         .collect();
     assert_eq!(ops, ["=", "+=", "-=", "*=", "/=", "="]);
-    let StmtKind::When {
-        otherwise: Some(second),
-        ..
-    } = &kinds[7].kind
-    else {
-        panic!("{:?}", kinds[7])
-    };
-    let StmtKind::When {
-        otherwise: Some(third),
-        ..
-    } = &second.stmts[0].kind
-    else {
-        panic!("{second:?}")
-    };
-    let StmtKind::Expr(Expr {
-        kind: ExprKind::If {
-            otherwise: Some(last),
-            ..
-        },
-        ..
-    }) = &third.stmts[0].kind
-    else {
+    let StmtKind::When { otherwise: Some(second), .. } = &kinds[7].kind else { panic!("{:?}", kinds[7]) };
+    let StmtKind::When { otherwise: Some(third), .. } = &second.stmts[0].kind else { panic!("{second:?}") };
+    let StmtKind::Expr(Expr { kind: ExprKind::If { otherwise: Some(last), .. }, .. }) = &third.stmts[0].kind else {
         panic!("{third:?}")
     };
     assert!(last.stmts.is_empty());
@@ -192,138 +140,67 @@ fn docs() {
 
 #[test]
 fn params() {
-    let ItemKind::Param(param) = item("param a: int = 3 in -1..n + 1") else {
-        panic!()
-    };
+    let ItemKind::Param(param) = item("param a: int = 3 in -1..n + 1") else { panic!() };
     assert_eq!(param.ty.unwrap().0, ParamType::Integer);
     let (low, high) = param.bounds.unwrap();
-    assert_eq!(
-        (show(&low), show(&high)),
-        ("(-1)".to_owned(), "(n + 1)".to_owned())
-    );
-    let ItemKind::Fn(function) = item("fn f(a, b: bool, c = 1 in 0..2, d in 0..1,) = a") else {
-        panic!()
-    };
-    let shapes: Vec<_> = function
-        .params
-        .iter()
-        .map(|p| (p.ty.is_some(), p.default.is_some(), p.bounds.is_some()))
-        .collect();
-    assert_eq!(
-        shapes,
-        [
-            (false, false, false),
-            (true, false, false),
-            (false, true, true),
-            (false, false, true)
-        ]
-    );
+    assert_eq!((show(&low), show(&high)), ("(-1)".to_owned(), "(n + 1)".to_owned()));
+    let ItemKind::Fn(function) = item("fn f(a, b: bool, c = 1 in 0..2, d in 0..1,) = a") else { panic!() };
+    let shapes: Vec<_> =
+        function.params.iter().map(|p| (p.ty.is_some(), p.default.is_some(), p.bounds.is_some())).collect();
+    assert_eq!(shapes, [(false, false, false), (true, false, false), (false, true, true), (false, false, true)]);
 }
 
 #[test]
 fn sites() {
-    let ItemKind::Capture(capture) = item(
-        "capture blocks[*].attn.in, blocks[-1, 2..4].at, unembed.on, site.x of clean to \"x\"",
-    ) else {
+    let ItemKind::Capture(capture) =
+        item("capture blocks[*].attn.in, blocks[-1, 2..4].at, unembed.on, site.x of clean to \"x\"")
+    else {
         panic!()
     };
-    let names: Vec<Vec<&str>> = capture
-        .at
-        .iter()
-        .map(|s| s.segments.iter().map(|p| p.name.name.as_str()).collect())
-        .collect();
-    assert_eq!(
-        names,
-        [
-            vec!["blocks", "attn", "in"],
-            vec!["blocks", "at"],
-            vec!["unembed", "on"],
-            vec!["site", "x"]
-        ]
-    );
-    assert_eq!(
-        capture.at[1].segments[0].index.as_ref().map(Vec::len),
-        Some(2)
-    );
+    let names: Vec<Vec<&str>> =
+        capture.at.iter().map(|s| s.segments.iter().map(|p| p.name.name.as_str()).collect()).collect();
+    assert_eq!(names, [vec!["blocks", "attn", "in"], vec!["blocks", "at"], vec!["unembed", "on"], vec!["site", "x"]]);
+    assert_eq!(capture.at[1].segments[0].index.as_ref().map(Vec::len), Some(2));
 }
 
 #[test]
 fn positions() {
     let set = |text: &str| {
-        let ItemKind::Hook(hook) = item(&format!("hook x at embed on {text} {{ h = 0 }}")) else {
-            panic!()
-        };
+        let ItemKind::Hook(hook) = item(&format!("hook x at embed on {text} {{ h = 0 }}")) else { panic!() };
         let on = hook.on.unwrap();
         (on.maybe, common::show_set(&on.set))
     };
     assert_eq!(set("all").1, "all");
-    assert_eq!(
-        set("maybe prompt[-1] | generated & !bos"),
-        (true, "(prompt[-1] | (generated & !bos))".to_owned())
-    );
-    assert_eq!(
-        set("(prompt | generated) & seq[1, 2..3]").1,
-        "((prompt | generated) & seq[1, 2..3])"
-    );
-    assert_eq!(
-        set("[3] | [0..=4] | seq").1,
-        "((seq[3] | seq[0..=4]) | seq)"
-    );
-    assert_eq!(
-        set("after \".\" | matching \"Mary\"").1,
-        "(after \".\" | matching \"Mary\")"
-    );
-    assert_eq!(
-        set("role(user) & mask(ones)").1,
-        "(role(user) & mask(ones))"
-    );
+    assert_eq!(set("maybe prompt[-1] | generated & !bos"), (true, "(prompt[-1] | (generated & !bos))".to_owned()));
+    assert_eq!(set("(prompt | generated) & seq[1, 2..3]").1, "((prompt | generated) & seq[1, 2..3])");
+    assert_eq!(set("[3] | [0..=4] | seq").1, "((seq[3] | seq[0..=4]) | seq)");
+    assert_eq!(set("after \".\" | matching \"Mary\"").1, "(after \".\" | matching \"Mary\")");
+    assert_eq!(set("role(user) & mask(ones)").1, "(role(user) & mask(ones))");
     assert_eq!(set("!!(!bos)").1, "!!!bos");
 }
 
 #[test]
 fn runs() {
-    let ItemKind::Run(run) = item("run r = clean with cheer(alpha = 4), mary, calm()") else {
-        panic!()
-    };
-    let uses: Vec<_> = run
-        .run
-        .with
-        .iter()
-        .map(|u| (u.name.name.as_str(), u.args.len()))
-        .collect();
+    let ItemKind::Run(run) = item("run r = clean with cheer(alpha = 4), mary, calm()") else { panic!() };
+    let uses: Vec<_> = run.run.with.iter().map(|u| (u.name.name.as_str(), u.args.len())).collect();
     assert_eq!(uses, [("cheer", 1), ("mary", 0), ("calm", 0)]);
-    let ItemKind::Measure(measure) =
-        item("measure mean a, b(x = 1) over clean, corrupt with cheer")
-    else {
-        panic!()
-    };
+    let ItemKind::Measure(measure) = item("measure mean a, b(x = 1) over clean, corrupt with cheer") else { panic!() };
     assert!(measure.mean);
     assert_eq!((measure.metrics.len(), measure.on.len()), (2, 2));
     assert!(measure.on.iter().all(|r| r.with.len() == 1));
-    let ItemKind::Generate(generate) = item("generate \"a\" with b { max: 60, seed: 1 }") else {
-        panic!()
-    };
+    let ItemKind::Generate(generate) = item("generate \"a\" with b { max: 60, seed: 1 }") else { panic!() };
     assert_eq!(generate.options.len(), 2);
-    let ItemKind::Generate(generate) = item("generate clean {\nmax: 60\ntemperature: 0.8\n}")
-    else {
-        panic!()
-    };
+    let ItemKind::Generate(generate) = item("generate clean {\nmax: 60\ntemperature: 0.8\n}") else { panic!() };
     assert_eq!(generate.options.len(), 2);
 }
 
 #[test]
 fn words_that_are_names_elsewhere() {
-    let ItemKind::Measure(measure) = item("measure mean on clean") else {
-        panic!()
-    };
+    let ItemKind::Measure(measure) = item("measure mean on clean") else { panic!() };
     assert!(!measure.mean);
-    let ItemKind::Measure(measure) = item("measure mean(x) on clean") else {
-        panic!()
-    };
+    let ItemKind::Measure(measure) = item("measure mean(x) on clean") else { panic!() };
     assert!(!measure.mean);
-    let ItemKind::Capture(capture) = item("capture before of clean to \"x\"") else {
-        panic!()
-    };
+    let ItemKind::Capture(capture) = item("capture before of clean to \"x\"") else { panic!() };
     assert!(!capture.before);
     for text in [
         "hook data1 at embed { h = prompts }",
@@ -348,15 +225,11 @@ fn spans() {
     let text = "# é\nhook a at blocks[2].mlp.out { # note\n  h += (v) # end\n}  # after\n";
     let all = items(text);
     let at = |span: steer_lang::Span| &text[span.start as usize..span.end as usize];
-    let ItemKind::Hook(hook) = &all[0].kind else {
-        panic!()
-    };
+    let ItemKind::Hook(hook) = &all[0].kind else { panic!() };
     assert!(at(all[0].span).starts_with("hook a") && at(all[0].span).ends_with("}"));
     assert_eq!(at(hook.name.span), "a");
     assert_eq!(at(hook.at[0].span), "blocks[2].mlp.out");
     assert_eq!(at(hook.body.stmts[0].span), "h += (v)");
-    let StmtKind::Assign { value, .. } = &hook.body.stmts[0].kind else {
-        panic!()
-    };
+    let StmtKind::Assign { value, .. } = &hook.body.stmts[0].kind else { panic!() };
     assert_eq!(at(value.span), "(v)");
 }

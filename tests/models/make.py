@@ -240,7 +240,7 @@ def build(name, vocab, bos, eos):
 
 
 NAMES = ["tiny-gpt2", "tiny-llama", "tiny-mamba", "tiny-mixtral"]
-STEPS = {"tiny-gpt2": 1600, "tiny-llama": 1600, "tiny-mamba": 1300, "tiny-mixtral": 1500}
+STEPS = {"tiny-gpt2": 1600, "tiny-llama": 1600, "tiny-mamba": 1300, "tiny-mixtral": 1000}
 
 
 def optimizers(model, decay):

@@ -1,1 +1,3 @@
+//! What the tests share: fixtures, engines over them, comparisons.
+
 

@@ -250,9 +250,7 @@ impl VecOp {
             "top_k" => Some(VecOp::TopK),
             _ => match name.strip_prefix("reduce.") {
                 Some(op) => Reduce::from_name(op).map(VecOp::Reduce),
-                None => Unary::from_name(name)
-                    .map(VecOp::Unary)
-                    .or_else(|| Binary::from_name(name).map(VecOp::Binary)),
+                None => Unary::from_name(name).map(VecOp::Unary).or_else(|| Binary::from_name(name).map(VecOp::Binary)),
             },
         }
     }
@@ -272,7 +270,10 @@ pub struct Vector {
 pub enum Stmt {
     Vector(Vector),
     /// On the rows where one of these guards is not 0.
-    If { guards: Vec<u32>, body: Vec<Stmt> },
+    If {
+        guards: Vec<u32>,
+        body: Vec<Stmt>,
+    },
 }
 
 /// A kernel. Kernels that are equal compute the same and are one.

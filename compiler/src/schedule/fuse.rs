@@ -41,15 +41,8 @@ pub fn fuse(g: &Graph, nodes: &[NodeId], around: Around) -> Result<(Kernel, Vec<
     let inside: HashSet<NodeId> = nodes.iter().copied().collect();
     let order = ordered(g, nodes, &inside);
     let becomes = in_place(g, &order, &inside, around.stores);
-    let mut fuser = Fuser {
-        g,
-        around,
-        inside,
-        becomes,
-        builder: Builder::default(),
-        args: Vec::new(),
-        places: HashMap::new(),
-    };
+    let mut fuser =
+        Fuser { g, around, inside, becomes, builder: Builder::default(), args: Vec::new(), places: HashMap::new() };
     for n in order {
         if fuser.node(n)?.is_none() {
             return Err(g.unsupported(n, "this operation on a value with an axis over keys"));
@@ -205,8 +198,8 @@ impl Fuser<'_, '_> {
                     let count = g.plan.edits.get(edit.0 as usize).map_or(0, |e| e.params.len());
                     let count = count.max(*slot as usize + 1);
                     let param = self.param(ParamKind::Params, KernelArg::Params(*edit), Lin::fixed(count));
-                    let offset = Lin::fixed(*slot as usize);
-                    return Ok(Source::Memory(self.strided(n, Base::Param(param), offset, &[])));
+                    let offset = view.offset.plus(Lin::fixed(*slot as usize));
+                    return Ok(Source::Memory(self.strided(n, Base::Param(param), offset, &view.strides)));
                 }
                 (_, Op::Donor(edit)) => (ParamKind::Donor, KernelArg::Donor(*edit)),
                 (_, Op::Arg(i)) => (ParamKind::Body, KernelArg::Body(*i)),

@@ -48,8 +48,7 @@ pub fn linear_axes(g: &Graph, n: NodeId) -> Result<LinearAxes, Diagnostic> {
     let extra = x.axes.iter().filter(|a| !summed(a) && !has(w, a)).cloned().collect();
     let mut batch: Vec<Axis> = x.axes.iter().filter(|a| !summed(a) && has(w, a)).cloned().collect();
     let x_has_batch = !batch.is_empty();
-    let (gates, out): (Vec<Axis>, Vec<Axis>) =
-        w.axes.iter().filter(|a| !has(x, a)).cloned().partition(|a| gated(a));
+    let (gates, out): (Vec<Axis>, Vec<Axis>) = w.axes.iter().filter(|a| !has(x, a)).cloned().partition(|a| gated(a));
     batch.extend(gates);
     Ok(LinearAxes { extra, batch, out, inner, x_has_batch })
 }
@@ -165,11 +164,7 @@ fn bodies(g: &mut Graph, owner: NodeId, body: crate::plan::RegionId) -> Result<(
     for i in 0..g.outputs.len() {
         let o = g.outputs[i];
         if g.is_inside(o, body) {
-            // An output that is a result as well is read from there.
-            g.outputs[i] = match results.iter().position(|r| *r == o) {
-                Some(at) => kept[at],
-                None => own(g, o)?,
-            };
+            g.outputs[i] = own(g, o)?;
         }
     }
     Ok(())
@@ -197,7 +192,8 @@ fn patches(g: &mut Graph) -> Result<(), Diagnostic> {
         }
     }
     for edit in donors {
-        let overlays = live.iter().copied().filter(|n| matches!(g.node(*n).op, Op::Overlay { edit: e, .. } if e == edit));
+        let overlays =
+            live.iter().copied().filter(|n| matches!(g.node(*n).op, Op::Overlay { edit: e, .. } if e == edit));
         let overlays: Vec<NodeId> = overlays.collect();
         let Some(&first) = overlays.first() else { continue };
         let Op::Overlay { base, value, .. } = g.node(first).op else { continue };

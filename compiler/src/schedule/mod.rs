@@ -1,10 +1,13 @@
 //! From the Plan to a program: what is fused, in which order it runs, on which rows.
 
+mod calls;
+mod classify;
 mod consts;
 mod emit;
 mod fuse;
 mod graph;
 mod legalize;
+mod needs;
 mod order;
 mod print;
 mod view;
@@ -27,4 +30,4 @@ pub fn schedule(plan: &Plan) -> Result<(Program, Explain), Diagnostic> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

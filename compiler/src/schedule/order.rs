@@ -81,8 +81,8 @@ fn wide(g: &Graph, units: &[NodeId], deps: &HashMap<NodeId, Vec<NodeId>>) -> Has
     for &n in units {
         match g.node(n).op {
             Op::Attention { k, v, .. } => stack.extend([g.view(k).root, g.view(v).root]),
-            Op::Conv1d { x, .. } => stack.push(g.view(x).root),
-            Op::Scan { .. } => stack.push(n),
+            // What they carry on passes through every row.
+            Op::Conv1d { .. } | Op::Scan { .. } => stack.push(n),
             _ => {}
         }
     }

@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn reshape_splits_and_merges_runs() {
-        let case = |from: &[usize], strides: &[usize], to: &[usize]| reshaped(&fixed(from), &fixed(strides), &fixed(to));
+        let case =
+            |from: &[usize], strides: &[usize], to: &[usize]| reshaped(&fixed(from), &fixed(strides), &fixed(to));
         assert_eq!(case(&[12], &[1], &[3, 4]), Some(fixed(&[4, 1])));
         assert_eq!(case(&[3, 4], &[4, 1], &[12]), Some(fixed(&[1])));
         assert_eq!(case(&[3, 4], &[8, 1], &[12]), None);

@@ -32,9 +32,7 @@ impl<'a> Printer<'a> {
     /// The comment that follows on the same line as what ends at `end`.
     pub(super) fn trailing(&mut self, end: usize, limit: usize) -> Option<Doc> {
         let comment = *self.comments.get(self.next)?;
-        let follows = comment.start >= end
-            && comment.start < limit
-            && !self.text[end..comment.start].contains('\n');
+        let follows = comment.start >= end && comment.start < limit && !self.text[end..comment.start].contains('\n');
         follows.then(|| {
             self.next += 1;
             Doc::Trailing(self.text[comment.start..comment.end].to_owned())
@@ -83,12 +81,7 @@ impl<'a> Printer<'a> {
     }
 
     /// `a, b`, with `last` after the last one.
-    pub(super) fn parts(
-        &mut self,
-        to: usize,
-        elements: Vec<Element<'_, 'a>>,
-        last: Doc,
-    ) -> Vec<Doc> {
+    pub(super) fn parts(&mut self, to: usize, elements: Vec<Element<'_, 'a>>, last: Doc) -> Vec<Doc> {
         let mut docs = Vec::new();
         let starts: Vec<usize> = elements.iter().map(|e| e.start).collect();
         let count = starts.len();
@@ -99,11 +92,7 @@ impl<'a> Printer<'a> {
             }
             docs.extend(self.leading(element.start));
             docs.push((element.print)(self));
-            docs.extend(if n + 1 < count {
-                Some(Doc::text(COMMA))
-            } else {
-                last.take()
-            });
+            docs.extend(if n + 1 < count { Some(Doc::text(COMMA)) } else { last.take() });
             let limit = starts.get(n + 1).copied().unwrap_or(to);
             docs.extend(self.trailing(element.end, limit));
         }

@@ -65,11 +65,7 @@ struct Frame<'a> {
 /// The text of a document.
 pub(super) fn layout(doc: &Doc) -> String {
     let mut out = Output::default();
-    let mut stack = vec![Frame {
-        indent: 0,
-        broken: true,
-        doc,
-    }];
+    let mut stack = vec![Frame { indent: 0, broken: true, doc }];
     while let Some(frame) = stack.pop() {
         match frame.doc {
             Doc::Text(text) => out.text(text),
@@ -85,18 +81,10 @@ pub(super) fn layout(doc: &Doc) -> String {
                     out.text(text);
                 }
             }
-            Doc::Nest(inner) => stack.push(Frame {
-                indent: frame.indent + INDENT,
-                doc: inner,
-                ..frame
-            }),
+            Doc::Nest(inner) => stack.push(Frame { indent: frame.indent + INDENT, doc: inner, ..frame }),
             Doc::Concat(docs) => stack.extend(docs.iter().rev().map(|doc| Frame { doc, ..frame })),
             Doc::Group(forced, inner) => {
-                let flat = Frame {
-                    broken: false,
-                    doc: inner,
-                    ..frame
-                };
+                let flat = Frame { broken: false, doc: inner, ..frame };
                 let broken = *forced || !fits(WIDTH.saturating_sub(out.column()), flat, &stack);
                 stack.push(Frame { broken, ..flat });
             }
@@ -127,10 +115,7 @@ fn fits(room: usize, first: Frame, rest: &[Frame]) -> bool {
                 }
             }
             Doc::Nest(inner) => {
-                stack.push(Frame {
-                    doc: inner,
-                    ..frame
-                });
+                stack.push(Frame { doc: inner, ..frame });
                 0
             }
             Doc::Concat(docs) => {
@@ -139,11 +124,7 @@ fn fits(room: usize, first: Frame, rest: &[Frame]) -> bool {
             }
             // Groups further on can break by themselves.
             Doc::Group(forced, inner) => {
-                stack.push(Frame {
-                    broken: frame.broken || *forced,
-                    doc: inner,
-                    ..frame
-                });
+                stack.push(Frame { broken: frame.broken || *forced, doc: inner, ..frame });
                 0
             }
         };
@@ -165,11 +146,7 @@ struct Output {
 
 impl Output {
     fn column(&self) -> usize {
-        if self.written == 0 {
-            self.indent
-        } else {
-            self.written
-        }
+        if self.written == 0 { self.indent } else { self.written }
     }
 
     fn text(&mut self, text: &str) {

@@ -28,25 +28,18 @@ impl<'a> Printer<'a> {
             ExprKind::Bool(value) => Doc::text(value.to_string()),
             ExprKind::None => Doc::text("none"),
             ExprKind::Name(name) => Doc::text(name),
-            ExprKind::Field(inner, name) => Doc::concat([
-                self.operand(inner, TIGHT),
-                Doc::Text(format!(".{}", name.name)),
-            ]),
+            ExprKind::Field(inner, name) => {
+                Doc::concat([self.operand(inner, TIGHT), Doc::Text(format!(".{}", name.name))])
+            }
             ExprKind::Index(inner, args) => {
                 let callee = self.operand(inner, TIGHT);
-                let elements = args
-                    .iter()
-                    .map(|a| Element::new(index_arg_span(a), move |p| p.index_arg(a)))
-                    .collect();
+                let elements = args.iter().map(|a| Element::new(index_arg_span(a), move |p| p.index_arg(a))).collect();
                 let bounds = (inner.span.end as usize, expr.span.end as usize - 1);
                 Doc::concat([callee, self.bracketed(("[", "]"), bounds, false, elements)])
             }
             ExprKind::Call(inner, args) => {
                 let callee = self.operand(inner, TIGHT);
-                Doc::concat([
-                    callee,
-                    self.args(args, inner.span.end as usize, expr.span.end as usize - 1),
-                ])
+                Doc::concat([callee, self.args(args, inner.span.end as usize, expr.span.end as usize - 1)])
             }
             ExprKind::Unary(op, inner) => {
                 let operand = match &inner.kind {
@@ -66,17 +59,10 @@ impl<'a> Printer<'a> {
                 docs.push(Doc::text(")"));
                 Doc::Concat(docs)
             }
-            ExprKind::If {
-                cond,
-                then,
-                otherwise,
-            } => self.branches("if", cond, then, otherwise.as_ref(), expr.span),
+            ExprKind::If { cond, then, otherwise } => self.branches("if", cond, then, otherwise.as_ref(), expr.span),
             ExprKind::Lambda(params, body) => {
                 let params: Vec<&str> = params.iter().map(|p| p.name.as_str()).collect();
-                Doc::concat([
-                    Doc::Text(format!("|{}| ", params.join(", "))),
-                    self.block(body),
-                ])
+                Doc::concat([Doc::Text(format!("|{}| ", params.join(", "))), self.block(body)])
             }
         }
     }
@@ -92,19 +78,11 @@ impl<'a> Printer<'a> {
 
     /// As the author wrote it, where that is still to be seen.
     fn number(&self, value: f64, span: Span) -> String {
-        let source = self
-            .slice(span)
-            .trim_matches(|c: char| matches!(c, '(' | ')') || c.is_whitespace());
-        if source.replace('_', "").parse() == Ok(value)
-            && source.starts_with(|c: char| c.is_ascii_digit())
-        {
+        let source = self.slice(span).trim_matches(|c: char| matches!(c, '(' | ')') || c.is_whitespace());
+        if source.replace('_', "").parse() == Ok(value) && source.starts_with(|c: char| c.is_ascii_digit()) {
             return source.to_owned();
         }
-        if value.fract() == 0.0 && value < 1e15 {
-            format!("{value:.0}")
-        } else {
-            format!("{value:?}")
-        }
+        if value.fract() == 0.0 && value < 1e15 { format!("{value:.0}") } else { format!("{value:?}") }
     }
 
     /// Operators of one strength, grouped from the left, on one line or each before its operand.
@@ -129,19 +107,11 @@ impl<'a> Printer<'a> {
             rest.extend(self.trailing(end, start));
             rest.push(Doc::Line);
             rest.extend(self.leading(start));
-            let min = if op == BinaryOp::Pow {
-                level
-            } else {
-                level + 1
-            };
+            let min = if op == BinaryOp::Pow { level } else { level + 1 };
             rest.push(Doc::Text(format!("{} ", op.symbol())));
             // A prefix operator needs no parentheses on the right.
             let prefix = matches!(right.kind, ExprKind::Unary(..));
-            rest.push(if prefix {
-                self.expr(right)
-            } else {
-                self.operand(right, min)
-            });
+            rest.push(if prefix { self.expr(right) } else { self.operand(right, min) });
             end = right.span.end as usize;
         }
         docs.push(Doc::nest(rest));
@@ -158,12 +128,7 @@ impl<'a> Printer<'a> {
                 })
             })
             .collect();
-        self.bracketed(
-            ("[", "]"),
-            (span.start as usize, span.end as usize - 1),
-            false,
-            parts,
-        )
+        self.bracketed(("[", "]"), (span.start as usize, span.end as usize - 1), false, parts)
     }
 
     /// `qkv = 3`. Beside other parts only a size without operators can stand bare.
@@ -181,10 +146,7 @@ impl<'a> Printer<'a> {
         if let Some(doc) = self.hugging(args, to) {
             return doc;
         }
-        let elements = args
-            .iter()
-            .map(|a| Element::new(arg_span(a), move |p| p.arg(a)))
-            .collect();
+        let elements = args.iter().map(|a| Element::new(arg_span(a), move |p| p.arg(a))).collect();
         self.bracketed(("(", ")"), (from, to), false, elements)
     }
 
@@ -196,12 +158,8 @@ impl<'a> Printer<'a> {
             _ => false,
         };
         let inside = last.value.span;
-        let in_last =
-            |c: &Comment| c.start >= inside.start as usize && c.end <= inside.end as usize;
-        let comment_between = self.comments[self.next..]
-            .iter()
-            .take_while(|c| c.start < to)
-            .any(|c| !in_last(c));
+        let in_last = |c: &Comment| c.start >= inside.start as usize && c.end <= inside.end as usize;
+        let comment_between = self.comments[self.next..].iter().take_while(|c| c.start < to).any(|c| !in_last(c));
         let head: usize = init.iter().map(|a| arg_span(a).len()).sum();
         if !hugs || head > 60 || comment_between || init.iter().any(|a| !self.simple(&a.value)) {
             return None;
@@ -245,12 +203,7 @@ impl<'a> Printer<'a> {
         match item {
             IndexItem::All(_) => Doc::text("*"),
             IndexItem::At(at) => self.expr(at),
-            IndexItem::Range {
-                start,
-                end,
-                inclusive,
-                ..
-            } => {
+            IndexItem::Range { start, end, inclusive, .. } => {
                 let start = start.as_ref().map(|e| self.expr(e));
                 let dots = Doc::text(if *inclusive { "..=" } else { ".." });
                 let end = end.as_ref().map(|e| self.expr(e));
@@ -279,20 +232,10 @@ impl<'a> Printer<'a> {
                 _ => None,
             };
             let link = match chained.map(|s| &s.kind) {
-                Some(StmtKind::When {
-                    cond,
-                    then,
-                    otherwise,
-                }) => Some(("when", cond, then, otherwise)),
-                Some(StmtKind::Expr(Expr {
-                    kind:
-                        ExprKind::If {
-                            cond,
-                            then,
-                            otherwise,
-                        },
-                    ..
-                })) => Some(("if", &**cond, then, otherwise)),
+                Some(StmtKind::When { cond, then, otherwise }) => Some(("when", cond, then, otherwise)),
+                Some(StmtKind::Expr(Expr { kind: ExprKind::If { cond, then, otherwise }, .. })) => {
+                    Some(("if", &**cond, then, otherwise))
+                }
                 _ => None,
             };
             match link {
@@ -313,9 +256,7 @@ impl<'a> Printer<'a> {
 }
 
 fn arg_span(arg: &Arg) -> Span {
-    arg.name
-        .as_ref()
-        .map_or(arg.value.span, |name| name.span.to(arg.value.span))
+    arg.name.as_ref().map_or(arg.value.span, |name| name.span.to(arg.value.span))
 }
 
 pub(super) fn index_span(item: &IndexItem) -> Span {

@@ -24,17 +24,11 @@ impl<'a> Printer<'a> {
                 clauses.push(self.run_clause("from ", &patch.from));
                 header(Doc::Text(format!("patch {}", patch.name.name)), clauses)
             }
-            ItemKind::Run(run) => {
-                self.run(Doc::Text(format!("run {} = ", run.name.name)), &run.run)
-            }
+            ItemKind::Run(run) => self.run(Doc::Text(format!("run {} = ", run.name.name)), &run.run),
             ItemKind::Metric(metric) => self.metric(metric),
             ItemKind::Measure(measure) => self.measure(measure),
             ItemKind::Capture(capture) => {
-                let before = if capture.before {
-                    "capture before "
-                } else {
-                    "capture "
-                };
+                let before = if capture.before { "capture before " } else { "capture " };
                 let head = Doc::concat([Doc::text(before), self.sites(&capture.at)]);
                 let mut clauses = Vec::new();
                 clauses.extend(self.on(capture.on.as_ref()));
@@ -48,17 +42,10 @@ impl<'a> Printer<'a> {
                 let names = arch
                     .names
                     .iter()
-                    .map(|n| {
-                        Element::new(n.span, |_: &mut Printer<'a>| Doc::Text(quoted(&n.value)))
-                    })
+                    .map(|n| Element::new(n.span, |_: &mut Printer<'a>| Doc::Text(quoted(&n.value))))
                     .collect();
                 let names = self.listed(names);
-                Doc::concat([
-                    Doc::text("arch "),
-                    names,
-                    Doc::text(" "),
-                    self.block(&arch.body),
-                ])
+                Doc::concat([Doc::text("arch "), names, Doc::text(" "), self.block(&arch.body)])
             }
         }
     }
@@ -69,20 +56,13 @@ impl<'a> Printer<'a> {
     }
 
     fn param(&mut self, param: &Param) -> Doc {
-        let ty = param
-            .ty
-            .map_or(String::new(), |(ty, _)| format!(": {}", ty.name()));
+        let ty = param.ty.map_or(String::new(), |(ty, _)| format!(": {}", ty.name()));
         let mut docs = vec![Doc::Text(format!("{}{ty}", param.name.name))];
         if let Some(default) = &param.default {
             docs.extend([Doc::text(" = "), self.expr(default)]);
         }
         if let Some((low, high)) = &param.bounds {
-            docs.extend([
-                Doc::text(" in "),
-                self.expr(low),
-                Doc::text(".."),
-                self.expr(high),
-            ]);
+            docs.extend([Doc::text(" in "), self.expr(low), Doc::text(".."), self.expr(high)]);
         }
         Doc::Concat(docs)
     }
@@ -96,34 +76,17 @@ impl<'a> Printer<'a> {
         let end = param_span(last).end as usize;
         let close = self.tokens.partition_point(|t| t.start < end);
         let is_close = |k: TokenKind| matches!(k, TokenKind::Close(b')'));
-        let close = self.tokens[close..]
-            .iter()
-            .find(|t| is_close(t.kind))
-            .map_or(end, |t| t.start);
-        let open = self
-            .tokens
-            .partition_point(|t| t.start < name.span.end as usize);
-        let open = self
-            .tokens
-            .get(open)
-            .map_or(first.name.span.start as usize, |t| t.start);
-        let elements = params
-            .iter()
-            .map(|p| Element::new(param_span(p), move |s: &mut Printer<'a>| s.param(p)))
-            .collect();
+        let close = self.tokens[close..].iter().find(|t| is_close(t.kind)).map_or(end, |t| t.start);
+        let open = self.tokens.partition_point(|t| t.start < name.span.end as usize);
+        let open = self.tokens.get(open).map_or(first.name.span.start as usize, |t| t.start);
+        let elements =
+            params.iter().map(|p| Element::new(param_span(p), move |s: &mut Printer<'a>| s.param(p))).collect();
         self.bracketed(("(", ")"), (open, close), false, elements)
     }
 
     fn tensor(&mut self, tensor: &TensorDecl) -> Doc {
-        let word = if tensor.kind == TensorKind::Vector {
-            "vector"
-        } else {
-            "tensor"
-        };
-        let family = tensor
-            .family
-            .as_ref()
-            .map_or(String::new(), |f| format!("[{}]", f.name));
+        let word = if tensor.kind == TensorKind::Vector { "vector" } else { "tensor" };
+        let family = tensor.family.as_ref().map_or(String::new(), |f| format!("[{}]", f.name));
         let mut docs = vec![Doc::Text(format!("{word} {}{family}", tensor.name.name))];
         if let Some(axes) = &tensor.axes {
             docs.extend([Doc::text(": "), self.expr(axes)]);
@@ -144,12 +107,7 @@ impl<'a> Printer<'a> {
             false => self.params(&function.name, &function.params),
         });
         match function.body.stmts.as_slice() {
-            [
-                Stmt {
-                    kind: StmtKind::Expr(value),
-                    ..
-                },
-            ] if !self.slice(function.body.span).starts_with('{') => {
+            [Stmt { kind: StmtKind::Expr(value), .. }] if !self.slice(function.body.span).starts_with('{') => {
                 docs.extend([Doc::text(" = "), self.expr(value)]);
             }
             _ => docs.extend([Doc::text(" "), self.block(&function.body)]),
@@ -172,29 +130,18 @@ impl<'a> Printer<'a> {
         let name = Doc::Text(format!("metric {}", metric.name.name));
         let params = self.params(&metric.name, &metric.params);
         let head = Doc::concat([name, params, Doc::text(" = "), self.expr(&metric.value)]);
-        let at = metric
-            .at
-            .as_ref()
-            .map(|at| Doc::concat([Doc::text("at "), self.selection(at)]));
+        let at = metric.at.as_ref().map(|at| Doc::concat([Doc::text("at "), self.selection(at)]));
         header(head, at.into_iter().collect())
     }
 
     fn measure(&mut self, measure: &Measure) -> Doc {
-        let word = if measure.mean {
-            "measure mean "
-        } else {
-            "measure "
-        };
+        let word = if measure.mean { "measure mean " } else { "measure " };
         let head = Doc::concat([Doc::text(word), self.exprs(&measure.metrics)]);
         let on = self.preposition(measure);
         let subjects: Vec<_> = measure
             .on
             .iter()
-            .map(|run| {
-                Element::new(run.subject.span, move |p: &mut Printer<'a>| {
-                    p.expr(&run.subject)
-                })
-            })
+            .map(|run| Element::new(run.subject.span, move |p: &mut Printer<'a>| p.expr(&run.subject)))
             .collect();
         let mut clauses = vec![Doc::concat([Doc::text(on), self.listed(subjects)])];
         // The edits stand in every one.
@@ -205,10 +152,7 @@ impl<'a> Printer<'a> {
     /// `on` or `over`, as the author wrote.
     fn preposition(&self, measure: &Measure) -> &'static str {
         let from = measure.metrics.last().map_or(0, |m| m.span.end as usize);
-        let to = measure
-            .on
-            .first()
-            .map_or(0, |r| r.subject.span.start as usize);
+        let to = measure.on.first().map_or(0, |r| r.subject.span.start as usize);
         let start = self.tokens.partition_point(|t| t.start < from);
         let over = self.tokens[start..]
             .iter()
@@ -231,22 +175,14 @@ impl<'a> Printer<'a> {
                 })
             })
             .collect();
-        let open = self
-            .tokens
-            .partition_point(|t| t.start < generate.run.span.end as usize);
-        let open = self
-            .tokens
-            .get(open)
-            .map_or(span.start as usize, |t| t.start);
+        let open = self.tokens.partition_point(|t| t.start < generate.run.span.end as usize);
+        let open = self.tokens.get(open).map_or(span.start as usize, |t| t.start);
         let options = self.bracketed(("{", "}"), (open, span.end as usize - 1), true, elements);
         Doc::concat([run, Doc::text(" "), options])
     }
 
     fn exprs(&mut self, values: &[Expr]) -> Doc {
-        let elements = values
-            .iter()
-            .map(|v| Element::new(v.span, move |p: &mut Printer<'a>| p.expr(v)))
-            .collect();
+        let elements = values.iter().map(|v| Element::new(v.span, move |p: &mut Printer<'a>| p.expr(v))).collect();
         self.listed(elements)
     }
 
@@ -273,10 +209,7 @@ impl<'a> Printer<'a> {
         if uses.is_empty() {
             return None;
         }
-        let elements = uses
-            .iter()
-            .map(|u| Element::new(u.span, move |p: &mut Printer<'a>| p.edit_use(u)))
-            .collect();
+        let elements = uses.iter().map(|u| Element::new(u.span, move |p: &mut Printer<'a>| p.edit_use(u))).collect();
         Some(Doc::concat([Doc::text("with "), self.listed(elements)]))
     }
 
@@ -285,14 +218,7 @@ impl<'a> Printer<'a> {
         if edit.args.is_empty() {
             return name;
         }
-        Doc::concat([
-            name,
-            self.args(
-                &edit.args,
-                edit.name.span.end as usize,
-                edit.span.end as usize - 1,
-            ),
-        ])
+        Doc::concat([name, self.args(&edit.args, edit.name.span.end as usize, edit.span.end as usize - 1)])
     }
 }
 
@@ -304,16 +230,8 @@ fn header(head: Doc, clauses: Vec<Doc>) -> Doc {
 
 fn param_span(param: &Param) -> Span {
     let mut span = param.name.span;
-    for end in param
-        .ty
-        .iter()
-        .map(|(_, s)| *s)
-        .chain(param.default.iter().map(|d| d.span))
-    {
+    for end in param.ty.iter().map(|(_, s)| *s).chain(param.default.iter().map(|d| d.span)) {
         span = span.to(end);
     }
-    param
-        .bounds
-        .as_ref()
-        .map_or(span, |(_, high)| span.to(high.span))
+    param.bounds.as_ref().map_or(span, |(_, high)| span.to(high.span))
 }

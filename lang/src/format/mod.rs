@@ -24,12 +24,7 @@ pub fn format(text: &str) -> Result<String, Diagnostics> {
         return Err(diags);
     }
     let lexed = lex(text);
-    let mut printer = Printer {
-        text,
-        tokens: &lexed.tokens,
-        comments: &lexed.comments,
-        next: 0,
-    };
+    let mut printer = Printer { text, tokens: &lexed.tokens, comments: &lexed.comments, next: 0 };
     let spans: Vec<Span> = file.items.iter().map(|item| item.span).collect();
     let lines = printer.sequence(&spans, 0, text.len(), |p, n| p.item(&file.items[n]));
     let mut out = layout(&lines);
@@ -74,19 +69,11 @@ impl<'a> Printer<'a> {
             let moved = self.moved(stop);
             let limit = spans.get(n + 1).map_or(to, |s| s.start as usize);
             let trailing = self.trailing(stop, limit);
-            end = trailing
-                .as_ref()
-                .map_or(stop, |_| self.comments[self.next - 1].end);
-            entries.push(Entry {
-                blank,
-                doc: Doc::concat([doc].into_iter().chain(trailing)),
-            });
+            end = trailing.as_ref().map_or(stop, |_| self.comments[self.next - 1].end);
+            entries.push(Entry { blank, doc: Doc::concat([doc].into_iter().chain(trailing)) });
             // What had no place inside goes above the comments of this entry.
             let blank = !moved.is_empty() && std::mem::take(&mut entries[first].blank);
-            let moved = moved.into_iter().enumerate().map(|(n, doc)| Entry {
-                blank: blank && n == 0,
-                doc,
-            });
+            let moved = moved.into_iter().enumerate().map(|(n, doc)| Entry { blank: blank && n == 0, doc });
             entries.splice(first..first, moved);
         }
         self.own_lines(&mut entries, to, from, end);
@@ -103,39 +90,22 @@ impl<'a> Printer<'a> {
         Doc::Concat(docs)
     }
 
-    fn own_lines(
-        &mut self,
-        entries: &mut Vec<Entry>,
-        before: usize,
-        from: usize,
-        end: usize,
-    ) -> usize {
+    fn own_lines(&mut self, entries: &mut Vec<Entry>, before: usize, from: usize, end: usize) -> usize {
         let mut end = end;
         while let Some(comment) = self.comment_before(before) {
             if comment.start < from {
-                entries.push(Entry {
-                    blank: false,
-                    doc: self.demoted(comment),
-                });
+                entries.push(Entry { blank: false, doc: self.demoted(comment) });
                 continue;
             }
             let blank = self.blank_between(end, comment.start);
-            entries.push(Entry {
-                blank,
-                doc: Doc::text(&self.text[comment.start..comment.end]),
-            });
+            entries.push(Entry { blank, doc: Doc::text(&self.text[comment.start..comment.end]) });
             end = comment.end;
         }
         end
     }
 
     fn blank_between(&self, end: usize, start: usize) -> bool {
-        end < start
-            && self.text[end..start]
-                .bytes()
-                .filter(|b| *b == b'\n')
-                .count()
-                > 1
+        end < start && self.text[end..start].bytes().filter(|b| *b == b'\n').count() > 1
     }
 
     fn slice(&self, span: Span) -> &'a str {
@@ -157,11 +127,7 @@ struct Element<'e, 'a> {
 
 impl<'e, 'a> Element<'e, 'a> {
     fn new(span: Span, print: impl FnOnce(&mut Printer<'a>) -> Doc + 'e) -> Self {
-        Element {
-            start: span.start as usize,
-            end: span.end as usize,
-            print: Box::new(print),
-        }
+        Element { start: span.start as usize, end: span.end as usize, print: Box::new(print) }
     }
 }
 

@@ -7,10 +7,7 @@ use crate::ast::{IndexItem, Positions, PositionsKind, Selection, SitePath};
 
 impl<'a> Printer<'a> {
     pub(super) fn sites(&mut self, sites: &[SitePath]) -> Doc {
-        let elements = sites
-            .iter()
-            .map(|s| Element::new(s.span, move |p: &mut Printer<'a>| p.site(s)))
-            .collect();
+        let elements = sites.iter().map(|s| Element::new(s.span, move |p: &mut Printer<'a>| p.site(s))).collect();
         self.listed(elements)
     }
 
@@ -31,10 +28,8 @@ impl<'a> Printer<'a> {
     fn index(&mut self, items: &[IndexItem]) -> Doc {
         let start = items.first().map_or(0, |i| index_span(i).start as usize);
         let end = items.last().map_or(0, |i| index_span(i).end as usize);
-        let elements = items
-            .iter()
-            .map(|i| Element::new(index_span(i), move |p: &mut Printer<'a>| p.index_item(i)))
-            .collect();
+        let elements =
+            items.iter().map(|i| Element::new(index_span(i), move |p: &mut Printer<'a>| p.index_item(i))).collect();
         self.bracketed(("[", "]"), (start.saturating_sub(1), end), false, elements)
     }
 
@@ -50,19 +45,14 @@ impl<'a> Printer<'a> {
             PositionsKind::Prompt(index) => self.rows("prompt", index.as_deref()),
             PositionsKind::Generated(index) => self.rows("generated", index.as_deref()),
             PositionsKind::Seq(index) => {
-                let bare = self
-                    .slice(set.span)
-                    .trim_start_matches(['(', ' ', '\n', '\t', '\r'])
-                    .starts_with('[');
+                let bare = self.slice(set.span).trim_start_matches(['(', ' ', '\n', '\t', '\r']).starts_with('[');
                 self.rows(if bare { "" } else { "seq" }, index.as_deref())
             }
             PositionsKind::After(text) => Doc::Text(format!("after {}", quoted(&text.value))),
             PositionsKind::Matching(text) => Doc::Text(format!("matching {}", quoted(&text.value))),
             PositionsKind::Role(name) => Doc::Text(format!("role({})", name.name)),
             PositionsKind::Mask(name) => Doc::Text(format!("mask({})", name.name)),
-            PositionsKind::Not(inner) => {
-                Doc::concat([Doc::text("!"), self.set_operand(inner, NOT)])
-            }
+            PositionsKind::Not(inner) => Doc::concat([Doc::text("!"), self.set_operand(inner, NOT)]),
             PositionsKind::Or(..) | PositionsKind::And(..) => self.joined(set),
         }
     }
@@ -90,11 +80,7 @@ impl<'a> Printer<'a> {
         let mut end = first.span.end as usize;
         for right in links.into_iter().rev() {
             rest.extend(self.trailing(end, right.span.start as usize));
-            rest.extend([
-                Doc::Line,
-                Doc::text(symbol),
-                self.set_operand(right, level + 1),
-            ]);
+            rest.extend([Doc::Line, Doc::text(symbol), self.set_operand(right, level + 1)]);
             end = right.span.end as usize;
         }
         docs.push(Doc::nest(rest));

@@ -27,11 +27,7 @@ impl Printer<'_> {
             return Doc::text("{}");
         }
         let edge = || {
-            if flat && spans.len() < 2 && !pending {
-                Doc::Line
-            } else {
-                Doc::Hard
-            }
+            if flat && spans.len() < 2 && !pending { Doc::Line } else { Doc::Hard }
         };
         let open = Doc::concat([Doc::text("{")].into_iter().chain(trailing));
         // After a comment behind the brace there may be nothing left.
@@ -51,24 +47,12 @@ impl Printer<'_> {
             StmtKind::Write { path, value } => self.set(format!("write {} =", dotted(path)), value),
             StmtKind::Assign { target, op, value } => {
                 let target = self.expr(target);
-                Doc::concat([
-                    target,
-                    Doc::Text(format!(" {} ", op.symbol())),
-                    self.expr(value),
-                ])
+                Doc::concat([target, Doc::Text(format!(" {} ", op.symbol())), self.expr(value)])
             }
-            StmtKind::When {
-                cond,
-                then,
-                otherwise,
-            } => self.branches("when", cond, then, otherwise.as_ref(), stmt.span),
-            StmtKind::Blocks {
-                var,
-                start,
-                end,
-                under,
-                body,
-            } => {
+            StmtKind::When { cond, then, otherwise } => {
+                self.branches("when", cond, then, otherwise.as_ref(), stmt.span)
+            }
+            StmtKind::Blocks { var, start, end, under, body } => {
                 let head = Doc::Text(format!("blocks {} in ", var.name));
                 let (start, end) = (self.expr(start), self.expr(end));
                 let under = Doc::Text(format!(" under {} ", quoted(&under.value)));
@@ -89,8 +73,5 @@ impl Printer<'_> {
 }
 
 fn dotted(path: &[Ident]) -> String {
-    path.iter()
-        .map(|i| i.name.as_str())
-        .collect::<Vec<_>>()
-        .join(".")
+    path.iter().map(|i| i.name.as_str()).collect::<Vec<_>>().join(".")
 }

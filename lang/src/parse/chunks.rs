@@ -22,22 +22,14 @@ pub(crate) struct Chunk<'a> {
 }
 
 /// Cuts the tokens of a file into items.
-pub(crate) fn split<'a>(
-    file: FileId,
-    text: &str,
-    tokens: &'a [Token],
-    diags: &mut Diagnostics,
-) -> Vec<Chunk<'a>> {
+pub(crate) fn split<'a>(file: FileId, text: &str, tokens: &'a [Token], diags: &mut Diagnostics) -> Vec<Chunk<'a>> {
     let mut scan = Scan::new(file, text, diags);
     let mut chunks = Vec::new();
     let mut start = 0;
     for at in 0..tokens.len() {
         if at > start && begins_item(text, tokens, at, scan.open.is_empty()) {
             scan.finish(Some(tokens[at]));
-            chunks.push(Chunk {
-                tokens: &tokens[start..at],
-                sound: scan.sound,
-            });
+            chunks.push(Chunk { tokens: &tokens[start..at], sound: scan.sound });
             scan.sound = true;
             scan.too_deep = false;
             start = at;
@@ -46,10 +38,7 @@ pub(crate) fn split<'a>(
     }
     scan.finish(None);
     if start < tokens.len() {
-        chunks.push(Chunk {
-            tokens: &tokens[start..],
-            sound: scan.sound,
-        });
+        chunks.push(Chunk { tokens: &tokens[start..], sound: scan.sound });
     }
     chunks
 }
@@ -70,10 +59,7 @@ fn begins_item(text: &str, tokens: &[Token], at: usize, outside: bool) -> bool {
         return false;
     }
     let word = &text[token.start..token.end];
-    if DECLARATIONS.contains(&word)
-        && (outside || token.column == 0)
-        && declares(text, word, &tokens[at + 1..])
-    {
+    if DECLARATIONS.contains(&word) && (outside || token.column == 0) && declares(text, word, &tokens[at + 1..]) {
         return true;
     }
     outside && token.column == 0 && !words::continues(word) && complete(text, &tokens[at - 1])
@@ -94,13 +80,7 @@ fn declares(text: &str, word: &str, rest: &[Token]) -> bool {
         "data" | "prompt" | "vector" | "tensor" | "fn" | "run" | "metric" => {
             next.kind == TokenKind::Word && !next.first && marks(rest.get(1), &["=", "(", "[", ":"])
         }
-        _ => {
-            !next.first
-                && matches!(
-                    next.kind,
-                    TokenKind::Word | TokenKind::Text { .. } | TokenKind::Number
-                )
-        }
+        _ => !next.first && matches!(next.kind, TokenKind::Word | TokenKind::Text { .. } | TokenKind::Number),
     }
 }
 
@@ -135,16 +115,7 @@ struct Open {
 
 impl<'d, 't> Scan<'d, 't> {
     fn new(file: FileId, text: &'t str, diags: &'d mut Diagnostics) -> Self {
-        Scan {
-            file,
-            text,
-            open: Vec::new(),
-            suspect: None,
-            sound: true,
-            too_deep: false,
-            indent: 0,
-            diags,
-        }
+        Scan { file, text, open: Vec::new(), suspect: None, sound: true, too_deep: false, indent: 0, diags }
     }
 
     fn span(&self, token: Token) -> Span {
@@ -164,25 +135,22 @@ impl<'d, 't> Scan<'d, 't> {
                 self.sound = false;
                 self.diags.push(
                     Diagnostic::error(codes::UNCLOSED, "this text has no closing quote")
-                        .at(Span::new(self.file, token.start, token.start + 1), "opens here and runs to the end of the line")
+                        .at(
+                            Span::new(self.file, token.start, token.start + 1),
+                            "opens here and runs to the end of the line",
+                        )
                         .help("close it with `\"` on the same line; a line break inside a text is written `\\n`"),
                 );
             }
             TokenKind::Open(_) => {
-                self.open.push(Open {
-                    token,
-                    indent: self.indent,
-                });
+                self.open.push(Open { token, indent: self.indent });
                 if self.open.len() > MAX_NESTING && !self.too_deep {
                     self.too_deep = true;
                     self.sound = false;
                     self.diags.push(
-                        Diagnostic::error(
-                            codes::SYNTAX,
-                            format!("brackets nest more than {MAX_NESTING} deep"),
-                        )
-                        .at(self.span(token), "one bracket too many")
-                        .help("give an inner part a name with `let`"),
+                        Diagnostic::error(codes::SYNTAX, format!("brackets nest more than {MAX_NESTING} deep"))
+                            .at(self.span(token), "one bracket too many")
+                            .help("give an inner part a name with `let`"),
                     );
                 }
             }
@@ -206,11 +174,7 @@ impl<'d, 't> Scan<'d, 't> {
                     TokenKind::Open(b) => char::from(closing(b)),
                     _ => ')',
                 };
-                let message = format!(
-                    "`{}` is still open at this `{}`",
-                    self.glyph(top.token),
-                    self.glyph(token)
-                );
+                let message = format!("`{}` is still open at this `{}`", self.glyph(top.token), self.glyph(token));
                 self.diags.push(
                     Diagnostic::error(codes::UNCLOSED, message)
                         .at(self.span(top.token), "opened here")
@@ -249,13 +213,11 @@ impl<'d, 't> Scan<'d, 't> {
                 _ => '}',
             };
             let message = format!("this `{}` is never closed", self.glyph(open.token));
-            let mut diag = Diagnostic::error(codes::UNCLOSED, message)
-                .at(self.span(open.token), "opened here");
+            let mut diag = Diagnostic::error(codes::UNCLOSED, message).at(self.span(open.token), "opened here");
             if let Some(next) = next {
                 diag = diag.at(self.span(next), "the next declaration begins here");
             }
-            self.diags
-                .push(diag.help(format!("add the `{close}` that belongs to it")));
+            self.diags.push(diag.help(format!("add the `{close}` that belongs to it")));
         }
         self.open.clear();
         self.suspect = None;

@@ -3,9 +3,7 @@
 use pest::iterators::{Pair, Pairs};
 
 use super::{Build, Parts, Rule};
-use crate::ast::{
-    Arg, AxisPart, BinaryOp, Block, Expr, ExprKind, IndexArg, IndexItem, Stmt, StmtKind, UnaryOp,
-};
+use crate::ast::{Arg, AxisPart, BinaryOp, Block, Expr, ExprKind, IndexArg, IndexItem, Stmt, StmtKind, UnaryOp};
 use crate::codes;
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
@@ -18,10 +16,7 @@ impl Build<'_> {
         let operators = parts.clone().filter(|p| is_operator(p.as_rule())).count();
         let depth = depth + operators + 1;
         if !self.fits(depth, span) {
-            return Expr {
-                kind: ExprKind::None,
-                span,
-            };
+            return Expr { kind: ExprKind::None, span };
         }
         self.binary(&mut parts, 0, depth)
     }
@@ -42,20 +37,9 @@ impl Build<'_> {
                 compared.push(self.span(&next));
             }
             parts.next();
-            let right = self.binary(
-                parts,
-                if op == BinaryOp::Pow {
-                    strength
-                } else {
-                    strength + 1
-                },
-                depth,
-            );
+            let right = self.binary(parts, if op == BinaryOp::Pow { strength } else { strength + 1 }, depth);
             let span = left.span.to(right.span);
-            left = Expr {
-                kind: ExprKind::Binary(op, Box::new(left), Box::new(right)),
-                span,
-            };
+            left = Expr { kind: ExprKind::Binary(op, Box::new(left), Box::new(right)), span };
         }
         if let [first, second, ..] = compared[..] {
             self.chained(first, second);
@@ -75,35 +59,20 @@ impl Build<'_> {
     fn unary(&mut self, parts: &mut Pairs<Rule>, depth: usize) -> Expr {
         let pair = parts.next().expect("the grammar has an operand here");
         if pair.as_rule() == Rule::prefix {
-            let op = if pair.as_str() == "-" {
-                UnaryOp::Neg
-            } else {
-                UnaryOp::Not
-            };
+            let op = if pair.as_str() == "-" { UnaryOp::Neg } else { UnaryOp::Not };
             let start = self.span(&pair);
             let operand = self.binary(parts, BinaryOp::Pow.strength(), depth);
             let span = start.to(operand.span);
-            return Expr {
-                kind: ExprKind::Unary(op, Box::new(operand)),
-                span,
-            };
+            return Expr { kind: ExprKind::Unary(op, Box::new(operand)), span };
         }
         let mut expr = self.primary(pair, depth);
-        while parts
-            .peek()
-            .is_some_and(|p| matches!(p.as_rule(), Rule::field | Rule::index | Rule::call))
-        {
+        while parts.peek().is_some_and(|p| matches!(p.as_rule(), Rule::field | Rule::index | Rule::call)) {
             let Some(postfix) = parts.next() else { break };
             let span = expr.span.to(self.span(&postfix));
             let inner = Box::new(expr);
             let kind = match postfix.as_rule() {
                 Rule::field => ExprKind::Field(inner, self.ident(&Parts::of(postfix).need())),
-                Rule::index => ExprKind::Index(
-                    inner,
-                    Parts::of(postfix)
-                        .map(|p| self.index_arg(p, depth))
-                        .collect(),
-                ),
+                Rule::index => ExprKind::Index(inner, Parts::of(postfix).map(|p| self.index_arg(p, depth)).collect()),
                 _ => ExprKind::Call(inner, self.args(postfix, depth)),
             };
             expr = Expr { kind, span };
@@ -129,9 +98,7 @@ impl Build<'_> {
                 }
                 ExprKind::Lambda(params, self.block(parts.need(), depth))
             }
-            Rule::axes => {
-                ExprKind::Axes(Parts::of(pair).map(|p| self.axis_part(p, depth)).collect())
-            }
+            Rule::axes => ExprKind::Axes(Parts::of(pair).map(|p| self.axis_part(p, depth)).collect()),
             Rule::list => ExprKind::List(self.list(pair, depth)),
             Rule::paren => self.expr(Parts::of(pair).need(), depth).kind,
             _ => ExprKind::Name(pair.as_str().to_owned()),
@@ -143,12 +110,9 @@ impl Build<'_> {
         let value = literal.replace('_', "").parse().unwrap_or(f64::INFINITY);
         if !f64::is_finite(value) {
             self.diags.push(
-                Diagnostic::error(
-                    codes::SYNTAX,
-                    format!("the number `{literal}` is too large"),
-                )
-                .at(span, "beyond what a number can hold")
-                .help("the largest number is about 1.8e308"),
+                Diagnostic::error(codes::SYNTAX, format!("the number `{literal}` is too large"))
+                    .at(span, "beyond what a number can hold")
+                    .help("the largest number is about 1.8e308"),
             );
             return 0.0;
         }
@@ -165,10 +129,7 @@ impl Build<'_> {
                     let mut parts = Parts::of(element);
                     let name = self.ident(&parts.need());
                     let size = Some(self.expr(parts.need(), depth));
-                    Expr {
-                        kind: ExprKind::Axes(vec![AxisPart { name, size }]),
-                        span,
-                    }
+                    Expr { kind: ExprKind::Axes(vec![AxisPart { name, size }]), span }
                 }
                 _ => self.expr(element, depth),
             });
@@ -179,10 +140,7 @@ impl Build<'_> {
     fn axis_part(&mut self, pair: Pair<Rule>, depth: usize) -> AxisPart {
         let mut parts = Parts::of(pair);
         let name = self.ident(&parts.need());
-        AxisPart {
-            name,
-            size: parts.next().map(|size| self.expr(size, depth)),
-        }
+        AxisPart { name, size: parts.next().map(|size| self.expr(size, depth)) }
     }
 
     pub(super) fn args(&mut self, pair: Pair<Rule>, depth: usize) -> Vec<Arg> {
@@ -190,10 +148,7 @@ impl Build<'_> {
         for arg in Parts::of(pair) {
             let mut parts = Parts::of(arg);
             let name = parts.take_if(Rule::field_name).map(|n| self.ident(&n));
-            args.push(Arg {
-                name,
-                value: self.expr(parts.need(), depth),
-            });
+            args.push(Arg { name, value: self.expr(parts.need(), depth) });
         }
         args
     }
@@ -201,10 +156,7 @@ impl Build<'_> {
     fn index_arg(&mut self, pair: Pair<Rule>, depth: usize) -> IndexArg {
         let mut parts = Parts::of(pair);
         let axis = parts.take_if(Rule::field_name).map(|n| self.ident(&n));
-        IndexArg {
-            axis,
-            item: self.index_item(parts.need(), depth),
-        }
+        IndexArg { axis, item: self.index_item(parts.need(), depth) }
     }
 
     pub(super) fn index_item(&mut self, pair: Pair<Rule>, depth: usize) -> IndexItem {
@@ -230,13 +182,7 @@ impl Build<'_> {
         }
     }
 
-    fn range(
-        &mut self,
-        start: Option<Expr>,
-        end: Option<Expr>,
-        inclusive: bool,
-        span: Span,
-    ) -> IndexItem {
+    fn range(&mut self, start: Option<Expr>, end: Option<Expr>, inclusive: bool, span: Span) -> IndexItem {
         if inclusive && end.is_none() {
             self.diags.push(
                 Diagnostic::error(codes::SYNTAX, "`..=` needs an end to include")
@@ -244,12 +190,7 @@ impl Build<'_> {
                     .help("write `a..` for everything from `a` on"),
             );
         }
-        IndexItem::Range {
-            start,
-            end,
-            inclusive,
-            span,
-        }
+        IndexItem::Range { start, end, inclusive, span }
     }
 
     /// `if a { } else if b { } else { }`
@@ -263,25 +204,13 @@ impl Build<'_> {
     /// A chain of branches as nested blocks, the last one innermost.
     pub(super) fn chain(&mut self, pair: Pair<Rule>, rows: bool, depth: usize) -> StmtKind {
         let span = self.span(&pair);
-        let links = pair
-            .clone()
-            .into_inner()
-            .filter(|p| p.as_rule() == Rule::else_branch)
-            .count();
+        let links = pair.clone().into_inner().filter(|p| p.as_rule() == Rule::else_branch).count();
         let depth = depth + 2 * links + 1;
         if !self.fits(depth, span) {
-            return StmtKind::Expr(Expr {
-                kind: ExprKind::None,
-                span,
-            });
+            return StmtKind::Expr(Expr { kind: ExprKind::None, span });
         }
         let mut parts = Parts::of(pair);
-        let mut branches = vec![(
-            rows,
-            span,
-            self.expr(parts.need(), depth),
-            self.block(parts.need(), depth),
-        )];
+        let mut branches = vec![(rows, span, self.expr(parts.need(), depth), self.block(parts.need(), depth))];
         let mut otherwise = None;
         for part in parts {
             let mut inner = part.clone().into_inner();
@@ -292,10 +221,7 @@ impl Build<'_> {
             }
             let word = inner.next().expect("a branch has a keyword");
             let rows = word.as_rule() == Rule::kw_when;
-            let span = Span {
-                start: self.span(&word).start,
-                ..span
-            };
+            let span = Span { start: self.span(&word).start, ..span };
             let cond = self.expr(inner.next().expect("a branch has a condition"), depth);
             let then = self.block(inner.next().expect("a branch has a body"), depth);
             branches.push((rows, span, cond, then));
@@ -305,14 +231,7 @@ impl Build<'_> {
             if branches.is_empty() {
                 return kind;
             }
-            otherwise = Some(Block {
-                stmts: vec![Stmt {
-                    kind,
-                    doc: None,
-                    span,
-                }],
-                span,
-            });
+            otherwise = Some(Block { stmts: vec![Stmt { kind, doc: None, span }], span });
         }
         unreachable!("a chain has a first branch")
     }
@@ -320,25 +239,11 @@ impl Build<'_> {
 
 fn branch(rows: bool, span: Span, cond: Expr, then: Block, otherwise: Option<Block>) -> StmtKind {
     if rows {
-        return StmtKind::When {
-            cond,
-            then,
-            otherwise,
-        };
+        return StmtKind::When { cond, then, otherwise };
     }
-    StmtKind::Expr(Expr {
-        kind: ExprKind::If {
-            cond: Box::new(cond),
-            then,
-            otherwise,
-        },
-        span,
-    })
+    StmtKind::Expr(Expr { kind: ExprKind::If { cond: Box::new(cond), then, otherwise }, span })
 }
 
 fn is_operator(rule: Rule) -> bool {
-    matches!(
-        rule,
-        Rule::prefix | Rule::infix | Rule::field | Rule::index | Rule::call
-    )
+    matches!(rule, Rule::prefix | Rule::infix | Rule::field | Rule::index | Rule::call)
 }

@@ -19,11 +19,7 @@ impl Build<'_> {
             Rule::data_item => ItemKind::Data(self.binding(&mut parts)),
             Rule::prompt_item => ItemKind::Prompt(self.binding(&mut parts)),
             Rule::tensor_item => {
-                let kind = if source.starts_with("vector") {
-                    TensorKind::Vector
-                } else {
-                    TensorKind::Tensor
-                };
+                let kind = if source.starts_with("vector") { TensorKind::Vector } else { TensorKind::Tensor };
                 ItemKind::Tensor(self.tensor(kind, parts))
             }
             Rule::fn_item => ItemKind::Fn(self.function(parts)),
@@ -32,43 +28,24 @@ impl Build<'_> {
                 let params = self.params(&mut parts);
                 let at = self.sites(parts.need());
                 let on = self.rows(&mut parts, Rule::on_rows);
-                ItemKind::Hook(HookDecl {
-                    name,
-                    params,
-                    at,
-                    on,
-                    body: self.block(parts.need(), 0),
-                })
+                ItemKind::Hook(HookDecl { name, params, at, on, body: self.block(parts.need(), 0) })
             }
             Rule::patch_item => {
                 let name = self.ident(&parts.need());
                 let at = self.sites(parts.need());
                 let on = self.rows(&mut parts, Rule::on_rows);
-                ItemKind::Patch(PatchDecl {
-                    name,
-                    at,
-                    on,
-                    from: self.run(parts.need()),
-                })
+                ItemKind::Patch(PatchDecl { name, at, on, from: self.run(parts.need()) })
             }
             Rule::run_item => {
                 let name = self.ident(&parts.need());
-                ItemKind::Run(RunDecl {
-                    name,
-                    run: self.run(parts.need()),
-                })
+                ItemKind::Run(RunDecl { name, run: self.run(parts.need()) })
             }
             Rule::metric_item => {
                 let name = self.ident(&parts.need());
                 let params = self.params(&mut parts);
                 let value = self.expr(parts.need(), 0);
                 let at = self.rows(&mut parts, Rule::at_rows);
-                ItemKind::Metric(MetricDecl {
-                    name,
-                    params,
-                    value,
-                    at,
-                })
+                ItemKind::Metric(MetricDecl { name, params, value, at })
             }
             Rule::measure_item => ItemKind::Measure(self.measure(parts)),
             Rule::capture_item => {
@@ -76,13 +53,7 @@ impl Build<'_> {
                 let at = self.sites(parts.need());
                 let on = self.rows(&mut parts, Rule::on_rows);
                 let of = self.run(parts.need());
-                ItemKind::Capture(Capture {
-                    before,
-                    at,
-                    on,
-                    of,
-                    to: self.text(&parts.need()),
-                })
+                ItemKind::Capture(Capture { before, at, on, of, to: self.text(&parts.need()) })
             }
             Rule::generate_item => {
                 let run = self.run(parts.need());
@@ -95,10 +66,7 @@ impl Build<'_> {
                 while let Some(name) = parts.take_if(Rule::string) {
                     names.push(self.text(&name));
                 }
-                ItemKind::Arch(ArchDecl {
-                    names,
-                    body: self.block(parts.need(), 0),
-                })
+                ItemKind::Arch(ArchDecl { names, body: self.block(parts.need(), 0) })
             }
             other => unreachable!("{other:?} is not an item"),
         }
@@ -106,10 +74,7 @@ impl Build<'_> {
 
     fn binding(&mut self, parts: &mut Parts) -> Binding {
         let name = self.ident(&parts.need());
-        Binding {
-            name,
-            value: self.expr(parts.need(), 0),
-        }
+        Binding { name, value: self.expr(parts.need(), 0) }
     }
 
     /// A `param` of the script, which needs a default.
@@ -118,14 +83,9 @@ impl Build<'_> {
         if param.default.is_none() {
             let name = &param.name.name;
             self.diags.push(
-                Diagnostic::error(
-                    codes::SYNTAX,
-                    format!("the parameter `{name}` has no default"),
-                )
-                .at(param.name.span, "expected `=` and a value after this")
-                .help(format!(
-                    "write `param {name} = 1.0`; the command line can still set another value"
-                )),
+                Diagnostic::error(codes::SYNTAX, format!("the parameter `{name}` has no default"))
+                    .at(param.name.span, "expected `=` and a value after this")
+                    .help(format!("write `param {name} = 1.0`; the command line can still set another value")),
             );
         }
         param
@@ -141,17 +101,10 @@ impl Build<'_> {
         }
         let mut parts = Parts::of(pair);
         let name = self.ident(&parts.need());
-        let ty = parts
-            .take_if(Rule::param_type)
-            .and_then(|p| Some((ParamType::from_name(p.as_str())?, self.span(&p))));
+        let ty = parts.take_if(Rule::param_type).and_then(|p| Some((ParamType::from_name(p.as_str())?, self.span(&p))));
         let default = has_default.then(|| self.expr(parts.need(), 0));
         let bounds = in_bounds.then(|| (self.expr(parts.need(), 0), self.expr(parts.need(), 0)));
-        Param {
-            name,
-            ty,
-            default,
-            bounds,
-        }
+        Param { name, ty, default, bounds }
     }
 
     fn params(&mut self, parts: &mut Parts) -> Vec<Param> {
@@ -163,28 +116,15 @@ impl Build<'_> {
 
     fn tensor(&mut self, kind: TensorKind, mut parts: Parts) -> TensorDecl {
         let name = self.ident(&parts.need());
-        let family = parts
-            .take_if(Rule::family)
-            .map(|f| self.ident(&Parts::of(f).need()));
+        let family = parts.take_if(Rule::family).map(|f| self.ident(&Parts::of(f).need()));
         let axes = parts.take_if(Rule::list).map(|list| {
             let span = self.span(&list);
-            Expr {
-                kind: ExprKind::List(self.list(list, 1)),
-                span,
-            }
+            Expr { kind: ExprKind::List(self.list(list, 1)), span }
         });
         let value = self.expr(parts.need(), 0);
         let at = parts.take_if(Rule::site).map(|site| self.site(site));
         let on = self.rows(&mut parts, Rule::on_rows);
-        TensorDecl {
-            kind,
-            name,
-            family,
-            axes,
-            value,
-            at,
-            on,
-        }
+        TensorDecl { kind, name, family, axes, value, at, on }
     }
 
     fn function(&mut self, mut parts: Parts) -> FnDecl {
@@ -196,14 +136,7 @@ impl Build<'_> {
             _ => {
                 let value = self.expr(body, 0);
                 let span = value.span;
-                Block {
-                    stmts: vec![Stmt {
-                        kind: StmtKind::Expr(value),
-                        doc: None,
-                        span,
-                    }],
-                    span,
-                }
+                Block { stmts: vec![Stmt { kind: StmtKind::Expr(value), doc: None, span }], span }
             }
         };
         FnDecl { name, params, body }
@@ -217,11 +150,7 @@ impl Build<'_> {
         let span = self.span(&pair);
         let mut parts = Parts::of(pair);
         let subject = self.expr(parts.need(), 0);
-        RunExpr {
-            subject,
-            with: self.with(parts.next()),
-            span,
-        }
+        RunExpr { subject, with: self.with(parts.next()), span }
     }
 
     fn with(&mut self, pair: Option<Pair<Rule>>) -> Vec<EditUse> {
@@ -231,10 +160,7 @@ impl Build<'_> {
             let span = self.span(&edit);
             let mut parts = Parts::of(edit);
             let name = self.ident(&parts.need());
-            let args = parts
-                .next()
-                .map(|call| self.args(call, 0))
-                .unwrap_or_default();
+            let args = parts.next().map(|call| self.args(call, 0)).unwrap_or_default();
             uses.push(EditUse { name, args, span });
         }
         uses
@@ -248,9 +174,7 @@ impl Build<'_> {
         let on = subjects
             .into_iter()
             .map(|subject| RunExpr {
-                span: with
-                    .last()
-                    .map_or(subject.span, |edit| subject.span.to(edit.span)),
+                span: with.last().map_or(subject.span, |edit| subject.span.to(edit.span)),
                 subject,
                 with: with.clone(),
             })

@@ -10,6 +10,8 @@ mod expr;
 mod items;
 mod positions;
 mod recover;
+mod scene;
+mod slips;
 mod stmts;
 mod strings;
 mod words;
@@ -77,14 +79,8 @@ pub fn parse_expr(file: FileId, text: &str) -> (Option<Expr>, Diagnostics) {
             (expr.filter(|_| build.diags.is_empty()), build.diags)
         }
         Err(error) => {
-            let chunk = Chunk {
-                tokens: &lexed.tokens,
-                sound,
-            };
-            (
-                None,
-                vec![errors::explain(file, text, &chunk, 0, &error).diagnostic],
-            )
+            let chunk = Chunk { tokens: &lexed.tokens, sound };
+            (None, vec![errors::explain(file, text, &chunk, 0, &error).diagnostic])
         }
     }
 }
@@ -93,11 +89,9 @@ fn check_size(file: FileId, text: &str) -> Result<(), Diagnostic> {
     if text.len() <= MAX_BYTES {
         return Ok(());
     }
-    Err(
-        Diagnostic::error(codes::SYNTAX, "this text is longer than 16 MiB")
-            .at(Span::new(file, 0, 0), "a script this long is not read")
-            .help("long lists belong in a data file: `data names = lines(\"names.txt\")`"),
-    )
+    Err(Diagnostic::error(codes::SYNTAX, "this text is longer than 16 MiB")
+        .at(Span::new(file, 0, 0), "a script this long is not read")
+        .help("long lists belong in a data file: `data names = lines(\"names.txt\")`"))
 }
 
 /// Turns what the grammar found in one item into the tree.
@@ -114,13 +108,7 @@ struct Build<'a> {
 
 impl<'a> Build<'a> {
     fn new(file: FileId, text: &'a str, base: usize, tokens: &'a [Token]) -> Self {
-        Build {
-            file,
-            text,
-            base,
-            tokens,
-            diags: Diagnostics::new(),
-        }
+        Build { file, text, base, tokens, diags: Diagnostics::new() }
     }
 
     /// The place of a pair, without the spaces and comments that a rule may have skipped at its end.
@@ -128,37 +116,23 @@ impl<'a> Build<'a> {
         let span = pair.as_span();
         let (start, end) = (self.base + span.start(), self.base + span.end());
         let after = self.tokens.partition_point(|t| t.start < end);
-        let end = if after > 0 {
-            self.tokens[after - 1].end.clamp(start, end)
-        } else {
-            end
-        };
+        let end = if after > 0 { self.tokens[after - 1].end.clamp(start, end) } else { end };
         Span::new(self.file, start, end)
     }
 
     fn ident(&self, pair: &Pair<Rule>) -> Ident {
-        Ident {
-            name: pair.as_str().to_owned(),
-            span: self.span(pair),
-        }
+        Ident { name: pair.as_str().to_owned(), span: self.span(pair) }
     }
 
     fn text(&mut self, pair: &Pair<Rule>) -> Text {
         let span = self.span(pair);
-        Text {
-            value: strings::unescape(pair.as_str(), span, &mut self.diags),
-            span,
-        }
+        Text { value: strings::unescape(pair.as_str(), span, &mut self.diags), span }
     }
 
     fn item(&mut self, pair: Pair<Rule>) -> Item {
         let span = self.span(&pair);
         let doc = doc_above(self.text, span.start as usize);
-        Item {
-            kind: self.item_kind(pair),
-            doc,
-            span,
-        }
+        Item { kind: self.item_kind(pair), doc, span }
     }
 
     /// Whether a tree this deep may be built. Says so once where it may not.
@@ -203,11 +177,7 @@ impl<'i> Parts<'i> {
     }
 
     fn take_if(&mut self, rule: Rule) -> Option<Pair<'i, Rule>> {
-        if self.peek() == Some(rule) {
-            self.next()
-        } else {
-            None
-        }
+        if self.peek() == Some(rule) { self.next() } else { None }
     }
 }
 

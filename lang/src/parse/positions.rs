@@ -20,10 +20,7 @@ impl Build<'_> {
                     segment.index = index;
                 }
             } else {
-                segments.push(SiteSegment {
-                    name: self.ident(&part),
-                    index: None,
-                });
+                segments.push(SiteSegment { name: self.ident(&part), index: None });
             }
         }
         SitePath { segments, span }
@@ -39,11 +36,7 @@ impl Build<'_> {
         let span = self.span(&pair);
         let mut parts = Parts::of(pair);
         let maybe = parts.take_if(Rule::maybe).is_some();
-        Some(Selection {
-            maybe,
-            set: self.positions(parts.need(), 0),
-            span,
-        })
+        Some(Selection { maybe, set: self.positions(parts.need(), 0), span })
     }
 
     fn positions(&mut self, pair: Pair<Rule>, depth: usize) -> Positions {
@@ -61,10 +54,7 @@ impl Build<'_> {
         let parts: Vec<_> = Parts::of(pair).collect();
         let depth = depth + parts.len();
         if !self.fits(depth, span) {
-            return Positions {
-                kind: PositionsKind::All,
-                span,
-            };
+            return Positions { kind: PositionsKind::All, span };
         }
         let mut joined: Option<Positions> = None;
         for part in parts {
@@ -76,10 +66,7 @@ impl Build<'_> {
                 None => next,
                 Some(left) => {
                     let span = left.span.to(next.span);
-                    Positions {
-                        kind: join(Box::new(left), Box::new(next)),
-                        span,
-                    }
+                    Positions { kind: join(Box::new(left), Box::new(next)), span }
                 }
             });
         }
@@ -95,18 +82,12 @@ impl Build<'_> {
         }
         let depth = depth + bangs.len();
         if !self.fits(depth, span) {
-            return Positions {
-                kind: PositionsKind::All,
-                span,
-            };
+            return Positions { kind: PositionsKind::All, span };
         }
         let mut set = self.atom(parts.need(), depth);
         for bang in bangs.into_iter().rev() {
             let span = bang.to(set.span);
-            set = Positions {
-                kind: PositionsKind::Not(Box::new(set)),
-                span,
-            };
+            set = Positions { kind: PositionsKind::Not(Box::new(set)), span };
         }
         set
     }
@@ -122,19 +103,11 @@ impl Build<'_> {
             Rule::pos_bos => PositionsKind::Bos,
             Rule::pos_text => {
                 let text = self.text(&parts.need());
-                if source.starts_with("after") {
-                    PositionsKind::After(text)
-                } else {
-                    PositionsKind::Matching(text)
-                }
+                if source.starts_with("after") { PositionsKind::After(text) } else { PositionsKind::Matching(text) }
             }
             Rule::pos_of => {
                 let name = self.ident(&parts.need());
-                if source.starts_with("role") {
-                    PositionsKind::Role(name)
-                } else {
-                    PositionsKind::Mask(name)
-                }
+                if source.starts_with("role") { PositionsKind::Role(name) } else { PositionsKind::Mask(name) }
             }
             Rule::pos_rows => {
                 let word = parts.need();

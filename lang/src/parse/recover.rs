@@ -14,12 +14,7 @@ const MAX_RETRIES: usize = 20;
 
 /// Reads one item. Where a statement is bad, the error is reported, the statement is replaced by
 /// spaces, and the rest is read again.
-pub(super) fn item(
-    file: FileId,
-    text: &str,
-    chunk: &Chunk,
-    diags: &mut Diagnostics,
-) -> Option<Item> {
+pub(super) fn item(file: FileId, text: &str, chunk: &Chunk, diags: &mut Diagnostics) -> Option<Item> {
     let (first, last) = (chunk.tokens.first()?, chunk.tokens.last()?);
     if let Some(diag) = errors::no_declaration(file, text, chunk) {
         diags.push(diag);
@@ -40,18 +35,12 @@ pub(super) fn item(
                 return Some(item);
             }
             Err(error) => {
-                let left = Chunk {
-                    tokens: &tokens,
-                    sound: true,
-                };
+                let left = Chunk { tokens: &tokens, sound: true };
                 let found = errors::explain(file, text, &left, base, &error);
                 diags.push(found.diagnostic);
                 let (start, end) = bad_statement(text, &tokens, found.place)?;
                 // Bytes, not characters, so that places stay what they are.
-                let blank: String = text[start..end]
-                    .bytes()
-                    .map(|b| if b == b'\n' { '\n' } else { ' ' })
-                    .collect();
+                let blank: String = text[start..end].bytes().map(|b| if b == b'\n' { '\n' } else { ' ' }).collect();
                 source.replace_range(start - base..end - base, &blank);
                 tokens.retain(|t| t.end <= start || t.start >= end);
             }
@@ -67,9 +56,7 @@ fn bad_statement(text: &str, tokens: &[Token], place: usize) -> Option<(usize, u
     let inside = innermost_brace(&tokens[..at])? + 1;
     let begins_line = |n: usize| tokens[n].first && complete(text, &tokens[n - 1]);
     // Back to where the statement begins. An error at the end of the block is one of its last line.
-    let closes = tokens
-        .get(at)
-        .is_none_or(|t| matches!(t.kind, TokenKind::Close(_)));
+    let closes = tokens.get(at).is_none_or(|t| matches!(t.kind, TokenKind::Close(_)));
     let mut start = if closes { at.checked_sub(1)? } else { at };
     while start > inside && !begins_line(start) {
         start -= 1;

@@ -13,9 +13,7 @@ impl Build<'_> {
         let span = self.span(&pair);
         let stmts: Vec<Stmt> = Parts::of(pair).map(|p| self.stmt(p, depth + 1)).collect();
         // One report where several stand on one line.
-        let crowded = stmts
-            .windows(2)
-            .find(|pair| self.same_line(&pair[0], &pair[1]));
+        let crowded = stmts.windows(2).find(|pair| self.same_line(&pair[0], &pair[1]));
         if let Some(pair) = crowded {
             self.one_line(&pair[0], &pair[1]);
         }
@@ -30,65 +28,32 @@ impl Build<'_> {
     /// or an operator that the language does not have.
     fn one_line(&mut self, stmt: &Stmt, next: &Stmt) {
         let source = &self.text[stmt.span.start as usize..stmt.span.end as usize];
-        let last = source
-            .rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-            .next()
-            .unwrap_or("");
-        let begins = self.text[next.span.start as usize..]
-            .chars()
-            .next()
-            .unwrap_or(' ');
+        let last = source.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or("");
+        let begins = self.text[next.span.start as usize..].chars().next().unwrap_or(' ');
         let word = match &next.kind {
-            StmtKind::Expr(Expr {
-                kind: ExprKind::Name(word),
-                ..
-            }) => word.as_str(),
+            StmtKind::Expr(Expr { kind: ExprKind::Name(word), .. }) => word.as_str(),
             _ => "",
         };
-        let bare = matches!(
-            &stmt.kind,
-            StmtKind::Expr(Expr {
-                kind: ExprKind::Name(_),
-                ..
-            })
-        );
+        let bare = matches!(&stmt.kind, StmtKind::Expr(Expr { kind: ExprKind::Name(_), .. }));
         let diag = if last == "not" {
             Diagnostic::error(codes::SYNTAX, "there is no operator `not`")
-                .at(
-                    Span {
-                        start: stmt.span.end - 3,
-                        ..stmt.span
-                    },
-                    "not an operator",
-                )
+                .at(Span { start: stmt.span.end - 3, ..stmt.span }, "not an operator")
                 .help("negation is written `!`")
         } else if let ("and" | "or", operator) | (operator, "and" | "or") =
-            if matches!(last, "and" | "or") {
-                (last, last)
-            } else {
-                (word, word)
-            }
+            if matches!(last, "and" | "or") { (last, last) } else { (word, word) }
         {
             let symbols = if operator == "and" { "`&&`" } else { "`||`" };
             Diagnostic::error(codes::SYNTAX, format!("there is no operator `{operator}`"))
                 .at(next.span, "not an operator")
                 .help(format!("write {symbols}"))
         } else if bare {
-            Diagnostic::error(
-                codes::SYNTAX,
-                format!("`{last}` does not begin a statement"),
-            )
-            .at(
-                stmt.span,
-                "expected a statement such as `let x = 1` or `h += x`",
-            )
-            .maybe_help(near_statement(last))
+            Diagnostic::error(codes::SYNTAX, format!("`{last}` does not begin a statement"))
+                .at(stmt.span, "expected a statement such as `let x = 1` or `h += x`")
+                .maybe_help(near_statement(last))
         } else {
             let spaced = matches!(begins, '(' | '[') && !last.is_empty();
             let help = if spaced {
-                format!(
-                    "the `{begins}` of a call or an index directly follows the name, without a space"
-                )
+                format!("the `{begins}` of a call or an index directly follows the name, without a space")
             } else {
                 "begin each statement on a line of its own".to_owned()
             };
@@ -105,11 +70,7 @@ impl Build<'_> {
         let inner = Parts::of(pair).need();
         let rule = inner.as_rule();
         if rule == Rule::when_stmt {
-            return Stmt {
-                kind: self.chain(inner, true, depth),
-                doc,
-                span,
-            };
+            return Stmt { kind: self.chain(inner, true, depth), doc, span };
         }
         let mut parts = Parts::of(inner);
         let kind = match rule {
@@ -119,17 +80,11 @@ impl Build<'_> {
             }
             Rule::site_stmt => {
                 let path = self.site_name(parts.need());
-                StmtKind::Site {
-                    path,
-                    value: self.expr(parts.need(), depth),
-                }
+                StmtKind::Site { path, value: self.expr(parts.need(), depth) }
             }
             Rule::write_stmt => {
                 let path = self.site_name(parts.need());
-                StmtKind::Write {
-                    path,
-                    value: self.expr(parts.need(), depth),
-                }
+                StmtKind::Write { path, value: self.expr(parts.need(), depth) }
             }
             Rule::axis_stmt => {
                 let name = self.ident(&parts.need());
@@ -140,13 +95,7 @@ impl Build<'_> {
                 let start = self.expr(parts.need(), depth);
                 let end = self.expr(parts.need(), depth);
                 let under = self.text(&parts.need());
-                StmtKind::Blocks {
-                    var,
-                    start,
-                    end,
-                    under,
-                    body: self.block(parts.need(), depth),
-                }
+                StmtKind::Blocks { var, start, end, under, body: self.block(parts.need(), depth) }
             }
             Rule::require_stmt => {
                 let cond = self.expr(parts.need(), depth);
@@ -175,11 +124,7 @@ impl Build<'_> {
                     .help("assign to `h`, to a part of it such as `h[head = 3]`, or to a name made by `let`"),
             );
         }
-        StmtKind::Assign {
-            target,
-            op,
-            value: self.expr(parts.need(), depth),
-        }
+        StmtKind::Assign { target, op, value: self.expr(parts.need(), depth) }
     }
 
     fn site_name(&mut self, pair: Pair<Rule>) -> Vec<Ident> {
@@ -190,9 +135,7 @@ impl Build<'_> {
 /// Advice on a word that should begin a statement.
 fn near_statement(word: &str) -> Option<String> {
     if words::DECLARATIONS.contains(&word) {
-        return Some(format!(
-            "`{word}` stands at the top level of a file, not in a body"
-        ));
+        return Some(format!("`{word}` stands at the top level of a file, not in a body"));
     }
     if word == "return" {
         return Some("there is no `return`: the value of a body is its last statement".to_owned());

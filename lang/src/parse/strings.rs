@@ -20,19 +20,17 @@ pub(super) fn unescape(literal: &str, span: Span, diags: &mut Diagnostics) -> St
             Some((_, 't')) => out.push('\t'),
             Some((_, '"')) => out.push('"'),
             Some((_, '\\')) => out.push('\\'),
-            Some((_, 'u')) => {
-                match unicode(&inner[at + 2..]) {
-                    Some((c, len)) => {
-                        out.push(c);
-                        while chars.offset() < at + 2 + len && chars.next().is_some() {}
-                    }
-                    None => {
-                        bad(span, at, 2, diags).help =
-                        Some("a character by its number is written `\\u{1F600}`, with one to six digits".to_owned());
-                        out.push_str("\\u");
-                    }
+            Some((_, 'u')) => match unicode(&inner[at + 2..]) {
+                Some((c, len)) => {
+                    out.push(c);
+                    while chars.offset() < at + 2 + len && chars.next().is_some() {}
                 }
-            }
+                None => {
+                    bad(span, at, 2, diags).help =
+                        Some("a character by its number is written `\\u{1F600}`, with one to six digits".to_owned());
+                    out.push_str("\\u");
+                }
+            },
             Some((_, c)) => {
                 bad(span, at, 1 + c.len_utf8(), diags);
                 out.push('\\');

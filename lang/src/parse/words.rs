@@ -4,36 +4,28 @@ use super::Rule;
 
 /// Words that begin an item.
 pub(crate) const DECLARATIONS: &[&str] = &[
-    "model", "import", "param", "data", "prompt", "vector", "tensor", "fn", "hook", "patch", "run",
-    "metric", "measure", "capture", "generate", "print", "arch",
+    "model", "import", "param", "data", "prompt", "vector", "tensor", "fn", "hook", "patch", "run", "metric",
+    "measure", "capture", "generate", "print", "arch",
 ];
 
 /// Words that begin a statement of a body.
-pub(crate) const STATEMENTS: &[&str] = &[
-    "let", "when", "if", "site", "write", "axis", "blocks", "require",
-];
+pub(crate) const STATEMENTS: &[&str] = &["let", "when", "if", "site", "write", "axis", "blocks", "require"];
 
 /// Words that cannot name a value.
 pub(crate) const RESERVED: &[&str] = &[
-    "let", "when", "if", "else", "site", "write", "axis", "blocks", "require", "true", "false",
-    "none", "at", "on", "with", "in",
+    "let", "when", "if", "else", "site", "write", "axis", "blocks", "require", "true", "false", "none", "at", "on",
+    "with", "in",
 ];
 
 /// A line that begins with one of these goes on with the item above it.
 pub(crate) fn continues(word: &str) -> bool {
-    matches!(
-        word,
-        "at" | "on" | "over" | "with" | "from" | "of" | "to" | "in" | "under" | "else"
-    )
+    matches!(word, "at" | "on" | "over" | "with" | "from" | "of" | "to" | "in" | "under" | "else")
 }
 
 /// Nothing ends after one of these.
 pub(crate) fn wants_more(word: &str) -> bool {
     continues(word)
-        || matches!(
-            word,
-            "maybe" | "after" | "matching" | "let" | "when" | "if" | "axis" | "require"
-        )
+        || matches!(word, "maybe" | "after" | "matching" | "let" | "when" | "if" | "axis" | "require")
         || DECLARATIONS.contains(&word) && !matches!(word, "prompt" | "data" | "run" | "model")
 }
 
@@ -90,26 +82,17 @@ pub(crate) fn friendly(rule: Rule) -> Option<(u8, String)> {
         Rule::field_name => (0, "a name"),
         Rule::string => (0, "a text such as `\"Mary\"`"),
         Rule::number => (0, "a number"),
-        Rule::expr
-        | Rule::range_or_expr
-        | Rule::exprs
-        | Rule::run_expr
-        | Rule::arg
-        | Rule::paren => (0, "a value"),
+        Rule::expr | Rule::range_or_expr | Rule::exprs | Rule::run_expr | Rule::arg | Rule::paren => (0, "a value"),
         Rule::axis_size => (0, "a size such as `512`"),
         Rule::list => (0, "a list such as `[d_model]`"),
         Rule::site | Rule::sites | Rule::site_head => (0, "a site such as `blocks[3].resid.post`"),
         Rule::site_name => (0, "a site name such as `attn.q`"),
-        Rule::positions | Rule::selection | Rule::pos_and | Rule::pos_not => {
-            (0, "a position such as `prompt[-1]`")
-        }
+        Rule::positions | Rule::selection | Rule::pos_and | Rule::pos_not => (0, "a position such as `prompt[-1]`"),
         Rule::edit_use => (0, "the name of a hook or patch"),
         Rule::stmt => (3, "a statement"),
         Rule::param => (0, "a parameter such as `alpha = 6.0`"),
         Rule::param_type => (0, "a type: `number`, `int`, `bool` or `text`"),
-        Rule::index_arg | Rule::open_range | Rule::star => {
-            (0, "an index such as `3`, `2..4` or `*`")
-        }
+        Rule::index_arg | Rule::open_range | Rule::star => (0, "an index such as `3`, `2..4` or `*`"),
         Rule::axis_part => (0, "an axis"),
         Rule::option => (0, "an option such as `max: 60`"),
         Rule::eq => (1, "`=`"),
@@ -135,10 +118,7 @@ pub(crate) fn friendly(rule: Rule) -> Option<(u8, String)> {
 /// Punctuation and keywords, which a builder skips.
 pub(crate) fn is_mark(rule: Rule) -> bool {
     keyword(rule).is_some_and(|_| {
-        !matches!(
-            rule,
-            Rule::at_rows | Rule::on_rows | Rule::with_list | Rule::else_branch | Rule::last_else
-        )
+        !matches!(rule, Rule::at_rows | Rule::on_rows | Rule::with_list | Rule::else_branch | Rule::last_else)
     }) || matches!(
         rule,
         Rule::comma
@@ -186,8 +166,5 @@ pub(crate) fn begins_value(rule: Rule) -> bool {
 
 /// A word of the language.
 pub(crate) fn is_known(word: &str) -> bool {
-    DECLARATIONS.contains(&word)
-        || STATEMENTS.contains(&word)
-        || RESERVED.contains(&word)
-        || continues(word)
+    DECLARATIONS.contains(&word) || STATEMENTS.contains(&word) || RESERVED.contains(&word) || continues(word)
 }

@@ -30,10 +30,7 @@ pub struct Lcg(pub u64);
 
 impl Lcg {
     pub fn below(&mut self, limit: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % limit.max(1)
     }
 }
@@ -102,19 +99,13 @@ pub fn mutate(text: &str, random: &mut Lcg) -> String {
         match random.below(5) {
             0 => text.insert_str(at, PIECES[random.below(PIECES.len())]),
             1 => {
-                let end = text[at..]
-                    .char_indices()
-                    .nth(1 + random.below(3))
-                    .map_or(text.len(), |(n, _)| at + n);
+                let end = text[at..].char_indices().nth(1 + random.below(3)).map_or(text.len(), |(n, _)| at + n);
                 text.replace_range(at..end, "");
             }
             2 => {
                 // A comment where a gap is.
                 if let Some(gap) = text[at..].find(' ') {
-                    text.insert_str(
-                        at + gap,
-                        [" # moved\n", "\n# own\n", "\n", "  ## twice\n"][random.below(4)],
-                    );
+                    text.insert_str(at + gap, [" # moved\n", "\n# own\n", "\n", "  ## twice\n"][random.below(4)]);
                 }
             }
             3 => {
@@ -150,11 +141,7 @@ pub fn render(text: &str, diags: &[steer_lang::Diagnostic]) -> String {
         for label in &diag.labels {
             let (start, end) = (label.span.start as usize, label.span.end as usize);
             let line = text[..start].matches('\n').count() + 1;
-            out.push_str(&format!(
-                "  {line} `{}` {}\n",
-                &text[start..end],
-                label.text
-            ));
+            out.push_str(&format!("  {line} `{}` {}\n", &text[start..end], label.text));
         }
         if let Some(help) = &diag.help {
             out.push_str(&format!("  help: {help}\n"));
@@ -178,24 +165,14 @@ pub fn show(expr: &Expr) -> String {
         ExprKind::Index(inner, args) => {
             let args: Vec<_> = args
                 .iter()
-                .map(|a| {
-                    a.axis
-                        .as_ref()
-                        .map_or(String::new(), |n| format!("{}=", n.name))
-                        + &show_index(&a.item)
-                })
+                .map(|a| a.axis.as_ref().map_or(String::new(), |n| format!("{}=", n.name)) + &show_index(&a.item))
                 .collect();
             format!("{}[{}]", show(inner), args.join(", "))
         }
         ExprKind::Call(inner, args) => {
             let args: Vec<_> = args
                 .iter()
-                .map(|a| {
-                    a.name
-                        .as_ref()
-                        .map_or(String::new(), |n| format!("{}=", n.name))
-                        + &show(&a.value)
-                })
+                .map(|a| a.name.as_ref().map_or(String::new(), |n| format!("{}=", n.name)) + &show(&a.value))
                 .collect();
             format!("{}({})", show(inner), args.join(", "))
         }
@@ -207,23 +184,12 @@ pub fn show(expr: &Expr) -> String {
         ExprKind::Axes(parts) => {
             let parts: Vec<_> = parts
                 .iter()
-                .map(|p| {
-                    p.name.name.clone()
-                        + &p.size
-                            .as_ref()
-                            .map_or(String::new(), |s| format!("={}", show(s)))
-                })
+                .map(|p| p.name.name.clone() + &p.size.as_ref().map_or(String::new(), |s| format!("={}", show(s))))
                 .collect();
             format!("({})", parts.join(" "))
         }
-        ExprKind::If {
-            cond,
-            then,
-            otherwise,
-        } => {
-            let otherwise = otherwise
-                .as_ref()
-                .map_or(String::new(), |b| format!(" else {}", show_block(b)));
+        ExprKind::If { cond, then, otherwise } => {
+            let otherwise = otherwise.as_ref().map_or(String::new(), |b| format!(" else {}", show_block(b)));
             format!("if {} {}{otherwise}", show(cond), show_block(then))
         }
         ExprKind::Lambda(params, body) => {
@@ -249,19 +215,9 @@ fn show_index(item: &IndexItem) -> String {
     match item {
         IndexItem::All(_) => "*".to_owned(),
         IndexItem::At(at) => show(at).replace("(-1)", "-1"),
-        IndexItem::Range {
-            start,
-            end,
-            inclusive,
-            ..
-        } => {
+        IndexItem::Range { start, end, inclusive, .. } => {
             let side = |e: &Option<Expr>| e.as_ref().map_or(String::new(), show);
-            format!(
-                "{}{}{}",
-                side(start),
-                if *inclusive { "..=" } else { ".." },
-                side(end)
-            )
+            format!("{}{}{}", side(start), if *inclusive { "..=" } else { ".." }, side(end))
         }
     }
 }
@@ -270,10 +226,7 @@ fn show_index(item: &IndexItem) -> String {
 pub fn show_set(set: &Positions) -> String {
     let rows = |word: &str, index: &Option<Vec<IndexItem>>| match index {
         None => word.to_owned(),
-        Some(items) => format!(
-            "{word}[{}]",
-            items.iter().map(show_index).collect::<Vec<_>>().join(", ")
-        ),
+        Some(items) => format!("{word}[{}]", items.iter().map(show_index).collect::<Vec<_>>().join(", ")),
     };
     match &set.kind {
         PositionsKind::All => "all".to_owned(),

@@ -7,7 +7,7 @@
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Instant;
-use steer_kernels::{Isa, Packed, Reduce, gemm, rows};
+use steer_kernels::{Isa, Packed, gemm, rows};
 
 type Work<'a> = &'a (dyn Fn(usize) + Sync);
 
@@ -97,7 +97,7 @@ fn part(panels: usize, t: usize, threads: usize) -> std::ops::Range<usize> {
 fn main() {
     let isa = std::env::args().nth(1).and_then(|name| Isa::from_name(&name)).unwrap_or(Isa::detect());
     println!("{}", isa.name());
-    let sum = rows::reduce(isa, Reduce::Sum);
+    let dot = rows::dot(isa);
     for (outputs, inputs) in [(4096, 4096), (768, 3072), (3072, 768)] {
         let w = weights(outputs, inputs);
         let panels = w[0].panels();
@@ -124,7 +124,9 @@ fn main() {
                 for w in &w {
                     let p = part(panels, t, threads);
                     let numbers = &w.as_slice()[p.start * 16 * inputs..p.end * 16 * inputs];
-                    black_box(unsafe { sum(numbers.as_ptr(), numbers.len()) });
+                    // Two halves at a time: one stream alone is not as fast.
+                    let (a, b) = numbers.split_at(numbers.len() / 2);
+                    black_box(unsafe { dot(a.as_ptr(), b.as_ptr(), a.len()) });
                 }
             };
             let of_rows = |rows: usize| {

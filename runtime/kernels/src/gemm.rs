@@ -34,7 +34,14 @@ thread_local! {
 /// When `x` is too short, a panel does not exist or this processor lacks `isa`.
 #[allow(clippy::too_many_arguments)]
 pub unsafe fn gemm(
-    isa: Isa, x: &[f32], x_stride: usize, rows: usize, w: &Packed, panels: Range<usize>, y: *mut f32, y_stride: usize,
+    isa: Isa,
+    x: &[f32],
+    x_stride: usize,
+    rows: usize,
+    w: &Packed,
+    panels: Range<usize>,
+    y: *mut f32,
+    y_stride: usize,
 ) {
     let tiles = tiles(isa);
     if rows == 0 || panels.is_empty() {
@@ -142,7 +149,7 @@ impl Call<'_> {
                                     c_row: self.y_stride,
                                     cols,
                                     begin: k == 0,
-                                    next: weights.wrapping_add(b + (inputs * PANEL << n) + early.start * PANEL),
+                                    next: weights.wrapping_add(b + ((inputs * PANEL) << n) + early.start * PANEL),
                                     early: early.len(),
                                 });
                             }
@@ -157,7 +164,9 @@ impl Call<'_> {
 /// Panels in groups of `2^widest` or fewer at the end, as (first panel, power of two, columns);
 /// a panel with padding is alone.
 pub(crate) fn groups(
-    panels: Range<usize>, outputs: usize, widest: usize,
+    panels: Range<usize>,
+    outputs: usize,
+    widest: usize,
 ) -> impl Iterator<Item = (usize, usize, usize)> {
     let mut p = panels.start;
     std::iter::from_fn(move || {

@@ -1,4 +1,15 @@
 //! Row primitives, matrix products and attention loops for CPUs, in a fixed summation order.
+//!
+//! A row's result depends on the row's own inputs and the lengths summed, bit for bit: not on how
+//! many rows, columns or threads there are, on alignment, or on which of the forms of a kernel
+//! computed it. The instruction sets ([`Isa`]) are chosen at run time and give the same bits too.
+//! Only the payload and sign of a NaN are unspecified. Results assume the processor's default
+//! rounding, with subnormal numbers.
+//!
+//! - [`ops`]: the vocabulary of row operations and their meaning;
+//! - [`rows`]: function pointers to row kernels, for compiled code;
+//! - [`pack`] and [`mod@gemm`]: packed weights and products;
+//! - [`attention`]: attention over a list of keys, whole or in steps.
 
 pub mod attention;
 pub mod gemm;

@@ -8,9 +8,8 @@ fn horner(x: f64, c: &[f64]) -> f64 {
 }
 
 /// Bits of 2/π after the point, most significant first.
-const TWO_OVER_PI: [u32; 8] = [
-    0xa2f9_836e, 0x4e44_1529, 0xfc27_57d1, 0xf534_ddc0, 0xdb62_9599, 0x3c43_9041, 0xfe51_63ab, 0xdebb_c561,
-];
+const TWO_OVER_PI: [u32; 8] =
+    [0xa2f9_836e, 0x4e44_1529, 0xfc27_57d1, 0xf534_ddc0, 0xdb62_9599, 0x3c43_9041, 0xfe51_63ab, 0xdebb_c561];
 
 /// `x - n π/2` within [-π/4, π/4], and `n mod 4`.
 fn quadrant(x: f32) -> (f64, u32) {
@@ -50,7 +49,12 @@ fn sine(r: f64) -> f64 {
 fn cosine(r: f64) -> f64 {
     let s = r * r;
     let c = [
-        -1.0 / 2.0, 1.0 / 24.0, -1.0 / 720.0, 1.0 / 40_320.0, -1.0 / 3_628_800.0, 1.0 / 479_001_600.0,
+        -1.0 / 2.0,
+        1.0 / 24.0,
+        -1.0 / 720.0,
+        1.0 / 40_320.0,
+        -1.0 / 3_628_800.0,
+        1.0 / 479_001_600.0,
         -1.0 / 87_178_291_200.0,
     ];
     1.0 + s * horner(s, &c)

@@ -98,8 +98,13 @@ unsafe fn store_c<V: Wide, const R: usize, const N: usize>(acc: [[V; N]; R], c: 
 
 /// The chains of a tile, on through inputs `from` up to `to`.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 unsafe fn advance<V: Wide, const R: usize, const N: usize, const ASK: bool>(
-    acc: &mut [[V; N]; R], t: &Tile, (a_row, a_step): (usize, usize), from: usize, to: usize,
+    acc: &mut [[V; N]; R],
+    t: &Tile,
+    (a_row, a_step): (usize, usize),
+    from: usize,
+    to: usize,
 ) {
     unsafe {
         let (mut a, mut b, panel) = (t.a.add(from * a_step), t.b.add(from * 16), t.b_panel);
@@ -139,6 +144,7 @@ unsafe fn run<V: Wide, const R: usize, const N: usize>(t: &Tile, a: (usize, usiz
 }
 
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 unsafe fn run_mix<V: Wide, const R: usize, const N: usize>(t: &Mix) {
     unsafe {
         let mut acc: [[V; N]; R] = load_c(t.c, t.c_row, t.cols);

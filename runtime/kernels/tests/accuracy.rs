@@ -160,7 +160,9 @@ fn powers_are_those_of_f64() {
     let mut worst = 0.0f64;
     let bases = (0..2000).map(|i| f32::from_bits(0x0080_0000 + i * 0x000f_e000));
     for a in bases.chain([0.0, -0.0, 1.0, f32::INFINITY, f32::MAX, 1e-45]) {
-        for b in [-3.0, -2.5, -1.0, -0.5, -0.1, 0.3, 0.5, 1.0, 1.7, 2.0, 3.0, 7.0, 40.0, f32::INFINITY, f32::NEG_INFINITY] {
+        for b in
+            [-3.0, -2.5, -1.0, -0.5, -0.1, 0.3, 0.5, 1.0, 1.7, 2.0, 3.0, 7.0, 40.0, f32::INFINITY, f32::NEG_INFINITY]
+        {
             for a in [a, -a] {
                 let got = Binary::Pow.apply(a, b);
                 let exact = f64::from(a).powf(f64::from(b));
@@ -169,7 +171,10 @@ fn powers_are_those_of_f64() {
                     assert!(got.is_nan(), "{a}^{b} = {got}");
                 } else if got != expected || got.is_sign_negative() != expected.is_sign_negative() {
                     let error = ((f64::from(got) - exact) / exact).abs();
-                    assert!(error < 1e-7 || (f64::from(got) - exact).abs() < 2e-45, "{a:e}^{b} = {got:e}, not {expected:e}");
+                    assert!(
+                        error < 1e-7 || (f64::from(got) - exact).abs() < 2e-45,
+                        "{a:e}^{b} = {got:e}, not {expected:e}"
+                    );
                     worst = worst.max(error);
                 }
             }

@@ -100,14 +100,11 @@ impl Case {
     fn block(&self, isa: Isa, scale: f32, scratch: &mut Scratch) -> Vec<f32> {
         let row = self.shape.heads * self.shape.d_head;
         let mut out = vec![f32::NAN; self.seen.len() * row];
-        let queries =
-            Queries { q: self.queries.as_ptr(), q_stride: row, out: out.as_mut_ptr(), out_stride: row };
+        let queries = Queries { q: self.queries.as_ptr(), q_stride: row, out: out.as_mut_ptr(), out_stride: row };
         let cut = self.shape.kv_heads / 2;
         for heads in [0..cut, cut..self.shape.kv_heads] {
             unsafe {
-                attend_block(
-                    isa, &self.shape, scale, &queries, &self.seen, &self.cache(), &self.slots, heads, scratch,
-                );
+                attend_block(isa, &self.shape, scale, &queries, &self.seen, &self.cache(), &self.slots, heads, scratch);
             }
         }
         out
@@ -120,7 +117,9 @@ fn causal(past: usize, rows: usize) -> Vec<Range<usize>> {
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (heads, kv_heads, d_head) in [(1, 1, 1), (4, 4, 16), (8, 2, 32), (6, 1, 24), (14, 2, 64), (3, 3, 80), (2, 2, 256)] {
+    for (heads, kv_heads, d_head) in
+        [(1, 1, 1), (4, 4, 16), (8, 2, 32), (6, 1, 24), (14, 2, 64), (3, 3, 80), (2, 2, 256)]
+    {
         cases.push(Case::new(heads, kv_heads, d_head, 1, causal(0, 1)));
         cases.push(Case::new(heads, kv_heads, d_head, 37, causal(0, 37)));
         cases.push(Case::new(heads, kv_heads, d_head, 300, causal(279, 21)));

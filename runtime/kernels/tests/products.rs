@@ -44,7 +44,9 @@ fn products_are_one_chain_each_however_they_are_cut() {
                     unsafe { gemm(isa, &wide, xs, rows, &w, panels, y.as_mut_ptr(), ys) };
                 }
                 for r in 0..rows {
-                    same(&y[r * ys..r * ys + outputs], &expected[r * outputs..(r + 1) * outputs], || format!("{isa:?} cut"));
+                    same(&y[r * ys..r * ys + outputs], &expected[r * outputs..(r + 1) * outputs], || {
+                        format!("{isa:?} cut")
+                    });
                     assert!(y[r * ys + outputs..(r + 1) * ys].iter().all(|&v| v == 7.0));
                 }
             }

@@ -8,7 +8,7 @@ use crate::error::Error;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use steer_compiler::plan::EditId;
-use steer_compiler::program::{BufId, Instr, KernelArg, LookupIndex, OutputPlace, Program};
+use steer_compiler::program::{BufId, Instr, KernelArg, LookupIndex, OutputPlace, Program, Stretch};
 
 /// Which buffers are alive at the start of each stretch.
 pub struct Lives {
@@ -151,12 +151,12 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
             receipts: HashMap::new(),
             inside: HashMap::new(),
         };
-        edit_inputs(engine, &mut frame, &stretch.edits);
+        edit_inputs(engine, &mut frame, &acting(stretch));
         for (i, instr) in stretch.instrs.iter().enumerate() {
             super::exec_instr::run(engine, &mut frame, (s, i), instr)?;
         }
         keep_for_narrow(engine, &frame, narrow_from);
-        receipts(engine, &frame, &stretch.edits, &mut result);
+        receipts(engine, &frame, &mut result);
         for (o, place) in outputs.iter().enumerate() {
             read(&program, &frame, work, o, place, &mut result)?;
         }
@@ -245,7 +245,28 @@ fn enter(engine: &RowsEngine, step: &Step, s: usize, buffers: &mut [Vec<f32>]) -
     donors
 }
 
-/// Guards and parameters of the edits that begin here, by row.
+/// The edits that instructions of a stretch ask about: those that begin here, and earlier ones whose
+/// work is spread over several kernels.
+fn acting(stretch: &Stretch) -> Vec<EditId> {
+    let mut edits = Vec::new();
+    for instr in &stretch.instrs {
+        let args = match instr {
+            Instr::Kernel(call) => &call.args,
+            Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => &body.call.args,
+            _ => continue,
+        };
+        for arg in args {
+            if let KernelArg::Guard(e) | KernelArg::Params(e) | KernelArg::Receipt(e) = arg
+                && !edits.contains(e)
+            {
+                edits.push(*e);
+            }
+        }
+    }
+    edits
+}
+
+/// Guards and parameters of edits, by row.
 fn edit_inputs(engine: &RowsEngine, frame: &mut Frame, edits: &[EditId]) {
     for &edit in edits {
         let slots = engine.plan.edits[edit.0 as usize].params.len();
@@ -298,17 +319,26 @@ pub fn slots<'r>(engine: &'r RowsEngine, s: usize, row: &NewRow) -> &'r [u32] {
     &engine.runs[row.run].slots[home(&engine.program, s)][..=row.position]
 }
 
-fn receipts(engine: &RowsEngine, frame: &Frame, edits: &[EditId], result: &mut StepResult) {
-    for &edit in edits {
-        let Some(values) = frame.receipts.get(&edit) else { continue };
+/// Adds what the kernels of this stretch stored; an edit's numbers may come from several stretches.
+fn receipts(engine: &RowsEngine, frame: &Frame, result: &mut StepResult) {
+    for (&edit, values) in &frame.receipts {
         for (i, row) in frame.step.rows.iter().enumerate() {
             let j = frame.rows.map[i];
             if j == NONE || !frame.step.active(&engine.runs, row, edit) {
                 continue;
             }
-            let at = j as usize * 3;
-            let [changed, moved, before] = [values[at], values[at + 1], values[at + 2]];
-            result.receipts.push(RowReceipt { run: row.run, edit, position: row.position, changed, moved, before });
+            let [changed, moved, before] = [0, 1, 2].map(|k| values[j as usize * 3 + k]);
+            let known = result.receipts.iter_mut().find(|r| (r.run, r.edit, r.position) == (row.run, edit, row.position));
+            match known {
+                Some(r) => {
+                    r.changed += changed;
+                    r.moved += moved;
+                    r.before += before;
+                }
+                None => {
+                    result.receipts.push(RowReceipt { run: row.run, edit, position: row.position, changed, moved, before });
+                }
+            }
         }
     }
 }

@@ -8,8 +8,8 @@ use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, MemFlagsData, Signa
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::JITModule;
 use cranelift_module::Module;
-use steer_lang::Diagnostic;
 use std::collections::HashMap;
+use steer_lang::Diagnostic;
 
 /// The size of an `f32`.
 const BYTES: usize = 4;

@@ -147,6 +147,5 @@ pub fn clif(kernel: &Kernel) -> Result<String, Diagnostic> {
     Ok(prims.named(&context.func.display().to_string()))
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,9 @@ use cranelift_codegen::ir::{AbiParam, FuncRef, Function, Type};
 use cranelift_jit::JITModule;
 use cranelift_module::{FuncId, Linkage, Module};
 use std::collections::HashMap;
-use steer_lang::Diagnostic;
 use steer_kernels::rows;
 use steer_kernels::{Binary, Isa, Reduce, Unary};
+use steer_lang::Diagnostic;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Prim {
@@ -32,9 +32,9 @@ pub(super) enum Prim {
 impl Prim {
     fn all() -> impl Iterator<Item = Prim> {
         let unary = Unary::ALL.into_iter().flat_map(|op| [Prim::Unary(op), Prim::ScalarUnary(op)]);
-        let binary = Binary::ALL.into_iter().flat_map(|op| {
-            [Prim::Binary(op), Prim::BinaryVs(op), Prim::BinarySv(op), Prim::ScalarBinary(op)]
-        });
+        let binary = Binary::ALL
+            .into_iter()
+            .flat_map(|op| [Prim::Binary(op), Prim::BinaryVs(op), Prim::BinarySv(op), Prim::ScalarBinary(op)]);
         let reduce = Reduce::ALL.into_iter().flat_map(|op| [Prim::Reduce(op), Prim::ReduceStrided(op)]);
         let rest =
             [Prim::Axpy, Prim::Select, Prim::Fill, Prim::Copy, Prim::Dot, Prim::TopK, Prim::Gather, Prim::Scatter];
@@ -112,7 +112,12 @@ pub(super) struct Prims(HashMap<Prim, FuncId>);
 
 impl Prims {
     /// The primitive as something that this function can call.
-    pub(super) fn of(&mut self, prim: Prim, module: &mut JITModule, func: &mut Function) -> Result<FuncRef, Box<Diagnostic>> {
+    pub(super) fn of(
+        &mut self,
+        prim: Prim,
+        module: &mut JITModule,
+        func: &mut Function,
+    ) -> Result<FuncRef, Box<Diagnostic>> {
         let id = match self.0.get(&prim) {
             Some(id) => *id,
             None => {

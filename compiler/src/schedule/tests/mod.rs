@@ -5,4 +5,5 @@ mod plans;
 mod random;
 mod run;
 
-pub(crate) use plans::{Plans, Random};
+use plans::Plans;
+pub(crate) use plans::Random;

@@ -169,7 +169,11 @@ fn world(plan: &Plan, random: &mut Random) -> World {
         tensors: plan
             .tensors
             .iter()
-            .map(|t| (0..Type { axes: t.axes.clone(), elem: Elem::F32, per_row: false }.len().unwrap()).map(|_| random.number()).collect())
+            .map(|t| {
+                (0..Type { axes: t.axes.clone(), elem: Elem::F32, per_row: false }.len().unwrap())
+                    .map(|_| random.number())
+                    .collect()
+            })
             .collect(),
         guards: plan.edits.iter().map(|_| (0..rows).map(|_| random.below(2) as f32).collect()).collect(),
         donors: plan.edits.iter().map(|_| 0).collect(),
@@ -210,7 +214,9 @@ fn programs_compute_their_plans_on_every_backend() {
         }
         let (outputs, receipts) = got.unwrap();
         let mut naive = Naive::new(&plan, &world);
-        let close = |a: f32, b: f32| (a - b).abs() <= 2e-3 * (1.0 + a.abs().max(b.abs())) || (a.is_nan() && b.is_nan()) || a == b;
+        let close = |a: f32, b: f32| {
+            (a - b).abs() <= 2e-3 * (1.0 + a.abs().max(b.abs())) || (a.is_nan() && b.is_nan()) || a == b
+        };
         for (i, output) in plan.outputs.iter().enumerate() {
             let rows = if program_is_row(&plan, output.node, outputs[i].len()) { world.tokens.len() } else { 1 };
             let len = outputs[i].len() / rows;
@@ -225,7 +231,8 @@ fn programs_compute_their_plans_on_every_backend() {
             if let Op::Receipt { edit, stat, value } = node.op {
                 for row in 0..world.tokens.len() {
                     if world.guards[edit.0 as usize][row] != 0.0 {
-                        let (want, have) = (naive.value(value, row)[0], receipts[edit.0 as usize][row * 3 + stat as usize]);
+                        let (want, have) =
+                            (naive.value(value, row)[0], receipts[edit.0 as usize][row * 3 + stat as usize]);
                         // A count of changes depends on every bit of the two sides.
                         let taken = have != UNTAKEN && stat != Stat::Changed;
                         assert!(!taken || close(want, have), "seed {seed}: {want} is {have}\n{program}");

@@ -279,7 +279,8 @@ impl<'a> Naive<'a> {
                 let summed = Type { axes: summed, ..xt.clone() };
                 let one = |ix: &[usize]| -> f32 {
                     let terms = indices(&summed).into_iter().map(|s| {
-                        let at = |a: &str| summed.position_of(a).map_or_else(|| ix[ty.position_of(a).unwrap()], |d| s[d]);
+                        let at =
+                            |a: &str| summed.position_of(a).map_or_else(|| ix[ty.position_of(a).unwrap()], |d| s[d]);
                         xv[flat(&xt.axes, at)] * wv[flat(&wt.axes, at)]
                     });
                     terms.sum()

@@ -9,7 +9,7 @@ use crate::tile::{Tile, Tiles};
 use std::ops::Range;
 
 /// Scores held at a time, about: 1 MiB of them.
-const BLOCK_SCORES: usize = 1 << 17;
+const BLOCK_SCORES: usize = 1 << 18;
 /// Query rows times heads of a group that are worth turning the keys to columns for.
 const FEWEST: usize = 56;
 

@@ -66,13 +66,7 @@ pub struct Scratch {
 impl Scratch {
     /// None yet; it grows as needed.
     pub const fn new() -> Scratch {
-        Scratch {
-            scores: Vec::new(),
-            keys: Vec::new(),
-            queries: Vec::new(),
-            results: Vec::new(),
-            values: Vec::new(),
-        }
+        Scratch { scores: Vec::new(), keys: Vec::new(), queries: Vec::new(), results: Vec::new(), values: Vec::new() }
     }
 }
 
@@ -99,7 +93,13 @@ fn room(v: &mut Vec<f32>, len: usize) -> *mut f32 {
 /// When `out` and `slots` differ in length or this processor lacks `isa`.
 #[allow(clippy::too_many_arguments)]
 pub unsafe fn scores(
-    isa: Isa, q: *const f32, keys: *const f32, key_stride: usize, slots: &[u32], d_head: usize, scale: f32,
+    isa: Isa,
+    q: *const f32,
+    keys: *const f32,
+    key_stride: usize,
+    slots: &[u32],
+    d_head: usize,
+    scale: f32,
     out: &mut [f32],
 ) {
     let tiles = tiles(isa);
@@ -231,7 +231,13 @@ unsafe fn mix_rows(tiles: &Tiles, pattern: &Pattern, count: usize, values: &Valu
 /// When this processor lacks `isa`.
 #[allow(clippy::too_many_arguments)]
 pub unsafe fn attend(
-    isa: Isa, shape: &Heads, scale: f32, q: *const f32, cache: &KeyValues, slots: &[u32], out: *mut f32,
+    isa: Isa,
+    shape: &Heads,
+    scale: f32,
+    q: *const f32,
+    cache: &KeyValues,
+    slots: &[u32],
+    out: *mut f32,
     scratch: &mut Scratch,
 ) {
     let queries = Queries { q, q_stride: 0, out, out_stride: 0 };
@@ -278,8 +284,15 @@ pub struct Queries {
 /// processor lacks `isa`.
 #[allow(clippy::too_many_arguments)]
 pub unsafe fn attend_block(
-    isa: Isa, shape: &Heads, scale: f32, queries: &Queries, seen: &[Range<usize>], cache: &KeyValues, slots: &[u32],
-    kv_heads: Range<usize>, scratch: &mut Scratch,
+    isa: Isa,
+    shape: &Heads,
+    scale: f32,
+    queries: &Queries,
+    seen: &[Range<usize>],
+    cache: &KeyValues,
+    slots: &[u32],
+    kv_heads: Range<usize>,
+    scratch: &mut Scratch,
 ) {
     let tiles = tiles(isa);
     assert!(shape.heads.is_multiple_of(shape.kv_heads), "{shape:?}");

@@ -17,12 +17,7 @@ pub(crate) mod portable;
 
 /// A vector of [`Lanes::WIDTH`] lanes.
 pub(crate) trait Lanes:
-    Copy
-    + Add<Output = Self>
-    + Sub<Output = Self>
-    + Mul<Output = Self>
-    + Div<Output = Self>
-    + Neg<Output = Self>
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {
     /// One truth value per lane.
     type Mask: Copy;

@@ -170,10 +170,22 @@ macro_rules! in_lanes {
         let (mut a, mut b, mut c, mut d) = (start, start, start, start);
         let mut i = 0;
         while i + 64 <= $n {
-            a = { let ($acc, $i) = (a, i); $full };
-            b = { let ($acc, $i) = (b, i + 16); $full };
-            c = { let ($acc, $i) = (c, i + 32); $full };
-            d = { let ($acc, $i) = (d, i + 48); $full };
+            a = {
+                let ($acc, $i) = (a, i);
+                $full
+            };
+            b = {
+                let ($acc, $i) = (b, i + 16);
+                $full
+            };
+            c = {
+                let ($acc, $i) = (c, i + 32);
+                $full
+            };
+            d = {
+                let ($acc, $i) = (d, i + 48);
+                $full
+            };
             i += 64;
         }
         for lane in [&mut a, &mut b, &mut c, &mut d] {
@@ -186,8 +198,14 @@ macro_rules! in_lanes {
             }
             i += 16;
         }
-        let left = { let ($x, $y) = (a, b); $join };
-        let right = { let ($x, $y) = (c, d); $join };
+        let left = {
+            let ($x, $y) = (a, b);
+            $join
+        };
+        let right = {
+            let ($x, $y) = (c, d);
+            $join
+        };
         let ($x, $y) = (left, right);
         $join
     }};
@@ -198,12 +216,24 @@ pub(crate) unsafe fn reduce<V: Lanes, S: Source>(op: Reduce, a: S, n: usize) -> 
     const { assert!(V::WIDTH == 16) }
     unsafe {
         match op {
-            Reduce::Sum => in_lanes!(V, n, 0.0,
-                |acc, i| acc + a.full::<V>(i), |m| acc + a.part::<V>(i, m, 0.0), |x, y| x + y)
-            .sum(),
-            Reduce::SumSq => in_lanes!(V, n, 0.0,
-                |acc, i| { let x = a.full::<V>(i); x.fma(x, acc) },
-                |m| { let x = a.part::<V>(i, m, 0.0); x.fma(x, acc) }, |x, y| x + y)
+            Reduce::Sum => {
+                in_lanes!(V, n, 0.0, |acc, i| acc + a.full::<V>(i), |m| acc + a.part::<V>(i, m, 0.0), |x, y| x + y)
+                    .sum()
+            }
+            Reduce::SumSq => in_lanes!(
+                V,
+                n,
+                0.0,
+                |acc, i| {
+                    let x = a.full::<V>(i);
+                    x.fma(x, acc)
+                },
+                |m| {
+                    let x = a.part::<V>(i, m, 0.0);
+                    x.fma(x, acc)
+                },
+                |x, y| x + y
+            )
             .sum(),
             Reduce::Max => extreme::<V, S, true>(a, n),
             Reduce::Min => extreme::<V, S, false>(a, n),
@@ -231,9 +261,14 @@ unsafe fn extreme<V: Lanes, S: Source, const MAX: bool>(a: S, n: usize) -> f32 {
     let op = if MAX { Binary::Max } else { Binary::Min };
     let none = if MAX { f32::NEG_INFINITY } else { f32::INFINITY };
     unsafe {
-        in_lanes!(V, n, none,
+        in_lanes!(
+            V,
+            n,
+            none,
             |acc, i| math::binary(op, acc, a.full::<V>(i)),
-            |m| math::binary(op, acc, a.part::<V>(i, m, none)), |x, y| math::binary(op, x, y))
+            |m| math::binary(op, acc, a.part::<V>(i, m, none)),
+            |x, y| math::binary(op, x, y)
+        )
     }
     .fold(if MAX { |x, y| x.above(y) } else { |x, y| x.below(y) })
 }
@@ -242,9 +277,14 @@ unsafe fn extreme<V: Lanes, S: Source, const MAX: bool>(a: S, n: usize) -> f32 {
 pub(crate) unsafe fn dot<V: Lanes>(a: *const f32, b: *const f32, n: usize) -> f32 {
     let (a, b) = (Row(a), Row(b));
     unsafe {
-        in_lanes!(V, n, 0.0,
+        in_lanes!(
+            V,
+            n,
+            0.0,
             |acc, i| a.full::<V>(i).fma(b.full(i), acc),
-            |m| a.part::<V>(i, m, 0.0).fma(b.part(i, m, 0.0), acc), |x, y| x + y)
+            |m| a.part::<V>(i, m, 0.0).fma(b.part(i, m, 0.0), acc),
+            |x, y| x + y
+        )
     }
     .sum()
 }
@@ -254,13 +294,21 @@ pub(crate) unsafe fn softmax<V: Lanes>(dst: *mut f32, a: *const f32, scale: f32,
     unsafe {
         let max = extreme::<V, Scaled, true>(Scaled(a, scale), n);
         let shift = V::splat(max);
-        let total = in_lanes!(V, n, 0.0,
-            |acc, i| { let e = math::exp(Scaled(a, scale).full::<V>(i) - shift); e.store(dst.add(i)); acc + e },
+        let total = in_lanes!(
+            V,
+            n,
+            0.0,
+            |acc, i| {
+                let e = math::exp(Scaled(a, scale).full::<V>(i) - shift);
+                e.store(dst.add(i));
+                acc + e
+            },
             |m| {
                 math::exp(Scaled(a, scale).part::<V>(i, m, 0.0) - shift).store_part(dst.add(i), m);
                 acc + V::load_part(dst.add(i), m)
             },
-            |x, y| x + y)
+            |x, y| x + y
+        )
         .sum();
         binary::<V, _, _>(Binary::Div, dst, Row(dst), Same(total), n);
     }

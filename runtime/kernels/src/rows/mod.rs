@@ -87,14 +87,14 @@ macro_rules! table {
             type V = $lanes;
 
             pub(super) static TABLE: Table = Table {
-                unary: of_each!(unary unary),
-                scalar_unary: of_each!(unary scalar_unary),
-                binary: of_each!(binary binary),
-                binary_vs: of_each!(binary binary_vs),
-                binary_sv: of_each!(binary binary_sv),
-                scalar_binary: of_each!(binary scalar_binary),
-                reduce: of_each!(reduce reduce),
-                reduce_strided: of_each!(reduce reduce_strided),
+        unary: of_each!(unary unary),
+        scalar_unary: of_each!(unary scalar_unary),
+        binary: of_each!(binary binary),
+        binary_vs: of_each!(binary binary_vs),
+        binary_sv: of_each!(binary binary_sv),
+        scalar_binary: of_each!(binary scalar_binary),
+        reduce: of_each!(reduce reduce),
+        reduce_strided: of_each!(reduce reduce_strided),
                 axpy,
                 select,
                 fill,

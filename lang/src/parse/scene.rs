@@ -1,0 +1,82 @@
+//! The place at which the grammar stops, and what stands around it.
+
+use super::Rule;
+use super::errors::named;
+use super::slips::advice;
+use crate::codes;
+use crate::diagnostic::Diagnostic;
+use crate::lex::{Token, TokenKind};
+use crate::source::{FileId, Span};
+
+/// The place of an error and what stands around it.
+pub(super) struct Scene<'a> {
+    pub text: &'a str,
+    pub tokens: &'a [Token],
+    /// The token that does not fit; past the last one at the end of the item.
+    pub at: usize,
+    pub expected: &'a [Rule],
+}
+
+impl<'a> Scene<'a> {
+    pub fn glyph(&self, token: usize) -> &'a str {
+        self.tokens.get(token).map_or("", |t| &self.text[t.start..t.end])
+    }
+
+    pub fn found(&self) -> &'a str {
+        self.glyph(self.at)
+    }
+
+    pub fn before(&self) -> &'a str {
+        self.at.checked_sub(1).map_or("", |n| self.glyph(n))
+    }
+
+    pub fn after(&self) -> &'a str {
+        self.glyph(self.at + 1)
+    }
+
+    pub fn expects(&self, rule: Rule) -> bool {
+        self.expected.contains(&rule)
+    }
+
+    /// The first word of the line of the error.
+    pub fn line_word(&self) -> &'a str {
+        let upto = &self.tokens[..(self.at + 1).min(self.tokens.len())];
+        upto.iter().rposition(|t| t.first).map_or("", |n| self.glyph(n))
+    }
+
+    /// The operator or `=` at the end of the line above, where the error is that the statement on
+    /// this line was read as its value.
+    pub fn unfinished(&self) -> Option<Token> {
+        let assigns = self.found() == "=" || matches!(self.found(), "+" | "-" | "*" | "/") && self.after() == "=";
+        let previous = self.tokens.get(self.at.checked_sub(2)?)?;
+        let own_line = self.tokens[self.at - 1].first;
+        (assigns && own_line && matches!(previous.kind, TokenKind::Mark(c) if c != ',')).then_some(*previous)
+    }
+
+    /// Where a line ends too early, the place to look at is its end and not the line after it.
+    pub fn cut_short(&self, file: FileId, wanted: &str) -> Option<Diagnostic> {
+        let ends = self.tokens.get(self.at).is_none_or(|t| t.first);
+        let could_end = [Rule::stmt, Rule::rbrace, Rule::rbracket, Rule::rparen, Rule::EOI];
+        if !ends || wanted.is_empty() || could_end.iter().any(|r| self.expects(*r)) {
+            return None;
+        }
+        let last = self.tokens.get(self.at.checked_sub(1)?)?;
+        let message = format!("expected {wanted} after {}", named(last, self.before()));
+        Some(
+            Diagnostic::error(codes::SYNTAX, message)
+                .at(Span::new(file, last.start, last.end), "nothing comes after this")
+                .maybe_help(advice(self)),
+        )
+    }
+
+    /// A word on the line of the error, up to it.
+    pub fn line_has(&self, words: &[&str]) -> bool {
+        let upto = &self.tokens[..(self.at + 1).min(self.tokens.len())];
+        let line = upto.iter().rposition(|t| t.first).unwrap_or(0);
+        (line..upto.len()).any(|n| words.contains(&self.glyph(n)))
+    }
+
+    pub fn is_word(&self) -> bool {
+        self.tokens.get(self.at).is_some_and(|t| t.kind == TokenKind::Word)
+    }
+}

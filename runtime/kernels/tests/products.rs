@@ -118,9 +118,9 @@ fn matrices_pack_from_every_layout() {
             let mut row = vec![0.0; inputs];
             for o in 0..outputs {
                 w.copy_row(o, &mut row);
-                for k in 0..inputs {
+                for (k, x) in row.iter().enumerate() {
                     assert_eq!(w.get(o, k), f16_to_f32(bits16(o, k)));
-                    assert_eq!(row[k], w.get(o, k));
+                    assert_eq!(*x, w.get(o, k));
                 }
             }
             assert!(w.as_slice()[(w.panels() - 1) * PANEL * inputs..].chunks(PANEL).all(|c| c[5..] == [0.0; 11]));

@@ -225,7 +225,12 @@ pub enum IndexItem {
     All(Span),
     At(Expr),
     /// `a..b`, `a..=b`, `..b`, `a..`
-    Range { start: Option<Expr>, end: Option<Expr>, inclusive: bool, span: Span },
+    Range {
+        start: Option<Expr>,
+        end: Option<Expr>,
+        inclusive: bool,
+        span: Span,
+    },
 }
 
 /// Which rows: `on maybe prompt[-1] | generated`.
@@ -341,7 +346,11 @@ pub enum ExprKind {
     /// one dimension, the last one fastest
     Axes(Vec<AxisPart>),
     /// `if config.bias { a } else { b }`: decided by the compiler
-    If { cond: Box<Expr>, then: Block, otherwise: Option<Block> },
+    If {
+        cond: Box<Expr>,
+        then: Block,
+        otherwise: Option<Block>,
+    },
     /// `|state| { ... }`
     Lambda(Vec<Ident>, Block),
 }

@@ -135,9 +135,7 @@ fn index_item(item: &mut IndexItem) {
     match item {
         IndexItem::All(span) => *span = Span::default(),
         IndexItem::At(at) => expr(at),
-        IndexItem::Range {
-            start, end, span, ..
-        } => {
+        IndexItem::Range { start, end, span, .. } => {
             *span = Span::default();
             start.iter_mut().chain(end).for_each(expr);
         }
@@ -153,9 +151,7 @@ fn positions(set: &mut Positions) {
     set.span = Span::default();
     match &mut set.kind {
         PositionsKind::All | PositionsKind::Bos => {}
-        PositionsKind::Prompt(index)
-        | PositionsKind::Generated(index)
-        | PositionsKind::Seq(index) => {
+        PositionsKind::Prompt(index) | PositionsKind::Generated(index) | PositionsKind::Seq(index) => {
             index.iter_mut().flatten().for_each(index_item);
         }
         PositionsKind::After(t) | PositionsKind::Matching(t) => text(t),
@@ -186,11 +182,7 @@ fn stmt_kind(kind: &mut StmtKind) {
             expr(target);
             expr(value);
         }
-        StmtKind::When {
-            cond,
-            then,
-            otherwise,
-        } => {
+        StmtKind::When { cond, then, otherwise } => {
             expr(cond);
             block(then);
             otherwise.iter_mut().for_each(block);
@@ -199,13 +191,7 @@ fn stmt_kind(kind: &mut StmtKind) {
             path.iter_mut().for_each(ident);
             expr(value);
         }
-        StmtKind::Blocks {
-            var,
-            start,
-            end,
-            under,
-            body,
-        } => {
+        StmtKind::Blocks { var, start, end, under, body } => {
             ident(var);
             expr(start);
             expr(end);
@@ -223,11 +209,7 @@ fn stmt_kind(kind: &mut StmtKind) {
 fn expr(value: &mut Expr) {
     value.span = Span::default();
     match &mut value.kind {
-        ExprKind::Number(_)
-        | ExprKind::Text(_)
-        | ExprKind::Bool(_)
-        | ExprKind::None
-        | ExprKind::Name(_) => {}
+        ExprKind::Number(_) | ExprKind::Text(_) | ExprKind::Bool(_) | ExprKind::None | ExprKind::Name(_) => {}
         ExprKind::Field(inner, name) => {
             expr(inner);
             ident(name);
@@ -255,11 +237,7 @@ fn expr(value: &mut Expr) {
                 part.size.iter_mut().for_each(expr);
             }
         }
-        ExprKind::If {
-            cond,
-            then,
-            otherwise,
-        } => {
+        ExprKind::If { cond, then, otherwise } => {
             expr(cond);
             block(then);
             otherwise.iter_mut().for_each(block);

@@ -45,8 +45,9 @@ pub(crate) struct Lexed {
 pub(crate) fn lex(text: &str) -> Lexed {
     let bytes = text.as_bytes();
     let mut out = Lexed::default();
-    let mut at = 0;
-    let mut line = 0;
+    // A mark that some editors put before a text.
+    let mut at = if text.starts_with('\u{FEFF}') { '\u{FEFF}'.len_utf8() } else { 0 };
+    let mut line = at;
     let mut first = true;
     while at < bytes.len() {
         let start = at;
@@ -84,11 +85,7 @@ pub(crate) fn lex(text: &str) -> Lexed {
                 while at < bytes.len() && is_word(bytes[at]) {
                     at += 1;
                 }
-                if b.is_ascii_digit() {
-                    TokenKind::Number
-                } else {
-                    TokenKind::Word
-                }
+                if b.is_ascii_digit() { TokenKind::Number } else { TokenKind::Word }
             }
             _ => {
                 let c = text[at..].chars().next().unwrap_or(' ');
@@ -96,13 +93,7 @@ pub(crate) fn lex(text: &str) -> Lexed {
                 TokenKind::Mark(c)
             }
         };
-        out.tokens.push(Token {
-            kind,
-            start,
-            end: at,
-            first,
-            column: start - line,
-        });
+        out.tokens.push(Token { kind, start, end: at, first, column: start - line });
         first = false;
     }
     out
@@ -114,10 +105,7 @@ pub(crate) fn is_word(byte: u8) -> bool {
 
 /// The place of the next line end, or of the end of the text.
 pub(crate) fn line_end(bytes: &[u8], from: usize) -> usize {
-    bytes[from..]
-        .iter()
-        .position(|b| *b == b'\n')
-        .map_or(bytes.len(), |n| from + n)
+    bytes[from..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |n| from + n)
 }
 
 /// Where the string that opens at `open` ends, and whether a quote ends it.
@@ -140,4 +128,10 @@ pub(crate) fn closing(open: u8) -> u8 {
         b'[' => b']',
         _ => b'}',
     }
+}
+
+/// A character that a reader cannot see: a control, a mark of direction, a space without width.
+pub(crate) fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
 }

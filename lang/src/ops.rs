@@ -53,12 +53,7 @@ impl BinaryOp {
             BinaryOp::Else => 1,
             BinaryOp::Or => 2,
             BinaryOp::And => 3,
-            BinaryOp::Lt
-            | BinaryOp::Le
-            | BinaryOp::Gt
-            | BinaryOp::Ge
-            | BinaryOp::Eq
-            | BinaryOp::Ne => 4,
+            BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge | BinaryOp::Eq | BinaryOp::Ne => 4,
             BinaryOp::Add | BinaryOp::Sub => 5,
             BinaryOp::Mul | BinaryOp::Div | BinaryOp::Rem | BinaryOp::MatMul => 6,
             BinaryOp::Pow => 8,
@@ -80,13 +75,7 @@ impl UnaryOp {
 }
 
 impl AssignOp {
-    pub const ALL: [AssignOp; 5] = [
-        AssignOp::Set,
-        AssignOp::Add,
-        AssignOp::Sub,
-        AssignOp::Mul,
-        AssignOp::Div,
-    ];
+    pub const ALL: [AssignOp; 5] = [AssignOp::Set, AssignOp::Add, AssignOp::Sub, AssignOp::Mul, AssignOp::Div];
 
     pub fn symbol(self) -> &'static str {
         match self {
@@ -104,12 +93,7 @@ impl AssignOp {
 }
 
 impl ParamType {
-    pub const ALL: [ParamType; 4] = [
-        ParamType::Number,
-        ParamType::Integer,
-        ParamType::Bool,
-        ParamType::Text,
-    ];
+    pub const ALL: [ParamType; 4] = [ParamType::Number, ParamType::Integer, ParamType::Bool, ParamType::Text];
 
     pub fn name(self) -> &'static str {
         match self {

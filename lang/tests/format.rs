@@ -131,6 +131,12 @@ fn bodies_stay_on_one_line() {
 }
 
 #[test]
+fn a_mark_before_the_text() {
+    becomes("\u{FEFF}## Doc.\nparam a = 1", "## Doc.\nparam a = 1\n");
+    becomes("\u{FEFF}print a\nprint b", "print a\nprint b\n");
+}
+
+#[test]
 fn what_does_not_parse_is_not_formatted() {
     let diags = format("hook a at embed { h = }").unwrap_err();
     assert_eq!(diags.len(), 1);

@@ -11,9 +11,12 @@ use steer_lang::{Diagnostic, Span, codes};
 pub const NAMES: &[&str] = &[
     "exp", "log", "sqrt", "rsqrt", "abs", "sign", "tanh", "sigmoid", "silu", "relu", "gelu", "gelu_tanh", "softplus",
     "sin", "cos", "round", "floor", "ceil", "min", "max", "sum", "mean", "dot", "norm", "argmax", "top_k", "select",
-    "concat", "rename", "size", "index", "weight", "linear", "lookup", "attend", "conv1d", "scan", "table", "fail", "load",
+    "concat", "rename", "size", "index", "weight", "linear", "lookup", "attend", "conv1d", "scan", "table", "fail", "load", "stored",
     "pca",
 ];
+
+/// A table holds at most this many numbers.
+const TABLE: usize = 1 << 16;
 
 impl Eval<'_> {
     /// `None` where there is no such function.
@@ -96,6 +99,7 @@ impl Eval<'_> {
                 Value::Node(self.iota(axis)?)
             }
             "weight" => self.weight(args, span)?,
+            "stored" => self.stored(args)?,
             "linear" => self.linear(args, span)?,
             "lookup" => {
                 let (table, _) = self.arg_node(args, 0, "table")?;
@@ -255,6 +259,15 @@ impl Eval<'_> {
         Ok(Value::Node(self.typed(r, span)?))
     }
 
+    /// Whether the weight files hold a tensor of this name: some architectures are saved in two layouts.
+    fn stored(&mut self, args: &mut Args) -> Res<Value> {
+        let (name, at) = args.need(0, "name")?;
+        let (Value::Text(name), Some(model)) = (&name, &self.model) else {
+            return fail(codes::WRONG_KIND, "`stored` takes the name of a tensor, in a model file", at, "not here");
+        };
+        Ok(Value::Bool(model.stored.contains(&format!("{}{name}", self.under))))
+    }
+
     fn linear(&mut self, args: &mut Args, span: Span) -> Res<Value> {
         let (x, _) = self.arg_node(args, 0, "x")?;
         let (w, at) = self.arg_node(args, 1, "w")?;
@@ -330,6 +343,9 @@ impl Eval<'_> {
         let Size::Fixed(n) = axis.size else {
             return fail(codes::WRONG_KIND, "a table has as many entries as the compiler knows", at, "here");
         };
+        if n > TABLE {
+            return fail(codes::REFUSED_CONFIG, format!("a table of {n} entries is too large: at most {TABLE} are taken"), at, "here");
+        }
         let (body, at) = args.need(1, "body")?;
         let Value::Closure(body) = body else {
             return fail(codes::WRONG_KIND, "the last argument of `table` is a function of the index", at, "this is none");

@@ -34,6 +34,8 @@ pub struct Checker<'a> {
     pub(super) resolving: Vec<String>,
     pub(super) diagnostics: Diagnostics,
     declared: BTreeMap<String, Span>,
+    /// Names whose declaration has an error; that they are missed elsewhere is only its echo.
+    broken: BTreeSet<String>,
 }
 
 /// Checks the items of a script (its imports included, in order) against a model.
@@ -73,6 +75,7 @@ pub fn check(
         resolving: Vec::new(),
         diagnostics: Vec::new(),
         declared: BTreeMap::new(),
+        broken: BTreeSet::new(),
     };
     c.overrides_known(items, overrides);
     c.each(items, |c, item| c.declare(item, overrides));
@@ -97,8 +100,16 @@ pub fn check(
         c.check_rows(s);
     }
     c.unused_runs();
+    c.diagnostics.retain(|d| !d.message.is_empty());
     let mut seen: Vec<(codes::Code, Option<Span>, String)> = Vec::new();
+    let broken = std::mem::take(&mut c.broken);
+    let echo = |d: &Diagnostic| {
+        d.code == codes::UNKNOWN_NAME && d.labels.first().is_some_and(|l| broken.contains(sources.text(l.span)))
+    };
     c.diagnostics.retain(|d| {
+        if echo(d) {
+            return false;
+        }
         let key = (d.code, d.labels.first().map(|l| l.span), d.message.clone());
         let new = !seen.contains(&key);
         seen.push(key);
@@ -124,6 +135,9 @@ impl Checker<'_> {
     fn each(&mut self, items: &[Item], mut f: impl FnMut(&mut Self, &Item) -> Res<()>) {
         for item in items {
             if let Err(d) = f(self, item) {
+                if d.code != codes::DUPLICATE_NAME {
+                    self.broken.extend(name_of(item).map(str::to_owned));
+                }
                 self.diagnostics.push(*d);
             }
         }
@@ -287,7 +301,7 @@ impl Checker<'_> {
             };
             let text = self.host.text(&path).map_err(|e| {
                 Box::new(
-                    Diagnostic::error(codes::FILE, format!("cannot read {path}: {e}"))
+                    Diagnostic::error(codes::FILE, e)
                         .at(arg.value.span, "named here")
                         .help("paths are relative to the script"),
                 )
@@ -435,6 +449,7 @@ impl Checker<'_> {
         let mut eval =
             Eval::new(&self.model.library, &self.model.config, &self.tensor_types, &self.globals, &self.model.arch_name);
         eval.axes = self.axes.clone();
+        eval.layers = Some(self.layers);
         for (name, (text, _)) in &self.prompts {
             eval.bind(name, Value::text(text));
         }
@@ -451,6 +466,7 @@ impl Checker<'_> {
     }
 }
 
+
 pub(super) fn check_value(p: &EditParam, v: f64, span: Span) -> Res<()> {
     if p.integer && v.fract() != 0.0 {
         return fail(codes::BAD_PARAMETER, format!("`{}` is a whole number", p.name), span, format!("this is {v}"));
@@ -461,6 +477,21 @@ pub(super) fn check_value(p: &EditParam, v: f64, span: Span) -> Res<()> {
         return fail(codes::BAD_PARAMETER, format!("{v} is outside of the bounds of `{}`", p.name), span, format!("from {lo} to {hi}"));
     }
     Ok(())
+}
+
+/// What an item declares, if it is something with a name.
+fn name_of(item: &Item) -> Option<&str> {
+    let name = match &item.kind {
+        ItemKind::Param(p) => &p.name,
+        ItemKind::Data(b) | ItemKind::Prompt(b) => &b.name,
+        ItemKind::Tensor(t) => &t.name,
+        ItemKind::Hook(h) => &h.name,
+        ItemKind::Patch(p) => &p.name,
+        ItemKind::Run(r) => &r.name,
+        ItemKind::Metric(m) => &m.name,
+        _ => return None,
+    };
+    Some(&name.name)
 }
 
 fn type_name(ty: ParamType) -> &'static str {

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use steer_lang::ast::{AxisPart, BinaryOp, Block, Expr, ExprKind, IndexArg, IndexItem, UnaryOp};
 use steer_lang::{Diagnostic, Span, codes};
 
+/// Texts that are put together are not longer.
+const LONGEST: usize = 1 << 20;
+
 /// One resolved entry of an index.
 pub enum Pick {
     All,
@@ -90,6 +93,9 @@ impl Eval<'_> {
                 },
             }
             rest = &rest[close + 1..];
+            if out.len() > LONGEST {
+                return fail(codes::WRONG_KIND, "this text grows too long", span, "here");
+            }
         }
         out.push_str(rest);
         Ok(out)
@@ -170,6 +176,11 @@ impl Eval<'_> {
     pub fn node(&mut self, v: &Value, span: Span) -> Res<NodeId> {
         match v {
             Value::Node(n) => Ok(*n),
+            Value::Number(n) if n.is_finite() && !(*n as f32).is_finite() => Err(Box::new(
+                Diagnostic::error(codes::NOT_FINITE, format!("{n:e} is larger than values of a model can be"))
+                    .at(span, "too large")
+                    .help(format!("the largest is about {:.1e}", f32::MAX)),
+            )),
             Value::Number(n) => self.num(*n as f32),
             Value::Bool(x) => {
                 let r = self.b.boolean(*x);
@@ -319,12 +330,10 @@ impl Eval<'_> {
                 let [IndexArg { axis: None, item: IndexItem::At(e) }] = args else {
                     return fail(codes::BAD_ARGUMENTS, format!("`{name}` takes one layer"), span, "write it as `[layer]`");
                 };
-                let layer = self.count(e)? as u32;
-                let layers = self.layers();
-                if layers.is_some_and(|n| layer >= n) {
-                    return Err(out_of_range("layer", i64::from(layer), layers.unwrap_or(0) as usize, e.span));
-                }
-                Ok(Value::Node(self.tensor_node(&name, Some(layer), span)?))
+                let layers = self.layers().unwrap_or(0) as usize;
+                let v = self.expr(e)?;
+                let layer = entry(self.number(&v, e.span)?, "layer", Some(layers), e.span)?;
+                Ok(Value::Node(self.tensor_node(&name, Some(layer as u32), span)?))
             }
             Value::List(items) => {
                 let [IndexArg { axis: None, item: IndexItem::At(e) }] = args else {
@@ -346,7 +355,7 @@ impl Eval<'_> {
 
     /// The number of layers, where the model is known already.
     fn layers(&self) -> Option<u32> {
-        self.model.as_ref().and_then(|m| m.layers)
+        self.model.as_ref().and_then(|m| m.layers).or(self.layers)
     }
 
     /// Resolves `[head = 3, 0..4]` against the axes of a value.
@@ -510,7 +519,7 @@ fn fold(op: BinaryOp, a: &Value, b: &Value) -> Option<Value> {
         (Value::Text(x), Value::Text(y)) => match op {
             BinaryOp::Eq => return Some(Value::Bool(x == y)),
             BinaryOp::Ne => return Some(Value::Bool(x != y)),
-            BinaryOp::Add => return Some(Value::text(&format!("{x}{y}"))),
+            BinaryOp::Add if x.len() + y.len() <= LONGEST => return Some(Value::text(&format!("{x}{y}"))),
             _ => return None,
         },
         (Value::Bool(x), Value::Bool(y)) => match op {

@@ -29,7 +29,13 @@ impl Checker<'_> {
         };
         if let Some(decl) = self.metrics.get(name).cloned() {
             let scope = self.metric_args(&decl, args, e.span)?;
-            let value = self.metric_expr(&decl.value, &scope)?;
+            if self.resolving.iter().any(|r| r == name) {
+                return fail(codes::UNKNOWN_NAME, format!("the metric `{name}` is made from itself"), e.span, "here");
+            }
+            self.resolving.push(name.to_owned());
+            let value = self.metric_expr(&decl.value, &scope);
+            self.resolving.pop();
+            let value = value?;
             let at = match &decl.at {
                 Some(s) => self.selection(Some(s))?,
                 None => default_positions(&value),

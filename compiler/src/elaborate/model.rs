@@ -5,7 +5,7 @@ use super::scope::{Eval, Res, TensorType, fail};
 use super::value::{Scope, Value};
 use crate::plan::{Edit, EditId, NodeId, Output, Plan, Site, Size};
 use serde_json::Value as Json;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use steer_lang::ast::{ArchDecl, Block, Expr, Text};
@@ -21,6 +21,8 @@ pub struct Model {
     pub config: Json,
     pub arch: Rc<ArchDecl>,
     pub arch_name: String,
+    /// The tensors that the weight files hold, where there are any.
+    pub stored: BTreeSet<String>,
 }
 
 /// An edit laid over one site.
@@ -63,6 +65,7 @@ pub struct Built {
 pub struct ModelState<'a> {
     pub layers: Option<u32>,
     instances: &'a [Instance],
+    pub stored: &'a BTreeSet<String>,
     diagnostics: Diagnostics,
 }
 
@@ -93,7 +96,7 @@ impl Model {
             ));
         };
         let arch_name = name.to_owned();
-        Ok(Model { library, config, arch, arch_name })
+        Ok(Model { library, config, arch, arch_name, stored: BTreeSet::new() })
     }
 
     /// Builds the Plan with these edits, in order, giving back these values.
@@ -105,7 +108,7 @@ impl Model {
         globals: &Scope,
     ) -> Res<Built> {
         let mut e = Eval::new(&self.library, &self.config, tensors, globals, &self.arch_name);
-        e.model = Some(ModelState { layers: None, instances, diagnostics: Vec::new() });
+        e.model = Some(ModelState { layers: None, instances, stored: &self.stored, diagnostics: Vec::new() });
         for i in instances {
             e.b.edit(Edit {
                 name: i.name.clone(),
@@ -149,9 +152,15 @@ impl Eval<'_> {
     }
 
     pub fn blocks(&mut self, var: &str, start: &Expr, end: &Expr, under: &Text, body: &Block, span: Span) -> Res<Value> {
-        let (from, to) = (self.count(start)?, self.count(end)?);
+        let from = self.count(start)?;
+        let to = self.expr(end)?;
+        let to = self.size_of_config(&to, "the model", "layers", end.span)?;
         if to > MAX_LAYERS {
-            return fail(codes::REFUSED_CONFIG, format!("{to} layers are too many"), end.span, "from the configuration");
+            return Err(Box::new(
+                Diagnostic::error(codes::REFUSED_CONFIG, format!("the model would have {to} layers"))
+                    .at(end.span, "computed here from config.json")
+                    .help(format!("at most {MAX_LAYERS} are taken; a larger number is a damaged configuration")),
+            ));
         }
         let Some(model) = self.model.as_mut() else {
             return fail(codes::WRONG_KIND, "`blocks` is for model files", span, "not here");

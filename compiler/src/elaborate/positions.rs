@@ -110,14 +110,20 @@ impl RowSet {
         }
     }
 
-    /// Whether rows that are generated later can belong to it.
-    pub fn may_generate(&self) -> bool {
+    /// Whether rows that are generated after a prompt of so many tokens can belong to it.
+    pub fn may_generate(&self, prompt: usize) -> bool {
+        let reaches = |i: &Interval| match *i {
+            Interval::At(i) => i < 0 || i as usize >= prompt,
+            Interval::Range(_, Some(end)) => end < 0 || end as usize > prompt,
+            Interval::Range(_, None) => true,
+        };
         match self {
-            RowSet::All | RowSet::Generated(_) | RowSet::After(_) | RowSet::Matching(_) | RowSet::Seq(_) | RowSet::Not(_) => true,
+            RowSet::All | RowSet::Generated(_) | RowSet::After(_) | RowSet::Matching(_) | RowSet::Not(_) => true,
             RowSet::Prompt(_) | RowSet::Bos => false,
-            RowSet::Mask(_) => true,
-            RowSet::Or(a, b) => a.may_generate() || b.may_generate(),
-            RowSet::And(a, b) => a.may_generate() && b.may_generate(),
+            RowSet::Seq(part) => part.iter().any(reaches),
+            RowSet::Mask(mask) => mask.iter().skip(prompt).any(|m| *m),
+            RowSet::Or(a, b) => a.may_generate(prompt) || b.may_generate(prompt),
+            RowSet::And(a, b) => a.may_generate(prompt) && b.may_generate(prompt),
         }
     }
 
@@ -201,5 +207,17 @@ mod tests {
         let mut out = Vec::new();
         RowSet::Prompt(Some(vec![Interval::At(2), Interval::At(-2)])).misfits(&s, &mut out);
         assert_eq!(out, [Misfit::Beyond { index: 2, len: 2, part: "prompt" }]);
+    }
+
+    #[test]
+    fn what_can_be_generated_later() {
+        let seq = |i| RowSet::Seq(vec![i]);
+        assert!(!seq(Interval::At(1)).may_generate(2));
+        assert!(seq(Interval::At(2)).may_generate(2));
+        assert!(seq(Interval::At(-1)).may_generate(2));
+        assert!(!seq(Interval::Range(Some(0), Some(2))).may_generate(2));
+        assert!(seq(Interval::Range(Some(0), Some(3))).may_generate(2));
+        assert!(seq(Interval::Range(Some(0), None)).may_generate(2));
+        assert!(!RowSet::Mask(vec![true, true]).may_generate(2));
     }
 }

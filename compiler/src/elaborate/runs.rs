@@ -2,12 +2,12 @@
 
 use super::check::{Checker, check_value};
 use super::positions::{Misfit, RowSet, Sequence};
-use super::scope::{Eval, Res, fail};
+use super::scope::{Eval, Res, fail, silent};
 use super::script::{
     EditBody, Encoded, GenerateOptions, MeasureRuns, MetricExpr, PrintItem, RunSpec, Statement, StatementKind, Use,
 };
 use super::value::Value;
-use crate::plan::Output;
+use crate::plan::{Op, Output, Size};
 use std::rc::Rc;
 use steer_lang::ast::{EditUse, Expr, ExprKind, Generate, Ident, Item, ItemKind, RunExpr};
 use steer_lang::diagnostic::nearest;
@@ -79,7 +79,29 @@ impl Checker<'_> {
             }
         }
         let runs = self.run_expr(&g.run)?.runs;
+        if let (Some(places), Some(longest)) = (self.places(), runs.iter().map(|r| r.encoded.tokens.len()).max()) {
+            // The last token that is made is not read again.
+            let room = (places + 1).saturating_sub(longest);
+            if o.max > room {
+                return Err(Box::new(
+                    Diagnostic::error(codes::POSITION_RANGE, format!("{} new tokens do not fit after {longest}: the model has {places} positions", o.max))
+                        .at(g.run.span, format!("room for {room}"))
+                        .help(if room == 0 { "shorten the text".to_owned() } else { format!("write `{{ max: {room} }}`, or shorten the text") }),
+                ));
+            }
+        }
         Ok(StatementKind::Generate { runs, options: o })
+    }
+
+    /// How many positions a model has that looks them up in a table.
+    fn places(&self) -> Option<usize> {
+        self.plan.nodes.iter().filter_map(|n| match n.op {
+            Op::Lookup { table, index } if self.plan.nodes[index.0 as usize].op == Op::Position => {
+                self.plan.ty(table).axes.first().and_then(|a| if let Size::Fixed(n) = a.size { Some(n) } else { None })
+            }
+            _ => None,
+        })
+        .min()
     }
 
     fn print(&mut self, e: &Expr) -> Res<PrintItem> {
@@ -97,6 +119,7 @@ impl Checker<'_> {
         let (model, axes) = (Rc::clone(&self.model), self.axes.clone());
         let mut eval = Eval::new(&model.library, &model.config, &self.tensor_types, &self.globals, "print");
         eval.axes = axes;
+        eval.layers = Some(self.layers);
         let v = eval.expr(e)?;
         match &v {
             Value::Text(t) => Ok(PrintItem::Text(t.to_string())),
@@ -162,8 +185,10 @@ impl Checker<'_> {
             }
             return Ok(runs);
         }
-        if let Some(Value::Text(t)) = self.globals.get(name).cloned() {
-            return Ok(vec![self.plain_run(&t, &t, span)?]);
+        match self.globals.get(name).cloned() {
+            Some(Value::Text(t)) => return Ok(vec![self.plain_run(&t, &t, span)?]),
+            Some(Value::Broken) => return Err(silent()),
+            _ => {}
         }
         let names = self.prompts.keys().chain(self.data.keys()).chain(self.runs.keys()).map(String::as_str);
         Err(Box::new(
@@ -189,6 +214,15 @@ impl Checker<'_> {
         if encoded.tokens.is_empty() && self.host.encode(text).is_some() {
             return fail(codes::EMPTY_SELECTION, "this text has no tokens", span, "empty");
         }
+        if let Some(places) = self.places()
+            && encoded.tokens.len() > places
+        {
+            return Err(Box::new(
+                Diagnostic::error(codes::POSITION_RANGE, format!("this text has {} tokens, and the model has {places} positions", encoded.tokens.len()))
+                    .at(span, "too long")
+                    .help("shorten it, or use a model with more positions"),
+            ));
+        }
         if let (Some(vocab), Some(t)) = (self.vocab(), encoded.tokens.iter().max())
             && *t as usize >= vocab
         {
@@ -203,10 +237,13 @@ impl Checker<'_> {
 
     fn edit_use(&mut self, u: &EditUse) -> Res<Use> {
         let Some(edit) = self.edits.iter().position(|e| e.name == u.name.name) else {
+            if let Some(Value::Broken) = self.globals.get(&u.name.name) {
+                return Err(silent());
+            }
             let names = self.edits.iter().map(|e| e.name.as_str());
             return Err(Box::new(
                 Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no hook or patch `{}`", u.name.name))
-                    .at(u.name.span, "not declared, or declared with an error")
+                    .at(u.name.span, "not declared")
                     .help(match nearest(&u.name.name, names) {
                         Some(n) => format!("did you mean `{n}`?"),
                         None => format!("declare it: `hook {} at blocks[3].resid.post {{ ... }}`", u.name.name),

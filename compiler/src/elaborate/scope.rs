@@ -18,6 +18,9 @@ pub type Res<T> = Result<T, Box<Diagnostic>>;
 /// How deep functions may call one another.
 const DEPTH: usize = 64;
 
+/// How many calls one evaluation may make: far more than any model needs, and few enough to end soon.
+const CALLS: usize = 1 << 21;
+
 /// A tensor of the script, as row code sees it.
 #[derive(Clone, Debug)]
 pub struct TensorType {
@@ -44,6 +47,8 @@ pub struct Eval<'a> {
     pub globals: &'a Scope,
     pub scopes: Vec<Scope>,
     pub layer: Option<u32>,
+    /// The number of layers, where the model file does not say it itself.
+    pub layers: Option<u32>,
     /// The prefix of weight names.
     pub under: String,
     /// The residual stream so far.
@@ -53,6 +58,7 @@ pub struct Eval<'a> {
     /// Leaves of a derived tensor: means and components over data sets.
     pub derive: Option<super::derive::DeriveState>,
     depth: usize,
+    calls: usize,
 }
 
 impl<'a> Eval<'a> {
@@ -73,12 +79,14 @@ impl<'a> Eval<'a> {
             globals,
             scopes: vec![HashMap::new()],
             layer: None,
+            layers: None,
             under: String::new(),
             resid: None,
             hook: None,
             model: None,
             derive: None,
             depth: 0,
+            calls: 0,
         }
     }
 
@@ -115,6 +123,13 @@ impl<'a> Eval<'a> {
                     .help("functions are inlined, so they cannot call themselves without end"),
             ));
         }
+        self.calls += 1;
+        if self.calls > CALLS {
+            return Err(Box::new(
+                Diagnostic::error(codes::UNKNOWN_FUNCTION, format!("functions are called more than {CALLS} times"))
+                    .help("functions are inlined, so one that calls others several times, and so on, grows without end"),
+            ));
+        }
         self.depth += 1;
         let saved = std::mem::replace(&mut self.scopes, scopes);
         let result = f(self);
@@ -146,8 +161,10 @@ impl<'a> Eval<'a> {
         if let Some(v) = self.builtin_name(ident, span)? {
             return Ok(v);
         }
-        if let Some(v) = self.globals.get(ident) {
-            return Ok(v.clone());
+        match self.globals.get(ident) {
+            Some(Value::Broken) => return Err(silent()),
+            Some(v) => return Ok(v.clone()),
+            None => {}
         }
         if self.tensors.contains_key(ident) {
             return Ok(Value::Tensor(ident.into()));
@@ -241,6 +258,11 @@ impl<'a> Eval<'a> {
 /// An error at a place.
 pub fn fail<T>(code: Code, message: impl Into<String>, span: Span, label: impl Into<String>) -> Res<T> {
     Err(Box::new(Diagnostic::error(code, message).at(span, label)))
+}
+
+/// An error that follows from one already reported; it is not printed.
+pub fn silent() -> Box<Diagnostic> {
+    Box::new(Diagnostic::error(codes::UNKNOWN_NAME, ""))
 }
 
 pub fn type_error(e: &TypeError, span: Span) -> Box<Diagnostic> {

@@ -223,33 +223,42 @@ impl Script {
     /// The edits that runs use, laid out in one order that agrees with every run's own: one [`Instance`]
     /// a site. The second part gives for each run its uses as lists of instances.
     pub fn instances(&self, runs: &[&RunSpec]) -> (Vec<Instance>, Vec<Vec<Vec<usize>>>) {
-        // A slot is one use of an edit; runs share slots where their orders agree.
-        let mut slots: Vec<usize> = Vec::new();
+        // A slot is one use of an edit; runs share slots where their orders agree. A new slot stands
+        // before the first shared one that follows it in its run.
+        let mut slots: Vec<(usize, usize)> = Vec::new();
         let mut taken: Vec<Vec<usize>> = Vec::new();
+        let mut next = 0;
         for run in runs {
-            let mut from = 0;
-            let mut mine = Vec::new();
-            for u in &run.uses {
-                let found = (from..slots.len()).find(|&i| slots[i] == u.edit);
-                let at = found.unwrap_or_else(|| {
-                    slots.push(u.edit);
-                    slots.len() - 1
-                });
-                mine.push(at);
-                from = at + 1;
+            let uses: Vec<usize> = run.uses.iter().map(|u| u.edit).collect();
+            let mut mine = vec![0; uses.len()];
+            let mut at = 0;
+            for (use_at, slot) in common(&uses, &slots.iter().map(|s| s.1).collect::<Vec<_>>()) {
+                mine[use_at] = slot + 1;
+            }
+            let shared: Vec<usize> = mine.iter().map(|m| if *m > 0 { slots[m - 1].0 } else { usize::MAX }).collect();
+            for (i, &edit) in uses.iter().enumerate() {
+                if shared[i] != usize::MAX {
+                    at = slots.iter().position(|s| s.0 == shared[i]).map_or(slots.len(), |p| p + 1);
+                    mine[i] = shared[i];
+                } else {
+                    slots.insert(at, (next, edit));
+                    mine[i] = next;
+                    next += 1;
+                    at += 1;
+                }
             }
             taken.push(mine);
         }
         let mut instances = Vec::new();
-        let mut of_slot: Vec<Vec<usize>> = Vec::new();
-        for &edit in &slots {
+        let mut of_slot: Vec<Vec<usize>> = vec![Vec::new(); next];
+        for &(slot, edit) in &slots {
             let decl = &self.edits[edit];
             let mut ids = Vec::new();
             for (site, layer) in &decl.sites {
                 ids.push(instances.len());
                 instances.push(decl.instance(site, *layer));
             }
-            of_slot.push(ids);
+            of_slot[slot] = ids;
         }
         let runs = taken.into_iter().map(|mine| mine.into_iter().map(|s| of_slot[s].clone()).collect()).collect();
         (instances, runs)
@@ -263,6 +272,29 @@ impl Script {
             ParamValue::Text(_) => None,
         })
     }
+}
+
+/// A longest common subsequence, as pairs of places.
+fn common(a: &[usize], b: &[usize]) -> Vec<(usize, usize)> {
+    let mut best = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in (0..a.len()).rev() {
+        for j in (0..b.len()).rev() {
+            best[i][j] = if a[i] == b[j] { best[i + 1][j + 1] + 1 } else { best[i + 1][j].max(best[i][j + 1]) };
+        }
+    }
+    let (mut i, mut j, mut out) = (0, 0, Vec::new());
+    while i < a.len() && j < b.len() {
+        if a[i] == b[j] {
+            out.push((i, j));
+            i += 1;
+            j += 1;
+        } else if best[i + 1][j] >= best[i][j + 1] {
+            i += 1;
+        } else {
+            j += 1;
+        }
+    }
+    out
 }
 
 impl EditDecl {

@@ -8,6 +8,9 @@ use std::collections::HashMap;
 use steer_lang::ast::{AssignOp, BinaryOp, Block, Expr, ExprKind, IndexArg, Stmt, StmtKind};
 use steer_lang::{Diagnostic, Span, codes};
 
+/// No axis has more entries.
+const LARGEST: f64 = (1u64 << 31) as f64;
+
 impl Eval<'_> {
     /// Runs the statements in the current scope; the value is the last one's.
     pub fn block(&mut self, block: &Block) -> Res<Value> {
@@ -56,14 +59,32 @@ impl Eval<'_> {
                 self.write_site(&dotted(path), node, stmt.doc.as_deref(), stmt.span)
             }
             StmtKind::Axis(name, value) => {
-                let n = self.count(value)?;
-                if n == 0 || n > 1 << 31 {
-                    return fail(codes::REFUSED_CONFIG, format!("the axis `{}` would have {n} entries", name.name), value.span, "this size");
-                }
+                let v = self.expr(value)?;
+                let n = self.size_of_config(&v, &format!("the axis `{}`", name.name), "entries", value.span)?;
                 self.axes.insert(name.name.clone(), Size::Fixed(n));
                 Ok(Value::None)
             }
             StmtKind::Blocks { var, start, end, under, body } => self.blocks(&var.name, start, end, under, body, stmt.span),
+        }
+    }
+
+    /// A size that a model file takes from the configuration: how many `of` there are in `what`.
+    pub fn size_of_config(&self, v: &Value, what: &str, of: &str, span: Span) -> Res<usize> {
+        let refuse = |message: String| {
+            Err(Box::new(
+                Diagnostic::error(codes::REFUSED_CONFIG, message)
+                    .at(span, "computed here from config.json")
+                    .help("correct config.json, or check that it belongs to this architecture"),
+            ))
+        };
+        match v {
+            Value::Text(_) | Value::Bool(_) | Value::List(_) | Value::Object(..) | Value::None => {
+                refuse(format!("{what} would have {} {of}: a number is wanted", v.kind()))
+            }
+            _ => match self.number(v, span)? {
+                n if n.fract() == 0.0 && (1.0..=LARGEST).contains(&n) => Ok(n as usize),
+                n => refuse(format!("{what} would have {n} {of}")),
+            },
         }
     }
 

@@ -151,6 +151,7 @@ impl Checker<'_> {
             let mut eval = Eval::new(&model.library, &model.config, &self.tensor_types, &self.globals, "derived");
             eval.axes = self.axes.clone();
             eval.layer = site.layer;
+            eval.layers = Some(self.layers);
             eval.derive = Some(DeriveState { axes: ty.axes, leaves: Vec::new() });
             let v = eval.expr(&t.value)?;
             let node = eval.node(&v, t.value.span)?;

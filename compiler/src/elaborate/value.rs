@@ -31,6 +31,8 @@ pub enum Value {
     Tensor(Rc<str>),
     /// A data set by its name.
     Data(Rc<str>),
+    /// Declared with an error that is already reported.
+    Broken,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl Value {
             Value::Closure(_) => "a function",
             Value::Tensor(_) => "a tensor of the script",
             Value::Data(_) => "a data set",
+            Value::Broken => "declared with an error",
         }
     }
 }

@@ -31,7 +31,10 @@ fn what_leaves_its_memory_is_refused() {
         ("kernel(p0: rows[8]) { p0<1> = copy[8] 0.0 }", "no output"),
         ("kernel(p0: out guard[1]) { p0 = copy[] 0.0 }", "not writable"),
         ("kernel(p0: out rows[8]) temps(t0: [8]) { p0<1> = copy[8] t0<1> }", "not written"),
-        ("kernel(p0: out rows[1], p1: guard[1]) temps(t0: [1]) { if p1 { t0 = copy[] 0.0 } p0 = copy[] t0 }", "not written"),
+        (
+            "kernel(p0: out rows[1], p1: guard[1]) temps(t0: [1]) { if p1 { t0 = copy[] 0.0 } p0 = copy[] t0 }",
+            "not written",
+        ),
         ("kernel(p0: out rows[1], p1: rows[1]) { if p1 { p0 = copy[] 0.0 } }", "no guard"),
         ("kernel(p0: out rows[4], p1: rows[8]) { p0<1, 0> = dot[4, 2] p1<2, 1>, p1<0, 4> }", "last loop"),
     ];

@@ -33,7 +33,8 @@ pub fn order(g: &Graph, live: &[NodeId]) -> Result<Order, Diagnostic> {
         let belongs = |n: &NodeId| g.is_row(*n) == row && (!row || wide.contains(n) == in_wide);
         units.iter().copied().filter(belongs).collect()
     };
-    let mut placing = Placing { g, deps: &deps, step: HashMap::new(), next: 0 };
+    let donors = units.iter().map(|n| (*n, donor_deps(g, *n))).filter(|(_, d)| !d.is_empty()).collect();
+    let mut placing = Placing { g, deps: &deps, donors, step: HashMap::new(), next: 0 };
     let (consts, wide, narrow) = (part(false, false), part(true, true), part(true, false));
     let ends = [placing.place(&consts)?, placing.place(&wide)?, placing.place(&narrow)?];
     placing.delay(&wide);
@@ -109,6 +110,8 @@ fn wide(g: &Graph, units: &[NodeId], deps: &HashMap<NodeId, Vec<NodeId>>) -> Has
 struct Placing<'g, 'p> {
     g: &'g Graph<'p>,
     deps: &'g HashMap<NodeId, Vec<NodeId>>,
+    /// The bases of the patches that a node reads.
+    donors: HashMap<NodeId, Vec<NodeId>>,
     step: HashMap<NodeId, usize>,
     /// The first step of the next part.
     next: usize,
@@ -141,13 +144,17 @@ impl Placing<'_, '_> {
     }
 
     fn is_ready(&self, n: NodeId, now: usize) -> bool {
-        let donors = donor_deps(self.g, n);
         let complete = |d: &NodeId| match self.step.get(d) {
             None => false,
             // A redirect, like a kernel that reads a donor, needs its base complete before the stretch.
-            Some(at) => *at < now || !(self.g.form(n) == Form::Redirect || donors.contains(d)),
+            Some(at) => *at < now || !(self.g.form(n) == Form::Redirect || self.takes(n, *d)),
         };
         self.deps[&n].iter().all(complete)
+    }
+
+    /// Whether a node takes rows of this value from a donor.
+    fn takes(&self, n: NodeId, base: NodeId) -> bool {
+        self.donors.get(&n).is_some_and(|d| d.contains(&base))
     }
 
     /// Moves what is needed only later next to what needs it.
@@ -168,7 +175,7 @@ impl Placing<'_, '_> {
                 continue;
             }
             let latest = users.get(&n).into_iter().flatten().map(|u| {
-                let early = self.g.form(*u) == Form::Redirect || donor_deps(self.g, *u).contains(&n);
+                let early = self.g.form(*u) == Form::Redirect || self.takes(*u, n);
                 self.step[u] - usize::from(early)
             });
             if let Some(latest) = latest.min()

@@ -3,7 +3,7 @@
 use super::doc::Doc;
 use super::{Element, Printer};
 use crate::ast::*;
-use crate::lex::Comment;
+use crate::lex::{Comment, hidden};
 use crate::source::Span;
 
 /// Strength of what needs no parentheses as an operand.
@@ -287,10 +287,4 @@ pub(super) fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
-}
-
-/// A character that a reader cannot see: a control, a mark of direction, a space without width.
-fn hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
 }

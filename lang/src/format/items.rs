@@ -68,20 +68,14 @@ impl<'a> Printer<'a> {
     }
 
     /// `(a, b = 1)`, and nothing where there are none.
-    fn params(&mut self, name: &Ident, params: &[Param]) -> Doc {
+    fn params(&mut self, params: &[Param]) -> Doc {
         let (Some(first), Some(last)) = (params.first(), params.last()) else {
             return Doc::Concat(Vec::new());
         };
-        // Between the brackets; the closing one is the first after the last parameter.
-        let end = param_span(last).end as usize;
-        let close = self.tokens.partition_point(|t| t.start < end);
-        let is_close = |k: TokenKind| matches!(k, TokenKind::Close(b')'));
-        let close = self.tokens[close..].iter().find(|t| is_close(t.kind)).map_or(end, |t| t.start);
-        let open = self.tokens.partition_point(|t| t.start < name.span.end as usize);
-        let open = self.tokens.get(open).map_or(first.name.span.start as usize, |t| t.start);
+        let bounds = self.around(first.name.span.start as usize, param_span(last).end as usize, b')');
         let elements =
             params.iter().map(|p| Element::new(param_span(p), move |s: &mut Printer<'a>| s.param(p))).collect();
-        self.bracketed(("(", ")"), (open, close), false, elements)
+        self.bracketed(("(", ")"), bounds, false, elements)
     }
 
     fn tensor(&mut self, tensor: &TensorDecl) -> Doc {
@@ -104,7 +98,7 @@ impl<'a> Printer<'a> {
         let mut docs = vec![Doc::Text(format!("fn {}", function.name.name))];
         docs.push(match function.params.is_empty() {
             true => Doc::text("()"),
-            false => self.params(&function.name, &function.params),
+            false => self.params(&function.params),
         });
         match function.body.stmts.as_slice() {
             [Stmt { kind: StmtKind::Expr(value), .. }] if !self.slice(function.body.span).starts_with('{') => {
@@ -117,7 +111,7 @@ impl<'a> Printer<'a> {
 
     fn hook(&mut self, hook: &HookDecl) -> Doc {
         let name = Doc::Text(format!("hook {}", hook.name.name));
-        let head = Doc::concat([name, self.params(&hook.name, &hook.params)]);
+        let head = Doc::concat([name, self.params(&hook.params)]);
         let mut clauses = vec![self.at_sites(&hook.at)];
         clauses.extend(self.on(hook.on.as_ref()));
         // Where the clauses have lines of their own, so has the brace.
@@ -128,7 +122,7 @@ impl<'a> Printer<'a> {
 
     fn metric(&mut self, metric: &MetricDecl) -> Doc {
         let name = Doc::Text(format!("metric {}", metric.name.name));
-        let params = self.params(&metric.name, &metric.params);
+        let params = self.params(&metric.params);
         let head = Doc::concat([name, params, Doc::text(" = "), self.expr(&metric.value)]);
         let at = metric.at.as_ref().map(|at| Doc::concat([Doc::text("at "), self.selection(at)]));
         header(head, at.into_iter().collect())

@@ -12,7 +12,7 @@ mod positions;
 mod stmts;
 
 use crate::diagnostic::Diagnostics;
-use crate::lex::{Comment, Token, lex};
+use crate::lex::{Comment, Token, TokenKind, lex};
 use crate::parse::parse;
 use crate::source::{FileId, Span};
 use doc::{Doc, layout};
@@ -110,6 +110,16 @@ impl<'a> Printer<'a> {
 
     fn slice(&self, span: Span) -> &'a str {
         &self.text[span.start as usize..span.end as usize]
+    }
+
+    /// Where the brackets around some parts open and close: the token before the first part, and the
+    /// first closing bracket after the last one.
+    fn around(&self, first: usize, last: usize, close: u8) -> (usize, usize) {
+        let open = self.tokens.partition_point(|t| t.start < first).saturating_sub(1);
+        let open = self.tokens.get(open).map_or(first, |t| t.start);
+        let after = self.tokens.partition_point(|t| t.start < last);
+        let close = self.tokens[after..].iter().find(|t| t.kind == TokenKind::Close(close));
+        (open, close.map_or(last, |t| t.start))
     }
 
     /// Whether it stands on one line.

@@ -30,7 +30,7 @@ impl<'a> Printer<'a> {
         let end = items.last().map_or(0, |i| index_span(i).end as usize);
         let elements =
             items.iter().map(|i| Element::new(index_span(i), move |p: &mut Printer<'a>| p.index_item(i))).collect();
-        self.bracketed(("[", "]"), (start.saturating_sub(1), end), false, elements)
+        self.bracketed(("[", "]"), self.around(start, end, b']'), false, elements)
     }
 
     pub(super) fn selection(&mut self, selection: &Selection) -> Doc {

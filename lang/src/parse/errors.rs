@@ -9,7 +9,7 @@ use super::slips::{advice, slip};
 use super::words::{self, DECLARATIONS, STATEMENTS};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, nearest};
-use crate::lex::{Token, TokenKind};
+use crate::lex::{Token, TokenKind, hidden};
 use crate::source::{FileId, Span};
 
 /// An explained error, and where in the file it is.
@@ -136,7 +136,7 @@ pub(super) fn named(token: &Token, glyph: &str) -> String {
     match token.kind {
         TokenKind::Text { .. } => "a text".to_owned(),
         TokenKind::Number => format!("the number `{glyph}`"),
-        TokenKind::Mark(c) if c.is_control() || c.is_whitespace() => {
+        TokenKind::Mark(c) if c.is_whitespace() || hidden(c) => {
             format!("the character U+{:04X}", u32::from(c))
         }
         _ => format!("`{glyph}`"),

@@ -193,6 +193,10 @@ impl<'i> Iterator for Parts<'i> {
 
 /// The `##` lines directly above the line that begins with what stands at `start`.
 fn doc_above(text: &str, start: usize) -> Option<String> {
+    let (text, start) = match text.strip_prefix('\u{FEFF}') {
+        Some(rest) => (rest, start - (text.len() - rest.len())),
+        None => (text, start),
+    };
     let line_start = text[..start].rfind('\n').map_or(0, |n| n + 1);
     if !text[line_start..start].trim().is_empty() {
         return None;

@@ -9,10 +9,10 @@ use std::sync::Barrier;
 use std::time::Instant;
 use steer_kernels::{Isa, Packed, gemm, rows};
 
-type Work<'a> = &'a (dyn Fn(usize) + Sync);
+pub type Work<'a> = &'a (dyn Fn(usize) + Sync);
 
 /// Seconds of each work in each turn, until the last thread is done.
-fn in_turns(threads: usize, turns: usize, works: &[Work<'_>]) -> Vec<Vec<f64>> {
+pub fn in_turns(threads: usize, turns: usize, works: &[Work<'_>]) -> Vec<Vec<f64>> {
     let barrier = Barrier::new(threads);
     let of_thread = |t: usize| {
         let mut times = vec![Vec::new(); works.len()];
@@ -37,13 +37,13 @@ fn in_turns(threads: usize, turns: usize, works: &[Work<'_>]) -> Vec<Vec<f64>> {
     })
 }
 
-fn median(mut v: Vec<f64>) -> f64 {
+pub fn median(mut v: Vec<f64>) -> f64 {
     v.sort_by(f64::total_cmp);
     v[v.len() / 2]
 }
 
 /// Fused multiply-adds between registers; each call is `STEPS * 12` vectors of them.
-const STEPS: usize = 1 << 19;
+const STEPS: usize = 1 << 24;
 
 macro_rules! registers {
     ($name:ident, $features:literal, $vector:ident, $set:ident, $fma:ident) => {
@@ -66,7 +66,7 @@ registers!(registers512, "avx512f", __m512, _mm512_set1_ps, _mm512_fmadd_ps);
 registers!(registers256, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps);
 
 /// One thread's part, and its operations.
-fn peak(isa: Isa) -> (fn(), f64) {
+pub fn peak(isa: Isa) -> (fn(), f64) {
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => (|| unsafe { registers512() }, (STEPS * 12 * 16 * 2) as f64),

@@ -123,7 +123,7 @@ fn cases() -> Vec<Case> {
         cases.push(Case::new(heads, kv_heads, d_head, 1, causal(0, 1)));
         cases.push(Case::new(heads, kv_heads, d_head, 37, causal(0, 37)));
         cases.push(Case::new(heads, kv_heads, d_head, 300, causal(279, 21)));
-        let window = (0..50).map(|i| (i as usize).saturating_sub(9)..i + 1).collect();
+        let window = (0..50).map(|i| usize::saturating_sub(i, 9)..i + 1).collect();
         cases.push(Case::new(heads, kv_heads, d_head, 50, window));
         let apart = vec![0..3, 40..60, 5..5, 2..17, 0..60];
         cases.push(Case::new(heads, kv_heads, d_head, 60, apart));

@@ -8,6 +8,9 @@ use steer_compiler::plan::{Axis, Size, Weight};
 use steer_lang::codes;
 use steer_lang::{Diagnostic, Diagnostics, Span};
 
+/// One declaration names at most this many tensors.
+const SPREAD: usize = 1 << 16;
+
 impl WeightSource for Checkpoint {
     fn read(&self, weight: &Weight) -> Result<Vec<f32>, Error> {
         let (names, shape) = spread(weight)?;
@@ -114,6 +117,13 @@ fn spread(weight: &Weight) -> Result<(Vec<String>, Vec<usize>), Error> {
     for axis in weight.spread() {
         let pattern = format!("{{{}}}", axis.name);
         let n = fixed(weight, axis)?;
+        if names.len().saturating_mul(n) > SPREAD {
+            let message = format!("the weight `{}` would be spread over more than {SPREAD} tensors", weight.name);
+            return Err(Diagnostic::error(codes::WEIGHT_SHAPE, message)
+                .at(weight.span, "declared here")
+                .help("check the sizes in config.json")
+                .into());
+        }
         names = names.iter().flat_map(|name| (0..n).map(|i| name.replace(&pattern, &i.to_string()))).collect();
     }
     let of_file = weight.dims.iter().filter(|d| !weight.spread().any(|a| d.len() == 1 && d[0].name == a.name));

@@ -45,7 +45,8 @@ pub fn run(args: &SitesArgs) -> Result<(), Failure> {
     }
 }
 
-fn rows(model: &str, arch: &[std::path::PathBuf], sources: &mut Sources) -> Result<Vec<SiteRow>, Diagnostics> {
+/// Every site of a model.
+pub fn rows(model: &str, arch: &[std::path::PathBuf], sources: &mut Sources) -> Result<Vec<SiteRow>, Diagnostics> {
     let session = ModelSession::open(model, arch, sources)?;
     let built = session.model.build(&[], &[], &Default::default(), &Default::default()).map_err(|d| vec![*d])?;
     let plan = &built.plan;

@@ -86,8 +86,9 @@ fn edit(out: &mut String, experiment: &Experiment, place: &EditPlace) {
             _ => "an instruction".into(),
         };
         out.push_str(&format!("    in {what}, stretch {s}"));
-        if !place.fused_with.is_empty() {
-            out.push_str(&format!(", fused with {}", listed(&place.fused_with)));
+        let near = neighbours(&place.fused_with, &e.name, &e.site);
+        if !near.is_empty() {
+            out.push_str(&format!(", fused with {}", listed(&near)));
         }
         out.push('\n');
     }
@@ -95,6 +96,22 @@ fn edit(out: &mut String, experiment: &Experiment, place: &EditPlace) {
         let names: Vec<String> = place.buffers.iter().map(|b| program.buffers[b.0 as usize].name.clone()).collect();
         out.push_str(&format!("    materialized because of it: {}\n", listed(&names)));
     }
+}
+
+/// Sites and functions that share the kernel of an edit, without its own nodes.
+fn neighbours(names: &[String], edit: &str, site: &str) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for name in names {
+        let path = name.split('#').next().unwrap_or(name);
+        if path == site || path.split('/').any(|part| part == edit) {
+            continue;
+        }
+        let short = if name.contains('#') { path.rsplit('/').next().unwrap_or(path) } else { path };
+        if !short.is_empty() && !out.iter().any(|o| o == short) {
+            out.push(short.to_owned());
+        }
+    }
+    out
 }
 
 fn edits_of(experiment: &Experiment, edits: &[EditId]) -> String {

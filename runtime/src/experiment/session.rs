@@ -46,6 +46,16 @@ impl Session {
     /// Reads and checks a script. Every diagnostic points into `sources`.
     pub fn open(path: &Path, options: &SessionOptions, sources: &mut Sources) -> Result<Self, Diagnostics> {
         let text = files::read_text(path).map_err(one)?;
+        Self::open_text(path, text, options, sources)
+    }
+
+    /// Checks a script that stands in no file yet; it is called `path`, where relative paths begin.
+    pub fn open_text(
+        path: &Path,
+        text: String,
+        options: &SessionOptions,
+        sources: &mut Sources,
+    ) -> Result<Self, Diagnostics> {
         let mut library = Library::standard(sources)?;
         let folder = folder_of(path);
         let mut items = Vec::new();
@@ -187,7 +197,11 @@ fn open_model(
     {
         library.add(&tree, true)?;
     }
-    Model::new(library, checkpoint.config().value.clone()).map(Rc::new).map_err(|mut d| {
+    let model = Model::new(library, checkpoint.config().value.clone()).map(|mut m| {
+        m.stored = checkpoint.names().map(str::to_owned).collect();
+        Rc::new(m)
+    });
+    model.map_err(|mut d| {
         d.message = format!("{} ({})", d.message, checkpoint.config().path.display());
         vec![*d]
     })

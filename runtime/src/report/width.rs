@@ -1,5 +1,7 @@
 //! How many columns a text takes on a terminal.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 /// Characters that take two columns.
 const WIDE: &[(u32, u32)] = &[
     (0x1100, 0x115F),
@@ -48,8 +50,19 @@ pub fn of(text: &str) -> usize {
     text.chars().map(of_char).sum()
 }
 
+static FIXED: AtomicUsize = AtomicUsize::new(0);
+
+/// Makes reports this wide from now on, whatever the terminal.
+pub fn fix(columns: usize) {
+    FIXED.store(columns, Ordering::Relaxed);
+}
+
 /// Columns of the terminal on standard error, or `otherwise` where it is none. Within what can be read.
 pub fn terminal(otherwise: usize) -> usize {
+    let fixed = FIXED.load(Ordering::Relaxed);
+    if fixed > 0 {
+        return fixed;
+    }
     let size = terminal_size::terminal_size_of(std::io::stderr());
     size.map_or(otherwise, |(width, _)| width.0 as usize).clamp(40, 160)
 }

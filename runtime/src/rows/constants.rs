@@ -1,5 +1,6 @@
 //! What a program reads that belongs to no row: packed matrices, contiguous views, computed values.
 
+use super::cache::Place;
 use crate::engine::{TensorSource, WeightSource};
 use crate::error::Error;
 use rayon::prelude::*;
@@ -11,9 +12,23 @@ use steer_compiler::program::{BufId, ConstSource, ConstView, Dim, Instr, KernelA
 use steer_kernels::Packed;
 use steer_lang::codes;
 
-/// Constants by the view that asks for them.
+/// What one instruction reads that belongs to no row.
+#[derive(Clone, Default)]
+pub struct Fixed {
+    /// The matrix of a product or the table of a lookup, one for each batch entry.
+    pub matrix: Option<Arc<Vec<Packed>>>,
+    /// By argument of its kernel; of a convolution the one is its filters.
+    pub args: Vec<Option<Arc<Vec<f32>>>>,
+}
+
+/// The constants of a program, by stretch and instruction.
 pub struct Constants {
-    /// One matrix for each batch entry.
+    fixed: Vec<Vec<Fixed>>,
+}
+
+/// Constants while they are loaded, by the view that asks for them: equal views share memory.
+#[derive(Default)]
+struct Loading {
     matrices: HashMap<String, Arc<Vec<Packed>>>,
     views: HashMap<String, Arc<Vec<f32>>>,
     computed: HashMap<BufId, Arc<Vec<f32>>>,
@@ -57,18 +72,48 @@ impl Constants {
         tensors: &dyn TensorSource,
     ) -> Result<Self, Error> {
         let mut reader = Reader { plan, weights, tensors, last: None };
-        let mut c = Constants { matrices: HashMap::new(), views: HashMap::new(), computed: HashMap::new() };
+        let mut loading = Loading::default();
         for instr in &program.prelude {
-            c.instr(instr, &mut reader)?;
-            c.compute(instr, program, kernels)?;
+            loading.load(instr, &mut reader)?;
+            loading.compute(instr, program, kernels)?;
         }
         for instr in program.stretches.iter().flat_map(|s| &s.instrs) {
-            c.instr(instr, &mut reader)?;
+            loading.load(instr, &mut reader)?;
         }
-        Ok(c)
+        let fixed = |instr: &Instr| loading.fixed(instr, program);
+        let fixed = program.stretches.iter().map(|s| s.instrs.iter().map(fixed).collect::<Result<_, _>>());
+        Ok(Constants { fixed: fixed.collect::<Result<_, _>>()? })
     }
 
-    fn instr(&mut self, instr: &Instr, reader: &mut Reader) -> Result<(), Error> {
+    /// What the instruction at a place reads.
+    pub fn of(&self, (stretch, instr): Place) -> &Fixed {
+        &self.fixed[stretch][instr]
+    }
+}
+
+impl Loading {
+    fn fixed(&self, instr: &Instr, program: &Program) -> Result<Fixed, Error> {
+        let args = |args: &[KernelArg]| -> Result<Vec<Option<Arc<Vec<f32>>>>, Error> {
+            let one = |arg: &KernelArg| match arg {
+                KernelArg::Const(v) => self.view(v).cloned().map(Some),
+                KernelArg::Buffer(b) if !program.buffers[b.0 as usize].per_row => self.computed(*b).cloned().map(Some),
+                _ => Ok(None),
+            };
+            args.iter().map(one).collect()
+        };
+        Ok(match instr {
+            Instr::Kernel(call) => Fixed { matrix: None, args: args(&call.args)? },
+            Instr::Linear { w, .. } => Fixed { matrix: Some(self.matrix(w)?), args: Vec::new() },
+            Instr::Lookup { table, .. } => Fixed { matrix: Some(self.matrix(&table_view(table))?), args: Vec::new() },
+            Instr::Conv1d { w, .. } => Fixed { matrix: None, args: vec![Some(Arc::clone(self.view(w)?))] },
+            Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => {
+                Fixed { matrix: None, args: args(&body.call.args)? }
+            }
+            Instr::Attention { body: None, .. } => Fixed::default(),
+        })
+    }
+
+    fn load(&mut self, instr: &Instr, reader: &mut Reader) -> Result<(), Error> {
         match instr {
             Instr::Kernel(call) => self.args(&call.args, reader),
             Instr::Linear { w, .. } => self.matrix_of(w, reader),
@@ -172,19 +217,15 @@ impl Constants {
         Ok(())
     }
 
-    pub fn matrix(&self, view: &MatrixView) -> Result<&Arc<Vec<Packed>>, Error> {
-        self.matrices.get(&matrix_key(view)).ok_or_else(|| super::broken("a matrix was not loaded"))
+    fn matrix(&self, view: &MatrixView) -> Result<Arc<Vec<Packed>>, Error> {
+        self.matrices.get(&matrix_key(view)).cloned().ok_or_else(|| super::broken("a matrix was not loaded"))
     }
 
-    pub fn table(&self, view: &ConstView) -> Result<&Arc<Vec<Packed>>, Error> {
-        self.matrix(&table_view(view))
-    }
-
-    pub fn view(&self, view: &ConstView) -> Result<&Arc<Vec<f32>>, Error> {
+    fn view(&self, view: &ConstView) -> Result<&Arc<Vec<f32>>, Error> {
         self.views.get(&view_key(view)).ok_or_else(|| super::broken("a constant was not loaded"))
     }
 
-    pub fn computed(&self, buffer: BufId) -> Result<&Arc<Vec<f32>>, Error> {
+    fn computed(&self, buffer: BufId) -> Result<&Arc<Vec<f32>>, Error> {
         self.computed.get(&buffer).ok_or_else(|| super::broken("a computed value is missing"))
     }
 }

@@ -322,13 +322,15 @@ pub fn slots<'r>(engine: &'r RowsEngine, s: usize, row: &NewRow) -> &'r [u32] {
 /// Adds what the kernels of this stretch stored; an edit's numbers may come from several stretches.
 fn receipts(engine: &RowsEngine, frame: &Frame, result: &mut StepResult) {
     for (&edit, values) in &frame.receipts {
+        let begun = result.receipts.iter().any(|r| r.edit == edit);
         for (i, row) in frame.step.rows.iter().enumerate() {
             let j = frame.rows.map[i];
             if j == NONE || !frame.step.active(&engine.runs, row, edit) {
                 continue;
             }
             let [changed, moved, before] = [0, 1, 2].map(|k| values[j as usize * 3 + k]);
-            let known = result.receipts.iter_mut().find(|r| (r.run, r.edit, r.position) == (row.run, edit, row.position));
+            let mine = |r: &&mut RowReceipt| (r.run, r.edit, r.position) == (row.run, edit, row.position);
+            let known = if begun { result.receipts.iter_mut().find(mine) } else { None };
             match known {
                 Some(r) => {
                     r.changed += changed;

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
-use steer_compiler::program::{BufId, Instr, KernelArg, KernelCall, LookupIndex, MatrixView};
+use steer_compiler::program::{BufId, Instr, KernelArg, KernelCall, LookupIndex};
 use steer_kernels::{Packed, gemm};
 
 /// Below this many multiplications a product stays on one thread.
@@ -54,18 +54,23 @@ pub fn run(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Ins
         return Ok(());
     }
     match instr {
-        Instr::Kernel(call) => kernel(engine, frame, call),
-        Instr::Linear { x, w, y, extra, x_has_batch, active, .. } => {
-            linear(engine, frame, *x, w, *y, *extra, *x_has_batch, *active)
+        Instr::Kernel(call) => kernel(engine, frame, place, call),
+        Instr::Linear { x, y, extra, x_has_batch, active, .. } => {
+            let w = matrix(engine, place)?;
+            linear(engine, frame, &w, (*x, *y), *extra, *x_has_batch, *active)
         }
-        Instr::Lookup { table, index, y } => {
-            let table = Arc::clone(engine.constants.table(table)?);
+        Instr::Lookup { index, y, .. } => {
+            let table = matrix(engine, place)?;
             lookup(engine, frame, &table, *index, *y)
         }
         Instr::Attention { .. } => super::exec_mix::attention(engine, frame, place, instr),
         Instr::Conv1d { .. } => super::exec_mix::conv1d(engine, frame, place, instr),
         Instr::Scan { .. } => super::exec_mix::scan(engine, frame, place, instr),
     }
+}
+
+fn matrix(engine: &RowsEngine, place: Place) -> Result<Arc<Vec<Packed>>, Error> {
+    engine.constants.of(place).matrix.clone().ok_or_else(|| broken("a matrix was not loaded"))
 }
 
 fn written(engine: &RowsEngine, instr: &Instr) -> Vec<BufId> {
@@ -94,19 +99,26 @@ pub fn room(engine: &RowsEngine, frame: &mut Frame, b: BufId) -> *mut f32 {
 }
 
 /// The pointers of a kernel's arguments; those of a body's own stay null.
-pub fn pointers(engine: &RowsEngine, frame: &mut Frame, call: &KernelCall) -> Result<Vec<*mut f32>, Error> {
+pub fn pointers(
+    engine: &RowsEngine,
+    frame: &mut Frame,
+    place: Place,
+    call: &KernelCall,
+) -> Result<Vec<*mut f32>, Error> {
     for b in outputs_of(engine, call) {
         room(engine, frame, b);
     }
+    let fixed = &engine.constants.of(place).args;
     call.args
         .iter()
-        .map(|arg| {
+        .zip(fixed)
+        .map(|(arg, fixed)| {
+            if let Some(values) = fixed {
+                return Ok(values.as_ptr().cast_mut());
+            }
             Ok(match arg {
-                KernelArg::Buffer(b) if engine.program.buffers[b.0 as usize].per_row => {
-                    frame.buffers[b.0 as usize].as_mut_ptr()
-                }
-                KernelArg::Buffer(b) => engine.constants.computed(*b)?.as_ptr().cast_mut(),
-                KernelArg::Const(v) => engine.constants.view(v)?.as_ptr().cast_mut(),
+                KernelArg::Buffer(b) => frame.buffers[b.0 as usize].as_mut_ptr(),
+                KernelArg::Const(_) => return Err(broken("a constant was not loaded")),
                 KernelArg::Table(t) => t.as_ptr().cast_mut(),
                 KernelArg::Numbers(n) => n.as_ptr().cast_mut(),
                 KernelArg::Token => frame.tokens.as_mut_ptr(),
@@ -125,8 +137,8 @@ fn of_edit(v: Option<&mut Vec<f32>>) -> Result<*mut f32, Error> {
     v.map(Vec::as_mut_ptr).ok_or_else(|| broken("an edit acts in a stretch that does not begin with it"))
 }
 
-fn kernel(engine: &RowsEngine, frame: &mut Frame, call: &KernelCall) -> Result<(), Error> {
-    let pointers: Vec<Shared> = pointers(engine, frame, call)?.into_iter().map(Shared).collect();
+fn kernel(engine: &RowsEngine, frame: &mut Frame, place: Place, call: &KernelCall) -> Result<(), Error> {
+    let pointers: Vec<Shared> = pointers(engine, frame, place, call)?.into_iter().map(Shared).collect();
     let n = frame.count();
     let scratch = engine.kernels.scratch_len(call.kernel, 1);
     let width: usize = outputs_of(engine, call).iter().map(|b| engine.program.buffers[b.0 as usize].len).sum();
@@ -151,18 +163,16 @@ pub fn split(n: usize, worth: bool, f: impl Fn(Range<usize>) + Sync) {
     (0..n.div_ceil(chunk)).into_par_iter().for_each(|i| f(i * chunk..((i + 1) * chunk).min(n)));
 }
 
-#[allow(clippy::too_many_arguments)]
+/// `packed` has one matrix for each batch entry.
 fn linear(
     engine: &RowsEngine,
     frame: &mut Frame,
-    x: BufId,
-    w: &MatrixView,
-    y: BufId,
+    packed: &[Packed],
+    (x, y): (BufId, BufId),
     extra: usize,
     x_has_batch: bool,
     active: Option<BufId>,
 ) -> Result<(), Error> {
-    let packed = Arc::clone(engine.constants.matrix(w)?);
     let (batch, n) = (packed.len(), frame.count());
     let out = room(engine, frame, y);
     let xs = &frame.buffers[x.0 as usize][..];

@@ -8,7 +8,6 @@ use crate::error::Error;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
 use steer_compiler::program::{Body, Instr, KernelArg};
 use steer_kernels::attention::{Heads, KeyValues, Queries, Scratch, attend_block, mix, scores};
 
@@ -109,7 +108,7 @@ impl Hooked<'_> {
         place: Place,
         seen: &(dyn Fn(usize) -> Range<usize> + Sync),
     ) -> Result<(), Error> {
-        let base: Vec<Shared> = pointers(engine, frame, &self.body.call)?.into_iter().map(Shared).collect();
+        let base: Vec<Shared> = pointers(engine, frame, place, &self.body.call)?.into_iter().map(Shared).collect();
         let n = frame.count();
         let read_only = &*frame;
         let inside: Vec<Vec<(u32, Vec<f32>)>> =
@@ -188,9 +187,10 @@ fn result_pointer(results: &mut [(u32, Vec<f32>)], r: u32) -> *mut f32 {
 }
 
 pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
-    let Instr::Conv1d { x, w, y, channels, taps, .. } = instr else { return Err(broken("no convolution")) };
+    let Instr::Conv1d { x, y, channels, taps, .. } = instr else { return Err(broken("no convolution")) };
     store(engine, frame, place, *x, None);
-    let w = Arc::clone(engine.constants.view(w)?);
+    let filters = engine.constants.of(place).args.first().cloned().flatten();
+    let w = filters.ok_or_else(|| broken("filters were not loaded"))?;
     // By tap, so that a row of weights is contiguous.
     let by_tap: Vec<f32> = (0..*taps).flat_map(|t| (0..*channels).map(move |c| (c, t))).map(|(c, t)| w[c * taps + t]).collect();
     let out = Shared(room(engine, frame, *y));
@@ -221,7 +221,7 @@ pub fn scan(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &In
     let Instr::Scan { body, state, y, .. } = instr else { return Err(broken("no scan")) };
     let out = room(engine, frame, *y);
     let width = engine.program.buffers[y.0 as usize].len;
-    let base = pointers(engine, frame, &body.call)?;
+    let base = pointers(engine, frame, place, &body.call)?;
     let mut kept = engine.caches.states.remove(&place).unwrap_or_default();
     let first_slot = engine.caches.slots[place.0] - frame.count() as u32;
     // How many rows of this step start from each state, and which states outlive the step.

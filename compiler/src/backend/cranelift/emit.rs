@@ -8,7 +8,6 @@ use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, MemFlagsData, Signa
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::JITModule;
 use cranelift_module::Module;
-use std::collections::HashMap;
 use steer_lang::Diagnostic;
 
 /// The size of an `f32`.
@@ -28,6 +27,7 @@ pub(super) fn function(
     module: &mut JITModule,
     prims: &mut Prims,
 ) -> Result<(), Box<Diagnostic>> {
+    prims.next_function();
     let mut b = FunctionBuilder::new(func, builders);
     let entry = b.create_block();
     b.append_block_params_for_function_params(entry);
@@ -43,7 +43,7 @@ pub(super) fn function(
         kernel,
         layout: Layout::of(kernel),
         params,
-        rows: HashMap::new(),
+        rows: Vec::new(),
         keys,
         scratch,
         module,
@@ -64,8 +64,8 @@ pub(super) struct Emit<'f> {
     layout: Layout,
     /// The bases of the parameters.
     params: Vec<Value>,
-    /// The current row's part of them, and of the scratch memory.
-    rows: HashMap<Base, Value>,
+    /// The current row's part of them.
+    rows: Vec<Value>,
     keys: Value,
     scratch: Value,
     module: &'f mut JITModule,
@@ -109,12 +109,7 @@ impl Emit<'_> {
                 let offset = self.b.ins().imul_imm_s(row, (len * BYTES) as i64);
                 at = self.b.ins().iadd(at, offset);
             }
-            self.rows.insert(Base::Param(i as u32), at);
-        }
-        for t in 0..kernel.temps.len() {
-            let offset = self.layout.offsets[t];
-            let at = self.advanced(self.scratch, offset);
-            self.rows.insert(Base::Temp(t as u32), at);
+            self.rows.push(at);
         }
         for stmt in &kernel.body {
             match stmt {
@@ -128,7 +123,7 @@ impl Emit<'_> {
         let (inside, after) = (self.b.create_block(), self.b.create_block());
         for (i, &g) in guards.iter().enumerate() {
             let next = if i + 1 == guards.len() { after } else { self.b.create_block() };
-            let at = self.rows[&Base::Param(g)];
+            let at = self.rows[g as usize];
             let guard = self.b.ins().load(F32, MemFlagsData::trusted(), at, 0);
             let zero = self.b.ins().f32const(0.0);
             let active = self.b.ins().fcmp(FloatCC::NotEqual, guard, zero);
@@ -174,7 +169,11 @@ impl Emit<'_> {
 
     /// The address of an element; the strides beyond `index` are taken at 0.
     pub(super) fn address(&mut self, r: &Ref, index: &[Value]) -> Value {
-        let mut at = self.advanced(self.rows[&r.base], r.offset);
+        let (base, offset) = match r.base {
+            Base::Param(i) => (self.rows[i as usize], r.offset),
+            Base::Temp(i) => (self.scratch, self.layout.offsets[i as usize].plus(r.offset)),
+        };
+        let mut at = self.advanced(base, offset);
         for (&stride, &i) in r.strides.iter().zip(index) {
             if stride != Lin::ZERO {
                 let step = match stride.scaled(BYTES).known() {

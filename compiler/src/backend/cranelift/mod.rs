@@ -89,7 +89,12 @@ fn failure(what: impl std::fmt::Display) -> Diagnostic {
 
 fn target() -> Result<OwnedTargetIsa, Diagnostic> {
     let mut flags = settings::builder();
-    let options = [("use_colocated_libcalls", "false"), ("is_pic", "false"), ("opt_level", "none")];
+    let options = [
+        ("use_colocated_libcalls", "false"),
+        ("is_pic", "false"),
+        ("opt_level", "none"),
+        ("regalloc_algorithm", "single_pass"),
+    ];
     for (name, value) in options.into_iter().chain([("enable_verifier", verifier())]) {
         flags.set(name, value).map_err(failure)?;
     }
@@ -97,7 +102,7 @@ fn target() -> Result<OwnedTargetIsa, Diagnostic> {
 }
 
 const fn verifier() -> &'static str {
-    if cfg!(debug_assertions) || cfg!(test) { "true" } else { "false" }
+    if cfg!(debug_assertions) { "true" } else { "false" }
 }
 
 fn module(isa: Isa) -> Result<JITModule, Diagnostic> {

@@ -108,7 +108,11 @@ pub(super) fn addresses(isa: Isa) -> HashMap<String, usize> {
 
 /// The primitives that a module has declared.
 #[derive(Default)]
-pub(super) struct Prims(HashMap<Prim, FuncId>);
+pub(super) struct Prims {
+    declared: HashMap<Prim, FuncId>,
+    /// Those that the current function knows already.
+    known: HashMap<Prim, FuncRef>,
+}
 
 impl Prims {
     /// The primitive as something that this function can call.
@@ -118,7 +122,10 @@ impl Prims {
         module: &mut JITModule,
         func: &mut Function,
     ) -> Result<FuncRef, Box<Diagnostic>> {
-        let id = match self.0.get(&prim) {
+        if let Some(known) = self.known.get(&prim) {
+            return Ok(*known);
+        }
+        let id = match self.declared.get(&prim) {
             Some(id) => *id,
             None => {
                 let mut signature = module.make_signature();
@@ -127,17 +134,24 @@ impl Prims {
                 signature.returns.extend(returns.then(|| AbiParam::new(F32)));
                 let id = module.declare_function(&prim.name(), Linkage::Import, &signature);
                 let id = id.map_err(|e| Box::new(super::failure(e)))?;
-                self.0.insert(prim, id);
+                self.declared.insert(prim, id);
                 id
             }
         };
-        Ok(module.declare_func_in_func(id, func))
+        let known = module.declare_func_in_func(id, func);
+        self.known.insert(prim, known);
+        Ok(known)
+    }
+
+    /// Forgets the last function.
+    pub(super) fn next_function(&mut self) {
+        self.known.clear();
     }
 
     /// A printed function in which the primitives have their names.
     pub(super) fn named(&self, text: &str) -> String {
         let mut lines: Vec<String> = text.lines().map(str::to_string).collect();
-        for (prim, id) in &self.0 {
+        for (prim, id) in &self.declared {
             let number = format!("u0:{} ", id.as_u32());
             for line in &mut lines {
                 if let Some((head, tail)) = line.split_once(" = ")

@@ -14,7 +14,7 @@ fn model(layers: u32, mut hook: impl FnMut(&mut Plans, u32, &'static str, NodeId
         p.layer = Some(layer);
         let gain = p.tensor(&format!("gain{layer}"), vec![d()]);
         let normed = p.norm(resid, "d_model", gain);
-        let mut project = |p: &mut Plans, name: &str, head: &str, n: usize| {
+        let project = |p: &mut Plans, name: &str, head: &str, n: usize| {
             let axes = vec![Axis::new(head, n), Axis::new("d_head", 8), d()];
             let w = p.tensor(&format!("{name}{layer}"), axes);
             p.linear(normed, w, &["d_model"])
@@ -60,6 +60,18 @@ fn layers_share_their_kernels() {
     let count = |layers| schedule(&model(layers, |_, _, _, n| n)).unwrap().0.kernels.len();
     assert_eq!(count(3), count(12));
     assert_eq!(count(12), 3);
+}
+
+#[test]
+fn scheduling_grows_with_the_model_and_no_faster() {
+    let time = |layers| {
+        let plan = model(layers, |_, _, _, n| n);
+        let start = std::time::Instant::now();
+        schedule(&plan).unwrap();
+        start.elapsed().as_secs_f64()
+    };
+    eprintln!("{:.1} and {:.1} ms", time(8) * 1e3, time(64) * 1e3);
+    assert!(time(64) < 2.0);
 }
 
 #[test]

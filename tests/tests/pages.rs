@@ -1,0 +1,76 @@
+//! The pages on codes and the examples: each does what it says.
+
+use std::fs;
+use steer::experiment::{self, PhaseOptions, Session, SessionOptions};
+use steer::report::render;
+use steer_lang::{Diagnostic, Sources, codes};
+use steer_tests::cases::{Folder, listed, package};
+
+/// What `check` finds in a text, with the sources that it points into.
+fn found(text: &str) -> (Vec<Diagnostic>, Sources) {
+    let mut sources = Sources::default();
+    let folder = Folder::new();
+    let path = folder.path().join("page.steer");
+    let found = match Session::open_text(&path, text.to_string(), &SessionOptions::default(), &mut sources) {
+        Err(found) => found,
+        Ok(session) => {
+            let mut found = session.warnings.clone();
+            match experiment::prepare_all(&session, &PhaseOptions::default()) {
+                Ok(e) => found.extend(e.prepared.warnings),
+                Err(more) => found.extend(more),
+            }
+            found
+        }
+    };
+    (found, sources)
+}
+
+/// The scripts of a page: what follows `steer ` on the line that opens one, and the text.
+fn blocks(page: &str) -> Vec<(&str, &str)> {
+    let parts = page.split("```steer ").skip(1);
+    parts.filter_map(|p| p.split_once('\n')).map(|(tag, rest)| (tag, rest.split("```").next().unwrap_or(""))).collect()
+}
+
+#[test]
+fn every_example_of_a_page_does_what_it_says() {
+    let mut wrong = Vec::new();
+    for (code, page) in codes::PAGES {
+        for (tag, text) in blocks(page) {
+            let (diagnostics, sources) = found(text);
+            let expected = tag.strip_prefix("fails=");
+            let right = match expected {
+                Some(c) => !diagnostics.is_empty() && diagnostics.iter().all(|d| d.code.0 == c),
+                None => diagnostics.is_empty(),
+            };
+            if !right {
+                wrong.push(format!("{code} {tag}\n{}", render(&diagnostics, &sources, false)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// They run in a copy of their folder, so that what they write is not left there.
+#[test]
+fn every_example_runs_without_a_warning() {
+    let folder = Folder::new();
+    for entry in fs::read_dir(package("../examples")).unwrap().flatten().filter(|e| e.path().is_file()) {
+        fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let examples = listed(folder.path(), "steer");
+    assert!(!examples.is_empty());
+    for path in examples {
+        let mut sources = Sources::default();
+        let session = Session::open(&path, &SessionOptions::default(), &mut sources)
+            .unwrap_or_else(|d| panic!("{}", render(&d, &sources, false)));
+        assert!(session.warnings.is_empty(), "{}", render(&session.warnings, &sources, false));
+        let mut out = String::new();
+        let done = experiment::run(&session, &PhaseOptions::default(), &mut |text| {
+            out.push_str(text);
+            Ok(())
+        });
+        let done = done.unwrap_or_else(|d| panic!("{}", render(&d, &sources, false)));
+        assert!(done.warnings.is_empty(), "{}", render(&done.warnings, &sources, false));
+        assert!(!out.is_empty(), "{} prints nothing", path.display());
+    }
+}

@@ -1,0 +1,173 @@
+//! Every value that transformers exposes, against ours, on small random checkpoints.
+
+use std::sync::Arc;
+use steer::experiment::ModelSession;
+use steer_compiler::elaborate::Scope;
+use steer_compiler::plan::rules::Options;
+use steer_compiler::plan::{Plan, Size};
+use steer_tests::fixture::{FAMILIES, Stored, TOLERANCE, checkpoints, distance, folder, model, site_of, size, stored};
+use steer_tests::run::{Compiled, Feed, Outcome, all, compile_sites, engine, feed, no_tensors};
+
+const BACKENDS: &[&str] = &["cranelift", "interp", "candle"];
+
+struct Case {
+    name: String,
+    session: ModelSession,
+    expected: Stored,
+    /// All sites of the fixture by the script's name, in order.
+    sites: Vec<String>,
+}
+
+fn cases() -> Vec<Case> {
+    let names = checkpoints();
+    for family in FAMILIES {
+        let of = names.iter().filter(|n| n.starts_with(&format!("{family}-"))).count();
+        assert!(of >= 3, "{family} has only {of} checkpoints");
+    }
+    assert!(names.iter().all(|n| FAMILIES.iter().any(|f| n.starts_with(&format!("{f}-")))), "{names:?}");
+    let case = |name: String| {
+        let at = folder("parity").join(&name);
+        let expected = stored(&at.join("expected.safetensors"));
+        let sites = expected.tensors.keys().map(|k| site_of(k)).collect();
+        Case { session: model(&at), expected, sites, name }
+    };
+    names.into_iter().map(case).collect()
+}
+
+fn run(case: &Case, compiled: &Compiled, backend: &str, cuts: &[usize]) -> Outcome {
+    let mut engine = engine(backend, compiled, &case.session.checkpoint, &no_tensors());
+    feed(engine.as_mut(), &[Feed::plain(&case.expected.tokens)], cuts, compiled.plan.outputs.len(), &all)
+}
+
+/// The fixture's row of an output, as long as the row has keys.
+fn expected_row(case: &Case, plan: &Plan, output: usize, position: usize) -> Vec<f32> {
+    let name =
+        case.expected.tensors.keys().find(|k| site_of(k) == plan.outputs[output].name).expect("a site of the fixture");
+    let array = &case.expected.tensors[name];
+    let len: usize = array.shape[1..].iter().product();
+    let row = &array.data[position * len..(position + 1) * len];
+    if !plan.ty(plan.outputs[output].node).has_keys() {
+        return row.to_vec();
+    }
+    let keys = array.shape[2];
+    let (seen, future): (Vec<_>, Vec<_>) = row.chunks(keys).map(|h| h.split_at(position + 1)).unzip();
+    assert!(future.concat().iter().all(|x| *x == 0.0), "{name} reads the future");
+    seen.concat()
+}
+
+#[test]
+fn every_site_equals_that_of_transformers() {
+    for case in cases() {
+        let compiled = compile_sites(&case.session.model, &case.sites, &Options::default());
+        for backend in BACKENDS {
+            let outcome = run(&case, &compiled, backend, &[]);
+            let mut worst = (0.0, "");
+            for (o, output) in compiled.plan.outputs.iter().enumerate() {
+                let ty = compiled.plan.ty(output.node);
+                let name = case.expected.tensors.keys().find(|k| site_of(k) == output.name).expect("a site");
+                let array = &case.expected.tensors[name];
+                let sizes =
+                    ty.axes.iter().map(|a| if let Size::Fixed(n) = a.size { n } else { case.expected.tokens.len() });
+                assert_eq!(array.shape[1..], sizes.collect::<Vec<_>>(), "{}: {name}", case.name);
+                let scale = size(&array.data);
+                for p in 0..case.expected.tokens.len() {
+                    let want = expected_row(&case, &compiled.plan, o, p);
+                    let off = distance(outcome.value(0, o, p), &want, scale);
+                    assert!(off <= TOLERANCE, "{} {backend}: {name} of row {p} is off by {off}", case.name);
+                    if off > worst.0 {
+                        worst = (off, &output.name);
+                    }
+                }
+            }
+            println!("{} {backend}: {} sites, worst {:.1e} ({})", case.name, case.sites.len(), worst.0, worst.1);
+        }
+    }
+}
+
+/// Without any other output nothing is materialized: the streamed attention and the fused kernels.
+#[test]
+fn logits_row_by_row_and_at_once() {
+    for case in cases() {
+        let compiled = compile_sites(&case.session.model, &["logits".to_owned()], &Options::default());
+        let tokens = case.expected.tokens.len();
+        let scale = size(&case.expected.tensors["logits"].data);
+        let each: Vec<usize> = (1..tokens).collect();
+        for backend in BACKENDS {
+            for cuts in [&[][..], &each] {
+                let outcome = run(&case, &compiled, backend, cuts);
+                for p in 0..tokens {
+                    let off = distance(outcome.value(0, 0, p), &expected_row(&case, &compiled.plan, 0, p), scale);
+                    assert!(off <= TOLERANCE, "{} {backend}: logits of row {p} are off by {off}", case.name);
+                }
+            }
+        }
+    }
+}
+
+/// Sites that transformers has no place to read at: none so far.
+const UNEXPOSED: &[&str] = &[];
+
+#[test]
+fn the_fixtures_have_every_site() {
+    for case in cases() {
+        let built = case.session.model.build(&[], &[], &Default::default(), &Scope::new()).unwrap();
+        for site in &built.plan.sites {
+            let short = site.name.split_once("].").map_or(site.name.as_str(), |(_, s)| s);
+            let known = case.sites.contains(&site.name);
+            assert!(known != UNEXPOSED.contains(&short), "{}: {} in the fixture: {known}", case.name, site.name);
+        }
+        for name in &case.sites {
+            assert!(built.plan.sites.iter().any(|s| s.name == *name), "{}: the model lacks {name}", case.name);
+        }
+    }
+}
+
+/// What a name means on every architecture.
+#[test]
+fn the_contracts_of_sites_hold() {
+    for case in cases() {
+        let compiled = compile_sites(&case.session.model, &case.sites, &Options::default());
+        let layers = case.session.model.build(&[], &[], &Default::default(), &Scope::new()).unwrap().layers;
+        for backend in BACKENDS {
+            let outcome = run(&case, &compiled, backend, &[]);
+            let has = |site: &str| case.sites.iter().any(|s| s == site);
+            let at = |site: &str, p: usize| {
+                let o = case.sites.iter().position(|s| s == site).unwrap_or_else(|| panic!("{}: no {site}", case.name));
+                Arc::clone(&outcome.values[&(0, o, p)])
+            };
+            let add = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x + y).collect::<Vec<f32>>();
+            let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            for p in 0..case.expected.tokens.len() {
+                let about = format!("{} {backend} row {p}", case.name);
+                let mut stream = at("embed", p).to_vec();
+                if has("pos_embed") {
+                    stream = add(&stream, &at("pos_embed", p));
+                }
+                for l in 0..layers {
+                    let site = |s: &str| format!("blocks[{l}].{s}");
+                    assert_eq!(bits(&stream), bits(&at(&site("resid.pre"), p)), "{about} layer {l}: resid.pre");
+                    let writes: Vec<String> =
+                        ["attn.out", "mlp.out", "ssm.out"].map(site).into_iter().filter(|s| has(s)).collect();
+                    assert!(!writes.is_empty(), "{about}: layer {l} writes nothing");
+                    for w in &writes {
+                        stream = add(&stream, &at(w, p));
+                        if w.ends_with("attn.out") && has(&site("resid.mid")) {
+                            assert_eq!(bits(&stream), bits(&at(&site("resid.mid"), p)), "{about} layer {l}: resid.mid");
+                        }
+                    }
+                    assert_eq!(bits(&stream), bits(&at(&site("resid.post"), p)), "{about} layer {l}: resid.post");
+                    if has(&site("attn.pattern")) {
+                        for head in at(&site("attn.pattern"), p).chunks(p + 1) {
+                            let sum: f32 = head.iter().sum();
+                            assert!((sum - 1.0).abs() < 1e-5, "{about} layer {l}: a pattern row sums to {sum}");
+                        }
+                    }
+                    if has(&site("moe.gates")) {
+                        let sum: f32 = at(&site("moe.gates"), p).iter().sum();
+                        assert!((sum - 1.0).abs() < 1e-5, "{about} layer {l}: the gates sum to {sum}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -110,9 +110,21 @@ pub enum Instr {
     /// `y[batch, out] = sum over inner of w[batch, out, inner] * x[batch?, inner]`. `x` has `extra` such
     /// blocks one after another (axes that the weight lacks), and so has `y`. Where `x_has_batch` is
     /// false every batch entry reads the same `x`. Where `active [batch]` is 0, `y` is 0.
-    Linear { x: BufId, w: MatrixView, y: BufId, extra: usize, x_has_batch: bool, active: Option<BufId>, layer: Option<u32> },
+    Linear {
+        x: BufId,
+        w: MatrixView,
+        y: BufId,
+        extra: usize,
+        x_has_batch: bool,
+        active: Option<BufId>,
+        layer: Option<u32>,
+    },
     /// `y = table[index]`; an index beyond the table is an error of the run.
-    Lookup { table: ConstView, index: LookupIndex, y: BufId },
+    Lookup {
+        table: ConstView,
+        index: LookupIndex,
+        y: BufId,
+    },
     /// `q [heads, d_head]`, `k`, `v` `[kv_heads, d_head]`, `z [heads, d_head]`; head h reads kv head
     /// `h / (heads / kv_heads)`. Without a body the pattern is the softmax of the scores.
     Attention {
@@ -129,9 +141,21 @@ pub enum Instr {
         layer: Option<u32>,
     },
     /// `y[c] = sum over t of w[c, t] * x[c] of the row taps-1-t before`, absent rows 0.
-    Conv1d { x: BufId, w: ConstView, y: BufId, channels: usize, taps: usize, layer: Option<u32> },
+    Conv1d {
+        x: BufId,
+        w: ConstView,
+        y: BufId,
+        channels: usize,
+        taps: usize,
+        layer: Option<u32>,
+    },
     /// The state has `state` floats and is 0 before the first row; `y` is the result for the row.
-    Scan { body: Body, state: usize, y: BufId, layer: Option<u32> },
+    Scan {
+        body: Body,
+        state: usize,
+        y: BufId,
+        layer: Option<u32>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

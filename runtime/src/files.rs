@@ -74,6 +74,10 @@ pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::
     if path.is_dir() {
         return Err(failed("write", path, &std::io::ErrorKind::IsADirectory.into()));
     }
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty() && !f.exists()) {
+        let message = format!("cannot write `{}`: there is no folder `{}`", path.display(), folder.display());
+        return Err(Error::new(codes::FILE, message).help("make the folder first, or name another place"));
+    }
     let target = resolve_link(path);
     let temporary = temporary_beside(&target);
     let result = (|| {

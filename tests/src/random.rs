@@ -178,7 +178,11 @@ impl Writer<'_> {
         let mut out = Vec::new();
         for _ in 0..1 + self.lcg.below(edits.len()) {
             let (name, takes) = left.remove(self.lcg.below(left.len()));
-            out.push(if takes && self.chance(2) { format!("{name}(alpha = {})", self.one(&["0.1", "-0.3", "0.7"])) } else { name });
+            out.push(if takes && self.chance(2) {
+                format!("{name}(alpha = {})", self.one(&["0.1", "-0.3", "0.7"]))
+            } else {
+                name
+            });
         }
         format!(" with {}", out.join(", "))
     }
@@ -196,7 +200,7 @@ impl Writer<'_> {
     fn site(&mut self, whole_rows: bool) -> String {
         loop {
             let p = self.place();
-            if whole_rows && p.axes.iter().any(|a| a.1.is_none()) {
+            if whole_rows && (p.short == "ssm.state" || p.axes.iter().any(|a| a.1.is_none())) {
                 continue;
             }
             return self.path(&p);
@@ -284,7 +288,13 @@ impl Writer<'_> {
                 _ => format!("h[{axis} = {i}, key = 1..] *= 0.75"),
             };
         }
-        let choice = self.lcg.below(if tame { 6 } else if self.kinds.continuous { 20 } else { 24 });
+        let choice = self.lcg.below(if tame {
+            6
+        } else if self.kinds.continuous {
+            20
+        } else {
+            24
+        });
         match choice {
             0 => format!("h *= {}", self.one(&["0.5", "0.9", "0.75"])),
             1 => format!("h[{axis} = {i}] = 0"),
@@ -303,12 +313,16 @@ impl Writer<'_> {
             14 => "h += 0.05 * sigmoid(h) * position / (position + 1)".into(),
             15 => "h = blend(h, gelu(h))".into(),
             16 => "h = clamp(h, -2, 2) + 0.1 * exp(-abs(h))".into(),
-            17 => format!("h += 0.1 * log(1 + abs(h)) * {}", if p.layer.is_some() { "(layer + 1)" } else { "(token / 50)" }),
+            17 => format!(
+                "h += 0.1 * log(1 + abs(h)) * {}",
+                if p.layer.is_some() { "(layer + 1)" } else { "(token / 50)" }
+            ),
             18 => format!("h = blend(h, max(h, {over}), share = 0.9)"),
             19 => match p.axes[..] {
                 [(ref axis, Some(d))] => {
                     let name = format!("W_{axis}");
-                    let declared = format!("tensor {name}: [feature = 3, {axis} = {d}] = load(\"v.safetensors\", \"W{d}\")\n");
+                    let declared =
+                        format!("tensor {name}: [feature = 3, {axis} = {d}] = load(\"v.safetensors\", \"W{d}\")\n");
                     self.tensors.insert(name.clone(), declared);
                     format!("let f = relu({name} @ h)\n    h += 0.2 * sum(f * {name}, feature)")
                 }

@@ -3,12 +3,13 @@
 use crate::run::{Compiled, Feed};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use steer::engine::TensorSource;
 use steer::error::Error;
 use steer::experiment::{ModelSession, PhaseOptions, Prepared, Session, prepare};
 use steer_compiler::elaborate::{
-    Encoded, Host, OutputSpec, RunSpec, Script, Sequence, StatementKind, TensorFrom, check,
+    Encoded, Host, Model, OutputSpec, RunSpec, Script, Sequence, StatementKind, TensorFrom, check,
 };
 use steer_compiler::plan::Tensor;
 use steer_lang::{Diagnostics, Severity, Sources};
@@ -59,7 +60,12 @@ pub fn session(model: &ModelSession, folder: &Path, text: &str) -> Result<Sessio
     if !diagnostics.is_empty() {
         return Err(diagnostics);
     }
-    let (script, warnings) = check(&tree.items, model.model.clone(), &Words { folder }, &sources, &[]);
+    let known = &model.model;
+    let mut library = known.library.clone();
+    library.add(&tree, true)?;
+    let (config, arch) = (known.config.clone(), Rc::clone(&known.arch));
+    let own = Model { library, config, arch, arch_name: known.arch_name.clone(), stored: known.stored.clone() };
+    let (script, warnings) = check(&tree.items, Rc::new(own), &Words { folder }, &sources, &[]);
     if warnings.iter().any(|d| d.severity == Severity::Error) {
         return Err(warnings);
     }

@@ -78,7 +78,7 @@ fn hooks(edit: &Json) -> Vec<(String, String)> {
             let f = number(edit, "factor");
             return vec![(at.clone(), format!("h *= {f}")), (at.replace("ssm.state", "ssm.C"), format!("h /= {f}"))];
         }
-        "mask_expert" => format!("h[expert = {}] = -1e30", edit["expert"]),
+        "mask_expert" => format!("h[expert = {}] = -inf", edit["expert"]),
         other => panic!("the op {other} is not known"),
     };
     vec![(at, body)]
@@ -116,7 +116,8 @@ fn script(effect: &str, prompt: &[u32], edits: &[Json]) -> String {
 
 fn effects() -> Vec<Effect> {
     let at = folder("parity/effects");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&at).expect("tests/parity/effects").flatten().map(|e| e.path()).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&at).expect("tests/parity/effects").flatten().map(|e| e.path()).collect();
     files.retain(|p| p.extension().is_some_and(|e| e == "json"));
     files.sort();
     let one = |path: &PathBuf| {
@@ -181,7 +182,8 @@ fn logits_equal_those_of_transformers() {
         let expected = [&effect.tensors.tensors["prefill"], &effect.tensors.tensors["steps"]];
         let scale = size(&expected[0].data).max(size(&expected[1].data));
         let vocab = expected[0].shape[1];
-        let prepared = phase(&session, &runs, &["logits"], &PhaseOptions::default()).unwrap_or_else(|d| panic!("{d:?}"));
+        let prepared =
+            phase(&session, &runs, &["logits"], &PhaseOptions::default()).unwrap_or_else(|d| panic!("{d:?}"));
         let later = |run: usize| if run == 0 { effect.generated[..steps - 1].to_vec() } else { Vec::new() };
         let feeds = feeds(&prepared, &later);
         let cuts: Vec<usize> = (n..n + steps).collect();
@@ -203,6 +205,12 @@ fn logits_equal_those_of_transformers() {
     }
 }
 
+/// Whether nothing that later rows read is made from a site.
+fn behind_the_last_keys(site: &str, layers: u32) -> bool {
+    let mut late = ["attn.pattern", "attn.z", "resid.mid", "mlp.act", "moe.router", "resid.post"].iter();
+    late.any(|s| site == format!("blocks[{}].{s}", layers - 1))
+}
+
 /// The script as a user runs it: its tokens, and receipts on exactly the rows that it names.
 #[test]
 fn scripts_generate_the_same_tokens_and_say_what_they_did() {
@@ -220,9 +228,12 @@ fn scripts_generate_the_same_tokens_and_say_what_they_did() {
             let rows = effect.prompt.len() + effect.generated.len() - 1;
             let mut expected = 0;
             for (i, e) in effect.edits.iter().enumerate() {
-                let hit = (0..rows).filter(|p| touches(e, *p)).count();
                 for site in sites(e) {
                     let own = steer_compiler::elaborate::canonical(&site);
+                    // Behind the last attention's keys and values only rows whose logits are read are computed.
+                    let late = backend != "candle" && behind_the_last_keys(&own, session.script.layers);
+                    let first = if late { effect.prompt.len() - 1 } else { 0 };
+                    let hit = (first..rows).filter(|p| touches(e, *p)).count();
                     let receipt = done.receipts.iter().find(|r| r.edit == format!("edit{i}") && r.site == own);
                     let receipt = receipt.unwrap_or_else(|| panic!("{}: no receipt of edit{i} at {own}", effect.name));
                     assert_eq!(receipt.rows_selected, hit as u64, "{} {backend}: {receipt:?}", effect.name);

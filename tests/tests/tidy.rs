@@ -46,7 +46,8 @@ fn without_tests(path: &Path) -> String {
 
 fn is_test(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
-    name == "tests.rs" || path.components().any(|c| c.as_os_str() == "tests")
+    let own = path.strip_prefix(package("..")).unwrap_or(path);
+    name == "tests.rs" || own.components().any(|c| c.as_os_str() == "tests")
 }
 
 /// The lines that have one of these words, of the files given.
@@ -64,7 +65,8 @@ fn having(files: &[PathBuf], words: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_language_and_the_compiler_know_no_files() {
-    let files = [below("lang/src", "rs"), below("compiler/src", "rs")].concat();
+    let files: Vec<PathBuf> =
+        [below("lang/src", "rs"), below("compiler/src", "rs")].concat().into_iter().filter(|p| !is_test(p)).collect();
     assert!(files.len() > 50);
     let found = having(&files, &["std::fs", "std::io", "std::env::", "std::process", "println!", "eprintln!"]);
     assert!(found.is_empty(), "{}", found.join("\n"));

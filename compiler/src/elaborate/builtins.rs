@@ -9,9 +9,47 @@ use steer_lang::{Diagnostic, Span, codes};
 
 /// Every name that [`Eval::builtin`] knows, for suggestions and documentation.
 pub const NAMES: &[&str] = &[
-    "exp", "log", "sqrt", "rsqrt", "abs", "sign", "tanh", "sigmoid", "silu", "relu", "gelu", "gelu_tanh", "softplus",
-    "sin", "cos", "round", "floor", "ceil", "min", "max", "sum", "mean", "dot", "norm", "argmax", "top_k", "select",
-    "concat", "rename", "size", "index", "weight", "linear", "lookup", "attend", "conv1d", "scan", "table", "fail", "load", "stored",
+    "exp",
+    "log",
+    "sqrt",
+    "rsqrt",
+    "abs",
+    "sign",
+    "tanh",
+    "sigmoid",
+    "silu",
+    "relu",
+    "gelu",
+    "gelu_tanh",
+    "softplus",
+    "sin",
+    "cos",
+    "round",
+    "floor",
+    "ceil",
+    "min",
+    "max",
+    "sum",
+    "mean",
+    "dot",
+    "norm",
+    "argmax",
+    "top_k",
+    "select",
+    "concat",
+    "rename",
+    "size",
+    "index",
+    "weight",
+    "linear",
+    "lookup",
+    "attend",
+    "conv1d",
+    "scan",
+    "table",
+    "fail",
+    "load",
+    "stored",
     "pca",
 ];
 
@@ -120,7 +158,9 @@ impl Eval<'_> {
                 return Err(Box::new(
                     Diagnostic::error(codes::WRONG_KIND, "`load` reads a file into a declared tensor")
                         .at(span, "not here")
-                        .help("declare it at the top level: `vector v: [d_model] = load(\"file.safetensors\", \"key\")`"),
+                        .help(
+                            "declare it at the top level: `vector v: [d_model] = load(\"file.safetensors\", \"key\")`",
+                        ),
                 ));
             }
             "fail" => {
@@ -148,7 +188,9 @@ impl Eval<'_> {
                 }
                 Ok(names)
             }
-            Some((other, at)) => fail(codes::WRONG_KIND, format!("an axis is wanted, not {}", other.kind()), at, "this"),
+            Some((other, at)) => {
+                fail(codes::WRONG_KIND, format!("an axis is wanted, not {}", other.kind()), at, "this")
+            }
         }
     }
 
@@ -194,12 +236,7 @@ impl Eval<'_> {
         let (b, _) = self.arg_node(args, 1, "b")?;
         let shared = self.shared_axes(a, b);
         if shared.is_empty() {
-            let (x, y) = (self.plan().ty(a).clone(), self.plan().ty(b).clone());
-            return Err(Box::new(
-                Diagnostic::error(codes::AXIS_MISMATCH, "a dot product needs an axis that both sides have")
-                    .at(span, format!("the axes are {x} and {y}"))
-                    .help("load the vector with the site's axes, or index the site first"),
-            ));
+            return Err(self.nothing_shared("a dot product", a, b, span));
         }
         let over = match args.get(2, "over") {
             Some((Value::Axes(axes), _)) => axes.iter().map(|a| a.name.clone()).collect(),
@@ -229,7 +266,12 @@ impl Eval<'_> {
             let ty = self.plan().ty(*x);
             return match ty.position_of(&axis.name).map(|i| ty.axes[i].size) {
                 Some(Size::Fixed(n)) => Ok(Value::Number(n as f64)),
-                _ => fail(codes::UNKNOWN_AXIS, format!("this value has no axis `{}`", axis.name), at2, format!("its axes are {ty}")),
+                _ => fail(
+                    codes::UNKNOWN_AXIS,
+                    format!("this value has no axis `{}`", axis.name),
+                    at2,
+                    format!("its axes are {ty}"),
+                ),
             };
         }
         Ok(Value::Number(self.number(&v, at)?))
@@ -245,7 +287,12 @@ impl Eval<'_> {
         };
         let (dims, at) = args.need(1, "axes")?;
         let Value::List(items) = dims else {
-            return fail(codes::WRONG_KIND, "the axes of a tensor are a list, as in `[vocab, d_model]`", at, "this is none");
+            return fail(
+                codes::WRONG_KIND,
+                "the axes of a tensor are a list, as in `[vocab, d_model]`",
+                at,
+                "this is none",
+            );
         };
         let mut dims: Vec<Vec<Axis>> = Vec::new();
         for item in items.iter() {
@@ -272,7 +319,12 @@ impl Eval<'_> {
         let (x, _) = self.arg_node(args, 0, "x")?;
         let (w, at) = self.arg_node(args, 1, "w")?;
         if self.plan().ty(w).per_row {
-            return fail(codes::WRONG_KIND, "the second argument of `linear` is a weight", at, "this is a value of a row");
+            return fail(
+                codes::WRONG_KIND,
+                "the second argument of `linear` is a weight",
+                at,
+                "this is a value of a row",
+            );
         }
         let over = match args.get(2, "over") {
             Some((Value::Axes(axes), _)) => axes.iter().map(|a| a.name.clone()).collect(),
@@ -298,7 +350,12 @@ impl Eval<'_> {
         };
         let (body, at) = args.need(5, "body")?;
         let Value::Closure(body) = body else {
-            return fail(codes::WRONG_KIND, "the last argument of `attend` is a function of the scores", at, "this is none");
+            return fail(
+                codes::WRONG_KIND,
+                "the last argument of `attend` is a function of the scores",
+                at,
+                "this is none",
+            );
         };
         let begun = self.b.attention_begin(q, k, v, scale, window);
         let open = self.typed(begun, span)?;
@@ -319,14 +376,24 @@ impl Eval<'_> {
         }
         let (body, at) = args.need(1, "body")?;
         let Value::Closure(body) = body else {
-            return fail(codes::WRONG_KIND, "the last argument of `scan` is a function of the state", at, "this is none");
+            return fail(
+                codes::WRONG_KIND,
+                "the last argument of `scan` is a function of the state",
+                at,
+                "this is none",
+            );
         };
         let begun = self.b.scan_begin(state);
         let open = self.typed(begun, span)?;
         let (new, out) = match self.apply(&body, vec![Value::Node(open.state)], span)? {
             Value::List(items) if items.len() == 2 => (self.node(&items[0], span)?, self.node(&items[1], span)?),
             other => {
-                return fail(codes::WRONG_KIND, "the body of `scan` gives [new state, result]", at, format!("this gives {}", other.kind()));
+                return fail(
+                    codes::WRONG_KIND,
+                    "the body of `scan` gives [new state, result]",
+                    at,
+                    format!("this gives {}", other.kind()),
+                );
             }
         };
         let r = self.b.scan_end(open, new, out);
@@ -344,11 +411,21 @@ impl Eval<'_> {
             return fail(codes::WRONG_KIND, "a table has as many entries as the compiler knows", at, "here");
         };
         if n > TABLE {
-            return fail(codes::REFUSED_CONFIG, format!("a table of {n} entries is too large: at most {TABLE} are taken"), at, "here");
+            return fail(
+                codes::REFUSED_CONFIG,
+                format!("a table of {n} entries is too large: at most {TABLE} are taken"),
+                at,
+                "here",
+            );
         }
         let (body, at) = args.need(1, "body")?;
         let Value::Closure(body) = body else {
-            return fail(codes::WRONG_KIND, "the last argument of `table` is a function of the index", at, "this is none");
+            return fail(
+                codes::WRONG_KIND,
+                "the last argument of `table` is a function of the index",
+                at,
+                "this is none",
+            );
         };
         let mut values = Vec::with_capacity(n);
         for i in 0..n {
@@ -396,4 +473,3 @@ fn name_of(v: &Value, span: Span) -> Res<Arc<str>> {
         _ => Ok(single_axis(v, span)?.name),
     }
 }
-

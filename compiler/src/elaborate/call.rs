@@ -20,9 +20,8 @@ impl Args {
     /// The argument of this name, or else at this place among the unnamed ones.
     pub fn get(&mut self, place: usize, name: &str) -> Option<(Value, Span)> {
         let by_name = self.values.iter().position(|(n, ..)| n.as_deref() == Some(name));
-        let found = by_name.or_else(|| {
-            self.values.iter().enumerate().filter(|(_, (n, ..))| n.is_none()).nth(place).map(|(i, _)| i)
-        })?;
+        let found = by_name
+            .or_else(|| self.values.iter().enumerate().filter(|(_, (n, ..))| n.is_none()).nth(place).map(|(i, _)| i))?;
         let (_, value, span, used) = &mut self.values[found];
         *used = true;
         Some((value.clone(), *span))
@@ -32,7 +31,14 @@ impl Args {
         let function = self.function.clone();
         let span = self.span;
         self.get(place, name).map_or_else(
-            || fail(codes::BAD_ARGUMENTS, format!("`{function}` needs the argument `{name}`"), span, format!("`{name}` is missing")),
+            || {
+                fail(
+                    codes::BAD_ARGUMENTS,
+                    format!("`{function}` needs the argument `{name}`"),
+                    span,
+                    format!("`{name}` is missing"),
+                )
+            },
             Ok,
         )
     }
@@ -89,7 +95,9 @@ impl Eval<'_> {
             Diagnostic::error(codes::UNKNOWN_FUNCTION, format!("there is no function `{name}` here"))
                 .at(span, if elsewhere { "only in a metric" } else { "not known" })
                 .maybe_help(if elsewhere {
-                    Some(format!("`{name}` reads the model's output: declare `metric m = {name}(...)` and `measure m on ...`"))
+                    Some(format!(
+                        "`{name}` reads the model's output: declare `metric m = {name}(...)` and `measure m on ...`"
+                    ))
                 } else {
                     nearest(name, known).map(|n| format!("did you mean `{n}`?"))
                 }),
@@ -117,21 +125,31 @@ impl Eval<'_> {
         let mut place = 0;
         for a in args {
             let param = match &a.name {
-                Some(n) => f.params.iter().find(|p| p.name.name == n.name).ok_or_else(|| no_param(f, &n.name, n.span))?,
+                Some(n) => {
+                    f.params.iter().find(|p| p.name.name == n.name).ok_or_else(|| no_param(f, &n.name, n.span))?
+                }
                 None => {
                     place += 1;
                     f.params.get(place - 1).ok_or_else(|| {
                         Box::new(
-                            Diagnostic::error(codes::BAD_ARGUMENTS, format!("`{}` takes {} arguments", f.name.name, f.params.len()))
-                                .at(a.value.span, "one too many")
-                                .help(format!("it is declared as `{}`", signature(f))),
+                            Diagnostic::error(
+                                codes::BAD_ARGUMENTS,
+                                format!("`{}` takes {} arguments", f.name.name, f.params.len()),
+                            )
+                            .at(a.value.span, "one too many")
+                            .help(format!("it is declared as `{}`", signature(f))),
                         )
                     })?
                 }
             };
             let v = self.expr(&a.value)?;
             if scope.insert(param.name.name.clone(), v).is_some() {
-                return fail(codes::BAD_ARGUMENTS, format!("`{}` is given twice", param.name.name), a.value.span, "again here");
+                return fail(
+                    codes::BAD_ARGUMENTS,
+                    format!("`{}` is given twice", param.name.name),
+                    a.value.span,
+                    "again here",
+                );
             }
         }
         for p in &f.params {
@@ -140,9 +158,12 @@ impl Eval<'_> {
             }
             let Some(default) = &p.default else {
                 return Err(Box::new(
-                    Diagnostic::error(codes::BAD_ARGUMENTS, format!("`{}` needs the argument `{}`", f.name.name, p.name.name))
-                        .at(span, format!("`{}` is missing", p.name.name))
-                        .help(format!("it is declared as `{}`", signature(f))),
+                    Diagnostic::error(
+                        codes::BAD_ARGUMENTS,
+                        format!("`{}` needs the argument `{}`", f.name.name, p.name.name),
+                    )
+                    .at(span, format!("`{}` is missing", p.name.name))
+                    .help(format!("it is declared as `{}`", signature(f))),
                 ));
             };
             let v = self.expr(default)?;
@@ -153,8 +174,14 @@ impl Eval<'_> {
         self.b.leave();
         // An error inside of a library function is the caller's, at the caller's place.
         result.map_err(|mut d| {
-            if d.labels.iter().all(|l| l.span.file != span.file) && d.code != codes::REFUSED_CONFIG && d.code != codes::MISSING_KEY {
-                d.labels.insert(0, steer_lang::diagnostic::Label { span, text: format!("in this call of `{}`", f.name.name) });
+            if d.labels.iter().all(|l| l.span.file != span.file)
+                && d.code != codes::REFUSED_CONFIG
+                && d.code != codes::MISSING_KEY
+            {
+                d.labels.insert(
+                    0,
+                    steer_lang::diagnostic::Label { span, text: format!("in this call of `{}`", f.name.name) },
+                );
                 d.labels.truncate(1);
             }
             d

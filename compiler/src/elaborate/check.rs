@@ -100,7 +100,6 @@ pub fn check(
         c.check_rows(s);
     }
     c.unused_runs();
-    c.diagnostics.retain(|d| !d.message.is_empty());
     let mut seen: Vec<(codes::Code, Option<Span>, String)> = Vec::new();
     let broken = std::mem::take(&mut c.broken);
     let echo = |d: &Diagnostic| {
@@ -167,7 +166,12 @@ impl Checker<'_> {
                         self.prompts.insert(b.name.name.clone(), (t.to_string(), b.value.span));
                         Ok(())
                     }
-                    other => fail(codes::WRONG_KIND, format!("a prompt is a text, not {}", other.kind()), b.value.span, "this"),
+                    other => fail(
+                        codes::WRONG_KIND,
+                        format!("a prompt is a text, not {}", other.kind()),
+                        b.value.span,
+                        "this",
+                    ),
                 }
             }
             ItemKind::Run(r) => {
@@ -197,13 +201,12 @@ impl Checker<'_> {
         for (name, _) in overrides {
             if !names.contains(&name.as_str()) {
                 self.diagnostics.push(
-                    Diagnostic::error(codes::COMMAND, format!("--set {name}: the script has no parameter `{name}`")).help(
-                        match nearest(name, names.iter().copied()) {
+                    Diagnostic::error(codes::COMMAND, format!("--set {name}: the script has no parameter `{name}`"))
+                        .help(match nearest(name, names.iter().copied()) {
                             Some(n) => format!("did you mean `{n}`?"),
                             None if names.is_empty() => "it declares none; add `param name = value`".into(),
                             None => format!("it has {}", names.join(", ")),
-                        },
-                    ),
+                        }),
                 );
             }
         }
@@ -222,8 +225,11 @@ impl Checker<'_> {
         let value = match (given, default) {
             (Some(text), _) => parse_value(text, ty).ok_or_else(|| {
                 Box::new(
-                    Diagnostic::error(codes::BAD_PARAMETER, format!("--set {}={text}: {} is wanted", p.name.name, type_name(ty)))
-                        .at(p.name.span, "declared here"),
+                    Diagnostic::error(
+                        codes::BAD_PARAMETER,
+                        format!("--set {}={text}: {} is wanted", p.name.name, type_name(ty)),
+                    )
+                    .at(p.name.span, "declared here"),
                 )
             })?,
             (None, Some(v)) => v,
@@ -243,7 +249,12 @@ impl Checker<'_> {
             _ => false,
         };
         if !fits {
-            return fail(codes::BAD_PARAMETER, format!("`{}` is {}", p.name.name, type_name(ty)), span, format!("this is {}", value.kind()));
+            return fail(
+                codes::BAD_PARAMETER,
+                format!("`{}` is {}", p.name.name, type_name(ty)),
+                span,
+                format!("this is {}", value.kind()),
+            );
         }
         if let (Some((lo, hi)), Some(n)) = (self.bounds(p)?, value.as_number())
             && !(lo..=hi).contains(&n)
@@ -273,7 +284,12 @@ impl Checker<'_> {
         let Some((lo, hi)) = &p.bounds else { return Ok(None) };
         let (a, b) = (self.plain_number(lo)?, self.plain_number(hi)?);
         if a > b {
-            return fail(codes::BAD_PARAMETER, format!("nothing lies between {a} and {b}"), lo.span.to(hi.span), "the bounds");
+            return fail(
+                codes::BAD_PARAMETER,
+                format!("nothing lies between {a} and {b}"),
+                lo.span.to(hi.span),
+                "the bounds",
+            );
         }
         Ok(Some((a, b)))
     }
@@ -297,7 +313,12 @@ impl Checker<'_> {
                 return fail(codes::BAD_ARGUMENTS, "`lines` takes the path of a text file", b.value.span, "here");
             };
             let Value::Text(path) = self.value(&arg.value)? else {
-                return fail(codes::WRONG_KIND, "`lines` takes the path of a text file", arg.value.span, "this is none");
+                return fail(
+                    codes::WRONG_KIND,
+                    "`lines` takes the path of a text file",
+                    arg.value.span,
+                    "this is none",
+                );
             };
             let text = self.host.text(&path).map_err(|e| {
                 Box::new(
@@ -309,15 +330,19 @@ impl Checker<'_> {
             let items: Vec<String> = text.lines().filter(|l| !l.trim().is_empty()).map(str::to_owned).collect();
             return self.add_data(name, items, b.value.span);
         }
-        let Value::List(items) = self.value(&b.value)? else {
+        let value = self.value(&b.value)?;
+        let Value::List(items) = value else {
             return Err(Box::new(
                 Diagnostic::error(codes::WRONG_KIND, "a data set is a list of texts")
-                    .at(b.value.span, "this is none")
+                    .at(b.value.span, format!("this is {}", value.kind()))
                     .help("write `[\"...\", \"...\"]` or `lines(\"file.txt\")`"),
             ));
         };
         if !items.is_empty() && items.iter().all(|i| matches!(i, Value::Number(_) | Value::Bool(_))) {
-            let mask = items.iter().map(|i| matches!(i, Value::Bool(true)) || i.as_number().is_some_and(|n| n != 0.0)).collect();
+            let mask = items
+                .iter()
+                .map(|i| matches!(i, Value::Bool(true)) || i.as_number().is_some_and(|n| n != 0.0))
+                .collect();
             self.masks.insert(name, mask);
             return Ok(());
         }
@@ -326,7 +351,12 @@ impl Checker<'_> {
             match i {
                 Value::Text(t) => texts.push(t.to_string()),
                 other => {
-                    return fail(codes::WRONG_KIND, format!("a data set is a list of texts, not of {}", other.kind()), b.value.span, "in this list");
+                    return fail(
+                        codes::WRONG_KIND,
+                        format!("a data set is a list of texts, not of {}", other.kind()),
+                        b.value.span,
+                        "in this list",
+                    );
                 }
             }
         }
@@ -346,7 +376,12 @@ impl Checker<'_> {
         let mut out: Vec<EditParam> = Vec::new();
         for p in params {
             if out.iter().any(|q| q.name == p.name.name) {
-                return fail(codes::DUPLICATE_NAME, format!("`{}` is declared twice", p.name.name), p.name.span, "again here");
+                return fail(
+                    codes::DUPLICATE_NAME,
+                    format!("`{}` is declared twice", p.name.name),
+                    p.name.span,
+                    "again here",
+                );
             }
             if let Some((ParamType::Text, span)) = p.ty {
                 return fail(codes::WRONG_KIND, "a hook's parameters are numbers", span, "a text");
@@ -384,16 +419,24 @@ impl Checker<'_> {
     fn patch(&mut self, p: &PatchDecl) -> Res<()> {
         let from = self.run_expr(&p.from)?;
         let Ok([run]) = <[RunSpec; 1]>::try_from(from.runs) else {
-            return fail(codes::WRONG_KIND, "a patch is from one run, not from a data set", p.from.span, "this is a data set");
+            return fail(
+                codes::WRONG_KIND,
+                "a patch is from one run, not from a data set",
+                p.from.span,
+                "this is a data set",
+            );
         };
         let decl = self.edit_decl(&p.name, &p.at, p.on.as_ref(), Vec::new(), EditBody::Patch(Box::new(run)))?;
         for (site, _) in &decl.sites {
-            let inside = self.plan.sites.iter().find(|s| s.name == *site).is_some_and(|s| s.region != crate::plan::MAIN);
+            let inside =
+                self.plan.sites.iter().find(|s| s.name == *site).is_some_and(|s| s.region != crate::plan::MAIN);
             if inside {
                 return Err(Box::new(
                     Diagnostic::error(codes::BAD_TARGET, format!("`{site}` cannot be patched yet"))
                         .at(p.at[0].span, "it lives inside of an attention or scan")
-                        .help("patch what it is made from or goes into: `attn.q`, `attn.k`, `attn.v`, `attn.z`, `ssm.y`"),
+                        .help(
+                            "patch what it is made from or goes into: `attn.q`, `attn.k`, `attn.v`, `attn.z`, `ssm.y`",
+                        ),
                 ));
             }
         }
@@ -446,8 +489,13 @@ impl Checker<'_> {
 
     /// A value that the compiler knows, outside of row code.
     pub(super) fn value(&mut self, e: &Expr) -> Res<Value> {
-        let mut eval =
-            Eval::new(&self.model.library, &self.model.config, &self.tensor_types, &self.globals, &self.model.arch_name);
+        let mut eval = Eval::new(
+            &self.model.library,
+            &self.model.config,
+            &self.tensor_types,
+            &self.globals,
+            &self.model.arch_name,
+        );
         eval.axes = self.axes.clone();
         eval.layers = Some(self.layers);
         for (name, (text, _)) in &self.prompts {
@@ -466,7 +514,6 @@ impl Checker<'_> {
     }
 }
 
-
 pub(super) fn check_value(p: &EditParam, v: f64, span: Span) -> Res<()> {
     if p.integer && v.fract() != 0.0 {
         return fail(codes::BAD_PARAMETER, format!("`{}` is a whole number", p.name), span, format!("this is {v}"));
@@ -474,7 +521,12 @@ pub(super) fn check_value(p: &EditParam, v: f64, span: Span) -> Res<()> {
     if let Some((lo, hi)) = p.bounds
         && !(lo..=hi).contains(&v)
     {
-        return fail(codes::BAD_PARAMETER, format!("{v} is outside of the bounds of `{}`", p.name), span, format!("from {lo} to {hi}"));
+        return fail(
+            codes::BAD_PARAMETER,
+            format!("{v} is outside of the bounds of `{}`", p.name),
+            span,
+            format!("from {lo} to {hi}"),
+        );
     }
     Ok(())
 }

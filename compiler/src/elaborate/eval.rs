@@ -2,7 +2,7 @@
 
 use super::scope::{Eval, Res, fail, names};
 use super::value::{Closure, Value, from_json};
-use crate::plan::{Axis, Binary, NodeId, Reduce, Unary};
+use crate::plan::{Axis, Binary, NodeId, Reduce, Type, Unary};
 use std::rc::Rc;
 use std::sync::Arc;
 use steer_lang::ast::{AxisPart, BinaryOp, Block, Expr, ExprKind, IndexArg, IndexItem, UnaryOp};
@@ -67,11 +67,19 @@ impl Eval<'_> {
             Value::Bool(b) => Ok(b),
             Value::Absent(path) => Err(missing_key(&path, cond.span)),
             Value::Node(_) => Err(Box::new(
-                Diagnostic::error(codes::WRONG_KIND, "`if` is decided before the model runs, and this is known only then")
-                    .at(cond.span, "a value of the model")
-                    .help("use `when` in a hook, or `select(condition, a, b)`"),
+                Diagnostic::error(
+                    codes::WRONG_KIND,
+                    "`if` is decided before the model runs, and this is known only then",
+                )
+                .at(cond.span, "a value of the model")
+                .help("use `when` in a hook, or `select(condition, a, b)`"),
             )),
-            other => fail(codes::WRONG_KIND, format!("a condition is true or false, not {}", other.kind()), cond.span, "this"),
+            other => fail(
+                codes::WRONG_KIND,
+                format!("a condition is true or false, not {}", other.kind()),
+                cond.span,
+                "this",
+            ),
         }
     }
 
@@ -152,7 +160,12 @@ impl Eval<'_> {
         let v = self.expr(e)?;
         let n = self.number(&v, e.span)?;
         if n < 0.0 || n.fract() != 0.0 || n > 1e15 {
-            return fail(codes::WRONG_KIND, format!("{n} is no count"), e.span, "a whole number of at least 0 is wanted");
+            return fail(
+                codes::WRONG_KIND,
+                format!("{n} is no count"),
+                e.span,
+                "a whole number of at least 0 is wanted",
+            );
         }
         Ok(n as usize)
     }
@@ -162,8 +175,11 @@ impl Eval<'_> {
         match v {
             Value::Absent(path) => Err(missing_key(path, span)),
             Value::Node(_) => Err(Box::new(
-                Diagnostic::error(codes::WRONG_KIND, "the compiler needs a number here, and this is known only when the model runs")
-                    .at(span, "a value of the model"),
+                Diagnostic::error(
+                    codes::WRONG_KIND,
+                    "the compiler needs a number here, and this is known only when the model runs",
+                )
+                .at(span, "a value of the model"),
             )),
             other => match other.as_number() {
                 Some(n) => Ok(n),
@@ -185,7 +201,7 @@ impl Eval<'_> {
             Value::Bool(x) => {
                 let r = self.b.boolean(*x);
                 self.typed(r, span)
-            },
+            }
             Value::Layer(_) => {
                 let r = self.b.layer_index();
                 self.typed(r, span)
@@ -227,7 +243,12 @@ impl Eval<'_> {
                 ));
             }
             (false, Some(_)) => {
-                return fail(codes::WRONG_KIND, format!("`{name}` is not one value for every layer"), span, "no index wanted");
+                return fail(
+                    codes::WRONG_KIND,
+                    format!("`{name}` is not one value for every layer"),
+                    span,
+                    "no index wanted",
+                );
             }
         };
         let axes = ty.axes.clone();
@@ -268,7 +289,12 @@ impl Eval<'_> {
             return Ok(v);
         }
         if op == BinaryOp::Rem {
-            return fail(codes::WRONG_KIND, "`%` is for numbers that the compiler knows", span, "known only when the model runs");
+            return fail(
+                codes::WRONG_KIND,
+                "`%` is for numbers that the compiler knows",
+                span,
+                "known only when the model runs",
+            );
         }
         let (l, r) = (self.node(&x, a.span)?, self.node(&y, b.span)?);
         Ok(Value::Node(self.combine(op, l, r, span)?))
@@ -305,15 +331,31 @@ impl Eval<'_> {
             (true, false) => (r, l),
             (true, true) => {
                 return Err(Box::new(
-                    Diagnostic::error(codes::WRONG_KIND, "`@` is a product with a loaded tensor, and both sides are values of the model")
-                        .at(span, "no tensor here")
-                        .help("use `dot(a, b)`, or `sum(a * b, axis)` to name the axis summed over"),
+                    Diagnostic::error(
+                        codes::WRONG_KIND,
+                        "`@` is a product with a loaded tensor, and both sides are values of the model",
+                    )
+                    .at(span, "no tensor here")
+                    .help("use `dot(a, b)`, or `sum(a * b, axis)` to name the axis summed over"),
                 ));
             }
         };
         let shared = self.shared_axes(x, w);
+        if shared.is_empty() {
+            return Err(self.nothing_shared("a product", l, r, span));
+        }
         let result = self.b.linear(x, w, &names(&shared), None);
         self.typed(result, span)
+    }
+
+    /// The error for two values without an axis to sum over.
+    pub fn nothing_shared(&self, what: &str, l: NodeId, r: NodeId, span: Span) -> Box<Diagnostic> {
+        let (x, y) = (self.plan().ty(l), self.plan().ty(r));
+        Box::new(
+            Diagnostic::error(codes::AXIS_MISMATCH, format!("{what} needs an axis that both sides have"))
+                .at(span, format!("the left side has {}, the right side {}", axes_of(x), axes_of(y)))
+                .help("load or derive the vector with the site's axes, or index the site first"),
+        )
     }
 
     /// The names of the axes that two values share.
@@ -328,11 +370,27 @@ impl Eval<'_> {
             Value::Tensor(name) if self.tensors.get(&**name).is_some_and(|t| t.family) => {
                 let name = name.clone();
                 let [IndexArg { axis: None, item: IndexItem::At(e) }] = args else {
-                    return fail(codes::BAD_ARGUMENTS, format!("`{name}` takes one layer"), span, "write it as `[layer]`");
+                    return fail(
+                        codes::BAD_ARGUMENTS,
+                        format!("`{name}` takes one layer"),
+                        span,
+                        "write it as `[layer]`",
+                    );
                 };
-                let layers = self.layers().unwrap_or(0) as usize;
+                let layers = self.layers().unwrap_or(0);
                 let v = self.expr(e)?;
-                let layer = entry(self.number(&v, e.span)?, "layer", Some(layers), e.span)?;
+                let n = self.number(&v, e.span)?;
+                let layer = if n < 0.0 { n + f64::from(layers) } else { n };
+                if layer.fract() != 0.0 || !(0.0..f64::from(layers)).contains(&layer) {
+                    return Err(Box::new(
+                        Diagnostic::error(codes::OUT_OF_RANGE, format!("`{name}` has no layer {n}"))
+                            .at(e.span, format!("the model has {layers} blocks"))
+                            .help(format!(
+                                "blocks count from 0 to {}, or from the end: -1 is the last",
+                                layers.saturating_sub(1)
+                            )),
+                    ));
+                }
                 Ok(Value::Node(self.tensor_node(&name, Some(layer as u32), span)?))
             }
             Value::List(items) => {
@@ -398,7 +456,7 @@ impl Eval<'_> {
                     if size.is_some_and(|n| hi > n) || lo >= hi {
                         return Err(out_of_range_text(
                             &axis.name,
-                            &format!("{lo}..{hi}"),
+                            &format!("entries {lo}..{hi}"),
                             size.unwrap_or(0),
                             *span,
                         ));
@@ -450,10 +508,20 @@ impl Eval<'_> {
             Pick::At(i) if fixed => self.b.at(node, &axis.name, i),
             Pick::Range(lo, hi) if fixed => self.b.slice(node, &axis.name, lo, hi - lo),
             Pick::Many(_) => {
-                return fail(codes::WRONG_KIND, "a list of entries can be assigned to, not read", span, "read a range instead");
+                return fail(
+                    codes::WRONG_KIND,
+                    "a list of entries can be assigned to, not read",
+                    span,
+                    "read a range instead",
+                );
             }
             Pick::Range(..) => {
-                return fail(codes::WRONG_KIND, "a range of keys can be assigned to, not read", span, "rows differ in how many keys they have");
+                return fail(
+                    codes::WRONG_KIND,
+                    "a range of keys can be assigned to, not read",
+                    span,
+                    "rows differ in how many keys they have",
+                );
             }
             // An entry known at run time, or a key, which some rows lack: a sum in which it alone counts.
             Pick::At(_) | Pick::Node(_) => {
@@ -478,20 +546,22 @@ impl Eval<'_> {
 fn entry(n: f64, axis: &str, size: Option<usize>, span: Span) -> Res<usize> {
     let real = if n < 0.0 { size.map_or(n, |s| n + s as f64) } else { n };
     if real < 0.0 || real.fract() != 0.0 || size.is_some_and(|s| real >= s as f64) {
-        return Err(out_of_range_text(axis, &n.to_string(), size.unwrap_or(0), span));
+        return Err(out_of_range_text(axis, &format!("entry {n}"), size.unwrap_or(0), span));
     }
     Ok(real as usize)
 }
 
 pub fn out_of_range(axis: &str, index: i64, size: usize, span: Span) -> Box<Diagnostic> {
-    out_of_range_text(axis, &index.to_string(), size, span)
+    out_of_range_text(axis, &format!("entry {index}"), size, span)
 }
 
 fn out_of_range_text(axis: &str, index: &str, size: usize, span: Span) -> Box<Diagnostic> {
     Box::new(
-        Diagnostic::error(codes::OUT_OF_RANGE, format!("`{axis}` has no entry {index}"))
+        Diagnostic::error(codes::OUT_OF_RANGE, format!("`{axis}` has no {index}"))
             .at(span, format!("there are {size}"))
-            .maybe_help((size > 0).then(|| format!("entries count from 0 to {}, or from the end: -1 is the last", size - 1))),
+            .maybe_help(
+                (size > 0).then(|| format!("entries count from 0 to {}, or from the end: -1 is the last", size - 1)),
+            ),
     )
 }
 
@@ -502,6 +572,11 @@ pub fn missing_key(path: &str, span: Span) -> Box<Diagnostic> {
             .at(span, "the model file needs it here")
             .help("add the key to config.json, or give a default in the model file with `??`"),
     )
+}
+
+/// The axes of a value, in a sentence.
+pub fn axes_of(ty: &Type) -> String {
+    if ty.axes.is_empty() { "no axes".into() } else { format!("the axes {ty}") }
 }
 
 /// `a.b.c` as one name.
@@ -529,7 +604,9 @@ fn fold(op: BinaryOp, a: &Value, b: &Value) -> Option<Value> {
             BinaryOp::Or => return Some(Value::Bool(*x || *y)),
             _ => {}
         },
-        (Value::None | Value::Absent(_), Value::None | Value::Absent(_)) if op == BinaryOp::Eq => return Some(Value::Bool(true)),
+        (Value::None | Value::Absent(_), Value::None | Value::Absent(_)) if op == BinaryOp::Eq => {
+            return Some(Value::Bool(true));
+        }
         (Value::None, _) | (_, Value::None) => match op {
             BinaryOp::Eq => return Some(Value::Bool(false)),
             BinaryOp::Ne => return Some(Value::Bool(true)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use steer_lang::ast::{ArchDecl, FnDecl, ItemKind};
-use steer_lang::{Diagnostic, Diagnostics, Sources, codes};
+use steer_lang::{Diagnostic, Diagnostics, Sources, Span, codes};
 
 /// The standard library, `(name, text)`.
 pub const STANDARD: &[(&str, &str)] = &[
@@ -49,19 +49,27 @@ impl Library {
     /// the user's own model files, which shadow the standard ones.
     pub fn add(&mut self, tree: &steer_lang::ast::File, shadow: bool) -> Result<(), Diagnostics> {
         let mut diags = Vec::new();
-        let mut seen: Vec<&str> = Vec::new();
+        let mut seen: Vec<(&str, Span)> = Vec::new();
         for item in &tree.items {
             match &item.kind {
                 ItemKind::Fn(f) => {
-                    if seen.contains(&f.name.name.as_str()) || (!shadow && self.functions.contains_key(&f.name.name)) {
+                    let mut first = seen.iter().find(|(name, _)| *name == f.name.name).map(|(_, span)| *span);
+                    if !shadow {
+                        first = first.or(self.functions.get(&f.name.name).map(|g| g.name.span));
+                    }
+                    if let Some(first) = first {
                         diags.push(
-                            Diagnostic::error(codes::DUPLICATE_NAME, format!("the function `{}` is declared twice", f.name.name))
-                                .at(f.name.span, "declared again here")
-                                .help("give one of them another name"),
+                            Diagnostic::error(
+                                codes::DUPLICATE_NAME,
+                                format!("the function `{}` is declared twice", f.name.name),
+                            )
+                            .at(f.name.span, "declared again here")
+                            .at(first, "first declared here")
+                            .help("give one of them another name"),
                         );
                         continue;
                     }
-                    seen.push(&f.name.name);
+                    seen.push((&f.name.name, f.name.span));
                     self.functions.insert(f.name.name.clone(), Rc::new(f.clone()));
                 }
                 ItemKind::Arch(a) => {

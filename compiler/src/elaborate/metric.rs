@@ -45,12 +45,12 @@ impl Checker<'_> {
         }
         if let ExprKind::Name(n) = &e.kind {
             return Err(Box::new(
-                Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no metric `{n}`")).at(e.span, "not declared").help(
-                    match nearest(n, self.metrics.keys().map(String::as_str)) {
+                Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no metric `{n}`"))
+                    .at(e.span, "not declared")
+                    .help(match nearest(n, self.metrics.keys().map(String::as_str)) {
                         Some(m) => format!("did you mean `{m}`?"),
                         None => format!("declare it: `metric {n} = logit(\" Mary\") - logit(\" John\") at seq[-1]`"),
-                    },
-                ),
+                    }),
             ));
         }
         let value = self.metric_expr(e, &HashMap::new())?;
@@ -101,13 +101,17 @@ impl Checker<'_> {
                 if let Some(v) = scope.get(n).cloned().or_else(|| self.globals.get(n).cloned()) {
                     return match v.as_number() {
                         Some(x) => Ok(MetricExpr::Number(x)),
-                        None => fail(codes::WRONG_KIND, format!("a number is wanted, not {}", v.kind()), e.span, "this"),
+                        None => {
+                            fail(codes::WRONG_KIND, format!("a number is wanted, not {}", v.kind()), e.span, "this")
+                        }
                     };
                 }
                 self.metric(e).map(|m| m.value)
             }
             ExprKind::Unary(UnaryOp::Neg, a) => Ok(MetricExpr::Neg(Box::new(self.metric_expr(a, scope)?))),
-            ExprKind::Binary(op, a, b) if matches!(op, BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Pow) => {
+            ExprKind::Binary(op, a, b)
+                if matches!(op, BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Pow) =>
+            {
                 let a = self.metric_expr(a, scope)?;
                 let b = self.metric_expr(b, scope)?;
                 Ok(MetricExpr::Binary(*op, Box::new(a), Box::new(b)))
@@ -175,7 +179,14 @@ impl Checker<'_> {
                 Some(Ok(t)) => self.token_in_vocab(f64::from(t), e.span),
                 Some(Err(pieces)) => Err(Box::new(
                     Diagnostic::error(codes::NOT_ONE_TOKEN, format!("{text:?} is not one token"))
-                        .at(e.span, format!("it is {} tokens: {}", pieces.len(), pieces.iter().map(|p| format!("{p:?}")).collect::<Vec<_>>().join(" ")))
+                        .at(
+                            e.span,
+                            format!(
+                                "it is {} tokens: {}",
+                                pieces.len(),
+                                pieces.iter().map(|p| format!("{p:?}")).collect::<Vec<_>>().join(" ")
+                            ),
+                        )
                         .help(if text.starts_with(' ') {
                             "use the first token of the answer".to_owned()
                         } else {
@@ -187,7 +198,12 @@ impl Checker<'_> {
                 let n = v.as_number();
                 match n {
                     Some(n) => self.token_in_vocab(n, e.span),
-                    None => fail(codes::WRONG_KIND, format!("a token is a text or a number, not {}", v.kind()), e.span, "this"),
+                    None => fail(
+                        codes::WRONG_KIND,
+                        format!("a token is a text or a number, not {}", v.kind()),
+                        e.span,
+                        "this",
+                    ),
                 }
             }
         }
@@ -196,7 +212,12 @@ impl Checker<'_> {
     fn token_in_vocab(&self, n: f64, span: Span) -> Res<u32> {
         let vocab = self.vocab();
         if n < 0.0 || n.fract() != 0.0 || vocab.is_some_and(|v| n >= v as f64) {
-            return fail(codes::OUT_OF_RANGE, format!("there is no token {n}"), span, format!("the model has {}", vocab.unwrap_or(0)));
+            return fail(
+                codes::OUT_OF_RANGE,
+                format!("there is no token {n}"),
+                span,
+                format!("the model has {}", vocab.unwrap_or(0)),
+            );
         }
         Ok(n as u32)
     }
@@ -206,9 +227,5 @@ impl Checker<'_> {
 fn default_positions(value: &MetricExpr) -> RowSet {
     let mut next = false;
     value.visit(&mut |m| next |= matches!(m, MetricExpr::CrossEntropy));
-    if next {
-        RowSet::Seq(vec![Interval::Range(None, Some(-1))])
-    } else {
-        RowSet::Seq(vec![Interval::At(-1)])
-    }
+    if next { RowSet::Seq(vec![Interval::Range(None, Some(-1))]) } else { RowSet::Seq(vec![Interval::At(-1)]) }
 }

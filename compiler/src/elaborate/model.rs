@@ -48,7 +48,10 @@ pub enum InstanceBody {
 /// Something that a run is to give back.
 #[derive(Clone, Debug, PartialEq)]
 pub enum OutputSpec {
-    Site { name: String, before: bool },
+    Site {
+        name: String,
+        before: bool,
+    },
     /// One column of the logits.
     Logit(u32),
 }
@@ -140,7 +143,12 @@ impl Eval<'_> {
             }
             OutputSpec::Logit(token) => {
                 let Some(site) = self.b.plan.sites.iter().find(|s| s.name == "logits") else {
-                    return fail(codes::REFUSED_CONFIG, "this model has no site `logits`", self.b.span, "a metric reads it");
+                    return fail(
+                        codes::REFUSED_CONFIG,
+                        "this model has no site `logits`",
+                        self.b.span,
+                        "a metric reads it",
+                    );
                 };
                 let logits = site.value;
                 let r = self.b.at(logits, "vocab", *token as usize);
@@ -151,7 +159,15 @@ impl Eval<'_> {
         Ok(())
     }
 
-    pub fn blocks(&mut self, var: &str, start: &Expr, end: &Expr, under: &Text, body: &Block, span: Span) -> Res<Value> {
+    pub fn blocks(
+        &mut self,
+        var: &str,
+        start: &Expr,
+        end: &Expr,
+        under: &Text,
+        body: &Block,
+        span: Span,
+    ) -> Res<Value> {
         let from = self.count(start)?;
         let to = self.expr(end)?;
         let to = self.size_of_config(&to, "the model", "layers", end.span)?;
@@ -180,7 +196,12 @@ impl Eval<'_> {
             } else if let Some(last) = self.b.plan.sites.last().cloned() {
                 // One value with two names.
                 let contract = Arc::from("The residual stream as the block finds it.");
-                self.b.plan.sites.push(Site { name: format!("blocks[{l}].resid.pre"), layer: self.layer, contract, ..last });
+                self.b.plan.sites.push(Site {
+                    name: format!("blocks[{l}].resid.pre"),
+                    layer: self.layer,
+                    contract,
+                    ..last
+                });
             }
             self.block(body)?;
             self.stream_site("resid.post", "The residual stream as the block leaves it.", span)?;
@@ -194,7 +215,12 @@ impl Eval<'_> {
 
     fn stream_site(&mut self, path: &str, contract: &str, span: Span) -> Res<()> {
         let Some(node) = self.resid else {
-            return fail(codes::WRONG_KIND, "nothing is written to the residual stream before the blocks", span, "here");
+            return fail(
+                codes::WRONG_KIND,
+                "nothing is written to the residual stream before the blocks",
+                span,
+                "here",
+            );
         };
         self.declare_site(path, node, Some(contract), span)?;
         Ok(())
@@ -305,9 +331,12 @@ impl Eval<'_> {
                     let seen = m.diagnostics.iter().any(|d| d.labels.first().is_some_and(|l| l.span == instance.span));
                     if !seen {
                         m.diagnostics.push(
-                            Diagnostic::warning(codes::UNREAD_EDIT, format!("the hook `{}` never changes `h`", instance.name))
-                                .at(instance.span, "it has no effect")
-                                .help("assign to `h`, as in `h += alpha * v`"),
+                            Diagnostic::warning(
+                                codes::UNREAD_EDIT,
+                                format!("the hook `{}` never changes `h`", instance.name),
+                            )
+                            .at(instance.span, "it has no effect")
+                            .help("assign to `h`, as in `h += alpha * v`"),
                         );
                     }
                 }
@@ -330,5 +359,8 @@ pub fn canonical(site: &str) -> String {
 }
 
 fn broken(what: &str) -> Box<Diagnostic> {
-    Box::new(Diagnostic::error(codes::UNKNOWN_SITE, format!("the compiler lost its way: {what}")).help("this is a bug in steer"))
+    Box::new(
+        Diagnostic::error(codes::UNKNOWN_SITE, format!("the compiler lost its way: {what}"))
+            .help("this is a bug in steer"),
+    )
 }

@@ -189,7 +189,8 @@ mod tests {
     fn rows_of_each_kind() {
         let ranges = [(0, 0), (0, 1), (1, 3), (3, 4), (4, 6)];
         let s = seq("a b. c", &ranges, 4);
-        let rows = |set: RowSet| set.rows(&s).iter().enumerate().filter(|(_, b)| **b).map(|(i, _)| i).collect::<Vec<_>>();
+        let rows =
+            |set: RowSet| set.rows(&s).iter().enumerate().filter(|(_, b)| **b).map(|(i, _)| i).collect::<Vec<_>>();
         assert_eq!(rows(RowSet::All), [0, 1, 2, 3, 4]);
         assert_eq!(rows(RowSet::Prompt(Some(vec![Interval::At(-1)]))), [3]);
         assert_eq!(rows(RowSet::Generated(None)), [4]);

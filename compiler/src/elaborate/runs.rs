@@ -18,8 +18,11 @@ impl Checker<'_> {
         Ok(Some(match &item.kind {
             ItemKind::Generate(g) => self.generate(g)?,
             ItemKind::Measure(m) => {
-                let metrics = m.metrics.iter().map(|e| self.metric(e)).collect::<Res<Vec<_>>>()?;
-                let runs = m.on.iter().map(|r| self.run_expr(r)).collect::<Res<Vec<_>>>()?;
+                let metrics = m.metrics.iter().map(|e| self.metric(e)).collect();
+                let metrics = self.gather(metrics);
+                let runs = m.on.iter().map(|r| self.run_expr(r)).collect();
+                let runs = self.gather(runs);
+                let (metrics, runs) = self.both(metrics, runs)?;
                 StatementKind::Measure { mean: m.mean, metrics, runs }
             }
             ItemKind::Capture(c) => {
@@ -31,9 +34,43 @@ impl Checker<'_> {
                 let runs = self.run_expr(&c.of)?.runs;
                 StatementKind::Capture { sites, before: c.before, on, runs, to: c.to.value.clone() }
             }
-            ItemKind::Print(items) => StatementKind::Print(items.iter().map(|e| self.print(e)).collect::<Res<Vec<_>>>()?),
+            ItemKind::Print(items) => {
+                StatementKind::Print(items.iter().map(|e| self.print(e)).collect::<Res<Vec<_>>>()?)
+            }
             _ => return Ok(None),
         }))
+    }
+
+    /// All of them, or the first error; further ones are reported.
+    fn gather<T>(&mut self, found: Vec<Res<T>>) -> Res<Vec<T>> {
+        let mut all = Ok(Vec::new());
+        for one in found {
+            all = match (all, one) {
+                (Ok(mut all), Ok(one)) => {
+                    all.push(one);
+                    Ok(all)
+                }
+                (Ok(_), Err(d)) => Err(d),
+                (Err(d), Ok(_)) => Err(d),
+                (Err(d), Err(more)) => {
+                    self.diagnostics.push(*more);
+                    Err(d)
+                }
+            };
+        }
+        all
+    }
+
+    /// Both, or the first error; a second one is reported.
+    fn both<A, B>(&mut self, a: Res<A>, b: Res<B>) -> Res<(A, B)> {
+        match (a, b) {
+            (Ok(a), Ok(b)) => Ok((a, b)),
+            (Err(d), Err(more)) => {
+                self.diagnostics.push(*more);
+                Err(d)
+            }
+            (Err(d), _) | (_, Err(d)) => Err(d),
+        }
     }
 
     fn generate(&mut self, g: &Generate) -> Res<StatementKind> {
@@ -42,7 +79,13 @@ impl Checker<'_> {
         for (name, value) in &g.options {
             let n = self.plain_or_bool(value)?;
             let span = value.span;
-            let want = |ok: bool, what: &str| if ok { Ok(()) } else { fail(codes::BAD_PARAMETER, format!("`{}` is {what}", name.name), span, format!("this is {n}")) };
+            let want = |ok: bool, what: &str| {
+                if ok {
+                    Ok(())
+                } else {
+                    fail(codes::BAD_PARAMETER, format!("`{}` is {what}", name.name), span, format!("this is {n}"))
+                }
+            };
             let whole = n.fract() == 0.0;
             match name.name.as_str() {
                 "max" => {
@@ -84,9 +127,16 @@ impl Checker<'_> {
             let room = (places + 1).saturating_sub(longest);
             if o.max > room {
                 return Err(Box::new(
-                    Diagnostic::error(codes::POSITION_RANGE, format!("{} new tokens do not fit after {longest}: the model has {places} positions", o.max))
-                        .at(g.run.span, format!("room for {room}"))
-                        .help(if room == 0 { "shorten the text".to_owned() } else { format!("write `{{ max: {room} }}`, or shorten the text") }),
+                    Diagnostic::error(
+                        codes::POSITION_RANGE,
+                        format!("{} new tokens do not fit after {longest}: the model has {places} positions", o.max),
+                    )
+                    .at(g.run.span, format!("room for {room}"))
+                    .help(if room == 0 {
+                        "shorten the text".to_owned()
+                    } else {
+                        format!("write `{{ max: {room} }}`, or shorten the text")
+                    }),
                 ));
             }
         }
@@ -95,13 +145,19 @@ impl Checker<'_> {
 
     /// How many positions a model has that looks them up in a table.
     fn places(&self) -> Option<usize> {
-        self.plan.nodes.iter().filter_map(|n| match n.op {
-            Op::Lookup { table, index } if self.plan.nodes[index.0 as usize].op == Op::Position => {
-                self.plan.ty(table).axes.first().and_then(|a| if let Size::Fixed(n) = a.size { Some(n) } else { None })
-            }
-            _ => None,
-        })
-        .min()
+        self.plan
+            .nodes
+            .iter()
+            .filter_map(|n| match n.op {
+                Op::Lookup { table, index } if self.plan.nodes[index.0 as usize].op == Op::Position => self
+                    .plan
+                    .ty(table)
+                    .axes
+                    .first()
+                    .and_then(|a| if let Size::Fixed(n) = a.size { Some(n) } else { None }),
+                _ => None,
+            })
+            .min()
     }
 
     fn print(&mut self, e: &Expr) -> Res<PrintItem> {
@@ -124,7 +180,9 @@ impl Checker<'_> {
         match &v {
             Value::Text(t) => Ok(PrintItem::Text(t.to_string())),
             Value::Bool(b) => Ok(PrintItem::Text(b.to_string())),
-            Value::Data(d) => Ok(PrintItem::Text(self.data.get(&**d).map(|items| items.join("\n")).unwrap_or_default())),
+            Value::Data(d) => {
+                Ok(PrintItem::Text(self.data.get(&**d).map(|items| items.join("\n")).unwrap_or_default()))
+            }
             _ => {
                 let node = eval.node(&v, e.span)?;
                 eval.b.plan.outputs.push(Output { name: label.clone(), node });
@@ -139,9 +197,25 @@ impl Checker<'_> {
 
     /// The runs of a prompt, data set, named run or text, with edits added.
     pub(super) fn subject(&mut self, e: &Expr, with: &[EditUse]) -> Res<MeasureRuns> {
-        let uses = with.iter().map(|u| self.edit_use(u)).collect::<Res<Vec<_>>>()?;
+        let uses = with.iter().map(|u| self.edit_use(u)).collect();
+        let uses = self.gather(uses);
+        let found = self.without_edits(e);
+        let (uses, MeasureRuns { mut label, mut runs }) = self.both(uses, found)?;
+        for run in &mut runs {
+            run.uses.extend(uses.iter().cloned());
+        }
+        if !with.is_empty() {
+            let names: Vec<String> = with.iter().map(|u| self.text_of(u.span)).collect();
+            let names = format!(" with {}", names.join(", "));
+            runs.iter_mut().for_each(|r| r.label += &names);
+            label += &names;
+        }
+        Ok(MeasureRuns { label, runs })
+    }
+
+    fn without_edits(&mut self, e: &Expr) -> Res<MeasureRuns> {
         let mut label = self.text_of(e.span);
-        let mut runs = match &e.kind {
+        let runs = match &e.kind {
             ExprKind::Name(name) => self.named(name, e.span)?,
             _ => match self.value(e)? {
                 Value::Text(t) => {
@@ -149,19 +223,15 @@ impl Checker<'_> {
                     vec![self.plain_run(&t, &t, e.span)?]
                 }
                 other => {
-                    return fail(codes::WRONG_KIND, format!("a run is of a text, prompt or data set, not of {}", other.kind()), e.span, "this");
+                    return fail(
+                        codes::WRONG_KIND,
+                        format!("a run is of a text, prompt or data set, not of {}", other.kind()),
+                        e.span,
+                        "this",
+                    );
                 }
             },
         };
-        for run in &mut runs {
-            run.uses.extend(uses.iter().cloned());
-            for u in with {
-                run.label = format!("{}{}{}", run.label, if run.label.contains(" with ") { ", " } else { " with " }, self.text_of(u.span));
-            }
-        }
-        for u in with {
-            label = format!("{label}{}{}", if label.contains(" with ") { ", " } else { " with " }, self.text_of(u.span));
-        }
         Ok(MeasureRuns { label, runs })
     }
 
@@ -207,29 +277,40 @@ impl Checker<'_> {
             Some(Ok(e)) => e,
             Some(Err(message)) => {
                 return Err(Box::new(
-                    Diagnostic::error(codes::BAD_TOKENIZER, format!("the tokenizer refuses this text: {message}")).at(span, "here"),
+                    Diagnostic::error(codes::BAD_TOKENIZER, format!("the tokenizer refuses this text: {message}"))
+                        .at(span, "here"),
                 ));
             }
         };
         if encoded.tokens.is_empty() && self.host.encode(text).is_some() {
-            return fail(codes::EMPTY_SELECTION, "this text has no tokens", span, "empty");
+            return Err(Box::new(
+                Diagnostic::error(codes::EMPTY_SELECTION, "this text has no tokens")
+                    .at(span, "empty")
+                    .help("this tokenizer puts nothing before a text: write at least one word"),
+            ));
         }
         if let Some(places) = self.places()
             && encoded.tokens.len() > places
         {
             return Err(Box::new(
-                Diagnostic::error(codes::POSITION_RANGE, format!("this text has {} tokens, and the model has {places} positions", encoded.tokens.len()))
-                    .at(span, "too long")
-                    .help("shorten it, or use a model with more positions"),
+                Diagnostic::error(
+                    codes::POSITION_RANGE,
+                    format!("this text has {} tokens, and the model has {places} positions", encoded.tokens.len()),
+                )
+                .at(span, "too long")
+                .help("shorten it, or use a model with more positions"),
             ));
         }
         if let (Some(vocab), Some(t)) = (self.vocab(), encoded.tokens.iter().max())
             && *t as usize >= vocab
         {
             return Err(Box::new(
-                Diagnostic::error(codes::BAD_TOKENIZER, format!("the tokenizer gives token {t}, and the model has {vocab}"))
-                    .at(span, "in this text")
-                    .help("the tokenizer does not belong to this model"),
+                Diagnostic::error(
+                    codes::BAD_TOKENIZER,
+                    format!("the tokenizer gives token {t}, and the model has {vocab}"),
+                )
+                .at(span, "in this text")
+                .help("the tokenizer does not belong to this model"),
             ));
         }
         Ok(RunSpec { label: label.to_owned(), text: text.into(), encoded: Rc::new(encoded), uses: Vec::new(), span })
@@ -258,19 +339,32 @@ impl Checker<'_> {
                     Some(at) => at,
                     None => {
                         return Err(Box::new(
-                            Diagnostic::error(codes::BAD_ARGUMENTS, format!("`{}` has no parameter `{name}`", u.name.name))
-                                .at(*span, "not declared")
-                                .help(match nearest(name, params.iter().map(|p| p.name.as_str())) {
+                            Diagnostic::error(
+                                codes::BAD_ARGUMENTS,
+                                format!("`{}` has no parameter `{name}`", u.name.name),
+                            )
+                            .at(*span, "not declared")
+                            .help(
+                                match nearest(name, params.iter().map(|p| p.name.as_str())) {
                                     Some(n) => format!("did you mean `{n}`?"),
                                     None if params.is_empty() => "it has none".into(),
-                                    None => format!("it has {}", params.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ")),
-                                }),
+                                    None => format!(
+                                        "it has {}",
+                                        params.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ")
+                                    ),
+                                },
+                            ),
                         ));
                     }
                 },
                 None if i < params.len() => i,
                 None => {
-                    return fail(codes::BAD_ARGUMENTS, format!("`{}` has {} parameters", u.name.name, params.len()), a.value.span, "one too many");
+                    return fail(
+                        codes::BAD_ARGUMENTS,
+                        format!("`{}` has {} parameters", u.name.name, params.len()),
+                        a.value.span,
+                        "one too many",
+                    );
                 }
             };
             let v = self.plain_or_bool(&a.value)?;
@@ -282,7 +376,14 @@ impl Checker<'_> {
             match a.or(p.default) {
                 Some(v) => out.push(v),
                 None => {
-                    return fail(codes::BAD_ARGUMENTS, format!("`{}` needs `{}`", u.name.name, p.name), u.span, format!("`{}` is missing", p.name));
+                    return Err(Box::new(
+                        Diagnostic::error(codes::BAD_ARGUMENTS, format!("`{}` needs `{}`", u.name.name, p.name))
+                            .at(u.span, format!("`{}` is missing", p.name))
+                            .help(format!(
+                                "write `{}({} = ...)`, or give it a default where it is declared",
+                                u.name.name, p.name
+                            )),
+                    ));
                 }
             }
         }
@@ -327,9 +428,12 @@ impl Checker<'_> {
             let e = &self.edits[u.edit];
             if grows && e.on.counts_from_end() {
                 out.push(
-                    Diagnostic::error(codes::POSITION_RANGE, format!("`{}` counts from the end of a sequence that still grows", e.name))
-                        .at(e.on_span, "where the end is not known yet")
-                        .help("use `prompt[-1]` for the prompt's last token, or `generated`"),
+                    Diagnostic::error(
+                        codes::POSITION_RANGE,
+                        format!("`{}` counts from the end of a sequence that still grows", e.name),
+                    )
+                    .at(e.on_span, "where the end is not known yet")
+                    .help("use `prompt[-1]` for the prompt's last token, or `generated`"),
                 );
                 continue;
             }
@@ -342,28 +446,43 @@ impl Checker<'_> {
     }
 
     /// A patch takes the donor's row of the same position, which the donor must have.
-    fn donor_rows(&self, e: &super::script::EditDecl, run: &RunSpec, from: &RunSpec, grows: bool, out: &mut Vec<Diagnostic>) {
+    fn donor_rows(
+        &self,
+        e: &super::script::EditDecl,
+        run: &RunSpec,
+        from: &RunSpec,
+        grows: bool,
+        out: &mut Vec<Diagnostic>,
+    ) {
         let Some(seq) = sequence(run) else { return };
         let last = e.on.rows(&seq).iter().rposition(|b| *b);
         let have = from.encoded.tokens.len();
-        if last.is_some_and(|l| l >= have) || (grows && e.on.may_generate()) {
+        if last.is_some_and(|l| l >= have) || (grows && e.on.may_generate(seq.prompt)) {
             out.push(
                 Diagnostic::error(codes::POSITION_RANGE, format!("`{}` patches rows that {} does not have", e.name, from.label))
                     .at(e.on_span, format!("{} has {have} tokens", from.label))
-                    .help("restrict the patch, as in `on prompt[-1]`, or use a donor that is as long"),
+                    .help("a patch takes the donor's row of the same position: restrict it to positions that both have, or use a donor that is as long"),
             );
         }
     }
 
-    pub(super) fn rows_of(&self, set: &RowSet, run: &RunSpec, span: Span, maybe: bool, grows: bool, out: &mut Vec<Diagnostic>) {
+    pub(super) fn rows_of(
+        &self,
+        set: &RowSet,
+        run: &RunSpec,
+        span: Span,
+        maybe: bool,
+        grows: bool,
+        out: &mut Vec<Diagnostic>,
+    ) {
         let Some(seq) = sequence(run) else { return };
         if maybe {
             return;
         }
-        let mut misfits = Vec::new();
+        let (mut misfits, known) = (Vec::new(), out.len());
         set.misfits(&seq, &mut misfits);
         for m in misfits {
-            let later = grows && set.may_generate();
+            let later = grows && set.may_generate(seq.prompt);
             match m {
                 Misfit::Beyond { index, len, part } if !later || part == "prompt" => out.push(
                     Diagnostic::error(codes::POSITION_RANGE, format!("there is no position {index} in the {part}"))
@@ -378,8 +497,8 @@ impl Checker<'_> {
                 _ => {}
             }
         }
-        let any = set.rows(&seq).iter().any(|b| *b) || (grows && set.may_generate());
-        if !any && out.is_empty() {
+        let any = set.rows(&seq).iter().any(|b| *b) || (grows && set.may_generate(seq.prompt));
+        if !any && out.len() == known {
             out.push(
                 Diagnostic::error(codes::EMPTY_SELECTION, "this selects no row")
                     .at(span, format!("of {:?}", short(&run.text)))

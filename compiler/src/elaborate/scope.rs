@@ -1,5 +1,6 @@
 //! The evaluator's state: scopes, axes, the graph under construction.
 
+use super::eval::axes_of;
 use super::library::Library;
 use super::value::{Scope, Value};
 use crate::plan::{Axis, Builder, EditId, NodeId, Op, Plan, Size, TypeError};
@@ -119,15 +120,20 @@ impl<'a> Eval<'a> {
     pub fn isolated<T>(&mut self, scopes: Vec<Scope>, f: impl FnOnce(&mut Self) -> Res<T>) -> Res<T> {
         if self.depth >= DEPTH {
             return Err(Box::new(
-                Diagnostic::error(codes::UNKNOWN_FUNCTION, format!("functions call one another more than {DEPTH} deep"))
-                    .help("functions are inlined, so they cannot call themselves without end"),
+                Diagnostic::error(
+                    codes::UNKNOWN_FUNCTION,
+                    format!("functions call one another more than {DEPTH} deep"),
+                )
+                .help("functions are inlined, so they cannot call themselves without end"),
             ));
         }
         self.calls += 1;
         if self.calls > CALLS {
             return Err(Box::new(
                 Diagnostic::error(codes::UNKNOWN_FUNCTION, format!("functions are called more than {CALLS} times"))
-                    .help("functions are inlined, so one that calls others several times, and so on, grows without end"),
+                    .help(
+                        "functions are inlined, so one that calls others several times, and so on, grows without end",
+                    ),
             ));
         }
         self.depth += 1;
@@ -150,7 +156,14 @@ impl<'a> Eval<'a> {
         if name == crate::plan::KEY {
             return Some(Axis::key());
         }
-        self.axes.get(name).map(|&size| Axis { name: Arc::from(name), size })
+        if let Some(&size) = self.axes.get(name) {
+            return Some(Axis { name: Arc::from(name), size });
+        }
+        // A hook may name what a tensor of the script or a value of the model has without the model file's saying.
+        let tensors = self.tensors.values().flat_map(|t| &t.axes);
+        let values = self.plan().nodes.iter().flat_map(|n| &n.ty.axes);
+        let mut known = tensors.chain(values);
+        known.find(|a| self.hook.is_some() && &*a.name == name).cloned()
     }
 
     /// The value of a name, wherever it is declared.
@@ -271,6 +284,12 @@ pub fn type_error(e: &TypeError, span: Span) -> Box<Diagnostic> {
         TypeError::OutOfRange { .. } => codes::OUT_OF_RANGE,
         _ => codes::AXIS_MISMATCH,
     };
+    if let TypeError::NoAxis { axis, have } = e {
+        return Box::new(
+            Diagnostic::error(code, format!("this value has no axis `{axis}`"))
+                .at(span, format!("it has {}", axes_of(have))),
+        );
+    }
     Box::new(Diagnostic::error(code, e.to_string()).at(span, "here"))
 }
 

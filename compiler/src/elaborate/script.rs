@@ -157,7 +157,10 @@ pub struct MeasureRuns {
 pub enum PrintItem {
     Text(String),
     /// A Plan without rows whose one output is the value.
-    Value { label: String, plan: Plan },
+    Value {
+        label: String,
+        plan: Plan,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -67,7 +67,12 @@ impl Checker<'_> {
                         && x >= y
                         && (x < 0) == (y < 0)
                     {
-                        return fail(codes::EMPTY_SELECTION, format!("{x}..{y} selects nothing"), *span, "an empty range");
+                        return fail(
+                            codes::EMPTY_SELECTION,
+                            format!("{x}..{y} selects nothing"),
+                            *span,
+                            "an empty range",
+                        );
                     }
                     Interval::Range(a, b)
                 }

@@ -138,7 +138,8 @@ impl Checker<'_> {
         let group = format!("{}.", wanted.split('.').next().unwrap_or_default());
         let help = match nearest(wanted, shorts.iter().copied()) {
             Some(n) if layer.is_some() => format!("did you mean `{}`?", name.replace(wanted, n)),
-            Some(n) => format!("did you mean `{n}`?"),
+            Some(n) if self.site_names.contains(n) => format!("did you mean `{n}`?"),
+            Some(n) => format!("did you mean `blocks[*].{n}`?"),
             None => {
                 let mut near: Vec<&str> = shorts.iter().copied().filter(|s| s.starts_with(&group)).collect();
                 if near.is_empty() {
@@ -150,12 +151,18 @@ impl Checker<'_> {
             }
         };
         Box::new(
-            Diagnostic::error(codes::UNKNOWN_SITE, format!("the model has no site `{wanted}`{}", match layer {
-                Some(l) => format!(" in block {l}"),
-                None => String::new(),
-            }))
+            Diagnostic::error(
+                codes::UNKNOWN_SITE,
+                format!(
+                    "the model has no site `{wanted}`{}",
+                    match layer {
+                        Some(l) => format!(" in block {l}"),
+                        None => String::new(),
+                    }
+                ),
+            )
             .at(span, format!("{} does not have it", self.model.arch_name))
-            .help(format!("{help}; `steer sites` lists them all")),
+            .help(format!("{help}{} `steer sites` lists them all", if help.ends_with('?') { "" } else { ";" })),
         )
     }
 }

@@ -1,6 +1,6 @@
 //! Statements of functions, hooks and model files.
 
-use super::eval::{Pick, dotted_path};
+use super::eval::{Pick, axes_of, dotted_path};
 use super::scope::{Eval, Res, dotted, fail};
 use super::value::{Scope, Value};
 use crate::plan::{Axis, Binary, Elem, NodeId, Size};
@@ -38,16 +38,16 @@ impl Eval<'_> {
                 self.when(cond, then, otherwise.as_ref())?;
                 Ok(Value::None)
             }
-            StmtKind::Require(cond, message) => {
-                match self.expr(cond)? {
-                    Value::Bool(true) => Ok(Value::None),
-                    Value::Bool(false) => {
-                        let text = self.interpolate(&message.value, message.span)?;
-                        fail(codes::REFUSED_CONFIG, text, cond.span, "this does not hold for the configuration")
-                    }
-                    other => fail(codes::WRONG_KIND, format!("a condition is wanted, not {}", other.kind()), cond.span, "this"),
+            StmtKind::Require(cond, message) => match self.expr(cond)? {
+                Value::Bool(true) => Ok(Value::None),
+                Value::Bool(false) => {
+                    let text = self.interpolate(&message.value, message.span)?;
+                    fail(codes::REFUSED_CONFIG, text, cond.span, "this does not hold for the configuration")
                 }
-            }
+                other => {
+                    fail(codes::WRONG_KIND, format!("a condition is wanted, not {}", other.kind()), cond.span, "this")
+                }
+            },
             StmtKind::Site { path, value } => {
                 let v = self.expr(value)?;
                 let node = self.node(&v, value.span)?;
@@ -64,7 +64,9 @@ impl Eval<'_> {
                 self.axes.insert(name.name.clone(), Size::Fixed(n));
                 Ok(Value::None)
             }
-            StmtKind::Blocks { var, start, end, under, body } => self.blocks(&var.name, start, end, under, body, stmt.span),
+            StmtKind::Blocks { var, start, end, under, body } => {
+                self.blocks(&var.name, start, end, under, body, stmt.span)
+            }
         }
     }
 
@@ -79,7 +81,7 @@ impl Eval<'_> {
         };
         match v {
             Value::Text(_) | Value::Bool(_) | Value::List(_) | Value::Object(..) | Value::None => {
-                refuse(format!("{what} would have {} {of}: a number is wanted", v.kind()))
+                refuse(format!("{what} needs a number of {of}, and config.json gives {}", v.kind()))
             }
             _ => match self.number(v, span)? {
                 n if n.fract() == 0.0 && (1.0..=LARGEST).contains(&n) => Ok(n as usize),
@@ -144,9 +146,12 @@ impl Eval<'_> {
         }
         if let Some(extra) = have.axes.iter().find(|a| want.position_of(&a.name).is_none()) {
             return Err(Box::new(
-                Diagnostic::error(codes::AXIS_MISMATCH, format!("the new value has the axis `{}`, which `h` lacks", extra.name))
-                    .at(span, format!("this has the axes {have}"))
-                    .help(format!("`h` has the axes {want}; sum or index the other axis away")),
+                Diagnostic::error(
+                    codes::AXIS_MISMATCH,
+                    format!("the new value has the axis `{}`, which `h` lacks", extra.name),
+                )
+                .at(span, format!("this has {}", axes_of(&have)))
+                .help(format!("`h` has {}; sum or index the other axis away", axes_of(&want))),
             ));
         }
         // Selecting with a constant repeats missing axes and keeps the order and type of `old`.
@@ -154,7 +159,15 @@ impl Eval<'_> {
         self.typed(yes, span)
     }
 
-    fn assign_part(&mut self, old: NodeId, args: &[IndexArg], op: AssignOp, rhs: NodeId, target: Span, value: Span) -> Res<NodeId> {
+    fn assign_part(
+        &mut self,
+        old: NodeId,
+        args: &[IndexArg],
+        op: AssignOp,
+        rhs: NodeId,
+        target: Span,
+        value: Span,
+    ) -> Res<NodeId> {
         let picks = self.picks(old, args, target)?;
         let sliced = picks.iter().any(|(axis, pick, _)| {
             matches!(pick, Pick::Range(..)) && self.plan().ty(rhs).position_of(&axis.name).is_some()
@@ -226,17 +239,32 @@ impl Eval<'_> {
     }
 
     /// `h[neuron = 0..4] = v` where `v` has entries of its own for that range.
-    fn assign_slice(&mut self, old: NodeId, picks: Vec<(Axis, Pick, Span)>, op: AssignOp, rhs: NodeId, span: Span) -> Res<NodeId> {
+    fn assign_slice(
+        &mut self,
+        old: NodeId,
+        picks: Vec<(Axis, Pick, Span)>,
+        op: AssignOp,
+        rhs: NodeId,
+        span: Span,
+    ) -> Res<NodeId> {
         let [(axis, Pick::Range(lo, hi), _)] = &picks[..] else {
             return Err(Box::new(
-                Diagnostic::error(codes::BAD_TARGET, "values of their own can be assigned to a range along one axis only")
-                    .at(span, "several axes are indexed")
-                    .help("assign in two steps, or assign a single number"),
+                Diagnostic::error(
+                    codes::BAD_TARGET,
+                    "values of their own can be assigned to a range along one axis only",
+                )
+                .at(span, "several axes are indexed")
+                .help("assign in two steps, or assign a single number"),
             ));
         };
         let (name, lo, hi) = (axis.name.clone(), *lo, *hi);
         let Size::Fixed(n) = axis.size else {
-            return fail(codes::BAD_TARGET, "keys differ by row, so a range of them has no values of its own", span, "here");
+            return fail(
+                codes::BAD_TARGET,
+                "keys differ by row, so a range of them has no values of its own",
+                span,
+                "here",
+            );
         };
         let part = self.b.slice(old, &name, lo, hi - lo);
         let part = self.typed(part, span)?;
@@ -272,7 +300,7 @@ impl Eval<'_> {
         if self.plan().ty(c).elem != Elem::Bool {
             return Err(Box::new(
                 Diagnostic::error(codes::WRONG_KIND, "a condition is true or false, and this is a number")
-                    .at(cond.span, format!("its axes are {}", self.plan().ty(c)))
+                    .at(cond.span, format!("it has {}", axes_of(self.plan().ty(c))))
                     .help("compare it with something: `when dot(h, v) < 2.0`"),
             ));
         }
@@ -305,8 +333,11 @@ impl Eval<'_> {
                     codes::AXIS_MISMATCH,
                     format!("the condition differs along `{}`, which the assigned value lacks", axis.name),
                 )
-                .at(span, format!("this has the axes {ct}"))
-                .help(format!("the assigned value has the axes {at}; reduce the condition, as with `max` or `mean`")),
+                .at(span, format!("this has {}", axes_of(&ct)))
+                .help(format!(
+                    "the assigned value has {}; reduce the condition, as with `max` or `mean`",
+                    axes_of(&at)
+                )),
             ));
         }
         let r = self.b.select(cond, a, b);

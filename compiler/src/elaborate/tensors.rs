@@ -18,9 +18,12 @@ impl Checker<'_> {
             && family.name != "layer"
         {
             return Err(Box::new(
-                Diagnostic::error(codes::UNKNOWN_NAME, format!("a family of tensors is over `layer`, not `{}`", family.name))
-                    .at(family.span, "here")
-                    .help(format!("write `{}[layer]`", t.name.name)),
+                Diagnostic::error(
+                    codes::UNKNOWN_NAME,
+                    format!("a family of tensors is over `layer`, not `{}`", family.name),
+                )
+                .at(family.span, "here")
+                .help(format!("write `{}[layer]`", t.name.name)),
             ));
         }
         let (source, axes) = match &t.value.kind {
@@ -47,7 +50,14 @@ impl Checker<'_> {
         for i in items.iter() {
             match i {
                 Value::Axes(a) => axes.extend(a.iter().cloned()),
-                other => return fail(codes::WRONG_KIND, format!("an axis is wanted, not {}", other.kind()), list.span, "in this list"),
+                other => {
+                    return fail(
+                        codes::WRONG_KIND,
+                        format!("an axis is wanted, not {}", other.kind()),
+                        list.span,
+                        "in this list",
+                    );
+                }
             }
         }
         Ok(Some(axes))
@@ -66,19 +76,40 @@ impl Checker<'_> {
             };
             match kept {
                 Value::Text(s) => texts.push(s.to_string()),
-                other => return fail(codes::WRONG_KIND, format!("a text is wanted, not {}", other.kind()), a.value.span, "this"),
+                other => {
+                    return fail(
+                        codes::WRONG_KIND,
+                        format!("a text is wanted, not {}", other.kind()),
+                        a.value.span,
+                        "this",
+                    );
+                }
             }
         }
         let (path, key) = match &texts[..] {
             [path] => (path.clone(), None),
             [path, key] => (path.clone(), Some(key.clone())),
-            _ => return fail(codes::BAD_ARGUMENTS, "`load` takes a path, and a key where a file has several tensors", t.value.span, "here"),
+            _ => {
+                return fail(
+                    codes::BAD_ARGUMENTS,
+                    "`load` takes a path, and a key where a file has several tensors",
+                    t.value.span,
+                    "here",
+                );
+            }
         };
         let axes = match self.declared_axes(t)? {
             Some(axes) => axes,
             None if t.kind == TensorKind::Vector => match self.axes.get("d_model") {
                 Some(&size) => vec![Axis { name: "d_model".into(), size }],
-                None => return fail(codes::AXIS_MISMATCH, "this model has no axis `d_model`", t.name.span, "say its axis after `:`"),
+                None => {
+                    return fail(
+                        codes::AXIS_MISMATCH,
+                        "this model has no axis `d_model`",
+                        t.name.span,
+                        "say its axis after `:`",
+                    );
+                }
             },
             None => {
                 return Err(Box::new(
@@ -94,12 +125,14 @@ impl Checker<'_> {
             let path = path.replace("{layer}", &l.to_string());
             let shape = self.host.tensor_shape(&path, key_of(l).as_deref()).map_err(|e| {
                 Box::new(
-                    Diagnostic::error(codes::FILE, e)
-                        .at(t.value.span, "loaded here")
-                        .help("paths are relative to the script; safetensors files need the name of the tensor: `load(\"file.safetensors\", \"key\")`"),
+                    Diagnostic::error(codes::FILE, e).at(t.value.span, "loaded here").help(match path.ends_with(".safetensors") {
+                        true => "paths are relative to the script; give the name of the tensor, too: `load(\"file.safetensors\", \"key\")`",
+                        false => "paths are relative to the script; `.npy` and `.safetensors` are read",
+                    }),
                 )
             })?;
-            let want: Vec<usize> = axes.iter().filter_map(|a| if let Size::Fixed(n) = a.size { Some(n) } else { None }).collect();
+            let want: Vec<usize> =
+                axes.iter().filter_map(|a| if let Size::Fixed(n) = a.size { Some(n) } else { None }).collect();
             if shape != want {
                 return Err(Box::new(
                     Diagnostic::error(codes::WEIGHT_SHAPE, format!("{path} holds a tensor of another shape"))
@@ -145,7 +178,12 @@ impl Checker<'_> {
                 None => continue,
             };
             if ty.has_keys() {
-                return fail(codes::AXIS_MISMATCH, format!("{} has as many entries as a row has keys", site.name), at.span, "it differs by row");
+                return fail(
+                    codes::AXIS_MISMATCH,
+                    format!("{} has as many entries as a row has keys", site.name),
+                    at.span,
+                    "it differs by row",
+                );
             }
             let model = Rc::clone(&self.model);
             let mut eval = Eval::new(&model.library, &model.config, &self.tensor_types, &self.globals, "derived");
@@ -164,7 +202,11 @@ impl Checker<'_> {
                 ));
             }
             let have = eval.plan().ty(node).axes.clone();
-            let name = if family.is_some() { format!("{}[{}]", t.name.name, site.layer.unwrap_or(0)) } else { t.name.name.clone() };
+            let name = if family.is_some() {
+                format!("{}[{}]", t.name.name, site.layer.unwrap_or(0))
+            } else {
+                t.name.name.clone()
+            };
             eval.b.plan.outputs.push(Output { name: name.clone(), node });
             axes.get_or_insert(have);
             for leaf in &leaves {
@@ -176,7 +218,14 @@ impl Checker<'_> {
                     }
                 }
             }
-            out.push(Derived { name, site: own, on: on.clone(), leaves, runs: Rc::clone(&runs), plan: eval.b.finish() });
+            out.push(Derived {
+                name,
+                site: own,
+                on: on.clone(),
+                leaves,
+                runs: Rc::clone(&runs),
+                plan: eval.b.finish(),
+            });
         }
         Ok((TensorFrom::Derived(out), axes.unwrap_or_default()))
     }

@@ -60,7 +60,9 @@ impl Value {
             Value::Number(n) => Some(*n),
             Value::Layer(l) => Some(f64::from(*l)),
             Value::Param(_, v) => Some(*v),
-            Value::Axes(a) => a.iter().map(|a| if let Size::Fixed(n) = a.size { Some(n as f64) } else { None }).product(),
+            Value::Axes(a) => {
+                a.iter().map(|a| if let Size::Fixed(n) = a.size { Some(n as f64) } else { None }).product()
+            }
             _ => None,
         }
     }

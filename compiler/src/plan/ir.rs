@@ -129,7 +129,10 @@ pub enum Op {
     /// A tensor of the script.
     Tensor(TensorId),
     /// A parameter of an edit, as the run sets it on the row.
-    Param { edit: EditId, slot: u32 },
+    Param {
+        edit: EditId,
+        slot: u32,
+    },
     /// What another run has at the site of this edit.
     Donor(EditId),
     /// A parameter of the region's owner, such as the scores of an attention.
@@ -143,14 +146,31 @@ pub enum Op {
     /// Over these axes, which the result lacks.
     Reduce(Reduce, NodeId, Vec<Arc<str>>),
     /// True for the `k` largest along an axis; of equals, the first.
-    TopK { of: NodeId, axis: Arc<str>, k: NodeId },
+    TopK {
+        of: NodeId,
+        axis: Arc<str>,
+        k: NodeId,
+    },
 
     /// `len` entries of an axis from `start`.
-    Slice { of: NodeId, axis: Arc<str>, start: usize, len: usize },
+    Slice {
+        of: NodeId,
+        axis: Arc<str>,
+        start: usize,
+        len: usize,
+    },
     /// One entry of an axis, which the result lacks.
-    At { of: NodeId, axis: Arc<str>, index: usize },
+    At {
+        of: NodeId,
+        axis: Arc<str>,
+        index: usize,
+    },
     /// These entries of an axis, in this order. `of` is no row value.
-    Pick { of: NodeId, axis: Arc<str>, entries: Arc<[u32]> },
+    Pick {
+        of: NodeId,
+        axis: Arc<str>,
+        entries: Arc<[u32]>,
+    },
     /// The same elements in the same order under the type's axes.
     Reshape(NodeId),
     /// The same value with its axes in the type's order.
@@ -160,22 +180,50 @@ pub enum Op {
 
     /// Sums `x * w` over the axes `over`, which both have; other shared axes stay. `w` is no row value.
     /// Where `active` (over a shared axis such as `expert`) is 0, the result is 0 and not computed.
-    Linear { x: NodeId, w: NodeId, over: Vec<Arc<str>>, active: Option<NodeId> },
+    Linear {
+        x: NodeId,
+        w: NodeId,
+        over: Vec<Arc<str>>,
+        active: Option<NodeId>,
+    },
     /// The entry of the first axis of `table` that `index` names.
-    Lookup { table: NodeId, index: NodeId },
+    Lookup {
+        table: NodeId,
+        index: NodeId,
+    },
 
     /// `q [head, d_head]`, `k` and `v` `[kv_head, d_head]`: the body turns scores `[head, key]`, which are
     /// `scale * q·k`, into the pattern by which the values are summed. Result `[head, d_head]`.
-    Attention { q: NodeId, k: NodeId, v: NodeId, scale: f32, window: Option<usize>, body: RegionId },
+    Attention {
+        q: NodeId,
+        k: NodeId,
+        v: NodeId,
+        scale: f32,
+        window: Option<usize>,
+        body: RegionId,
+    },
     /// Causal, one filter a channel: `x [channel]`, `w [channel, tap]`, the last tap the row's own.
-    Conv1d { x: NodeId, w: NodeId },
+    Conv1d {
+        x: NodeId,
+        w: NodeId,
+    },
     /// The body turns the carried state into `[new state, result]`; before the first row it is 0.
-    Scan { body: RegionId },
+    Scan {
+        body: RegionId,
+    },
 
     /// On the rows where the edit is active `value`, else `base`.
-    Overlay { edit: EditId, base: NodeId, value: NodeId },
+    Overlay {
+        edit: EditId,
+        base: NodeId,
+        value: NodeId,
+    },
     /// A number of the receipt of an edit, taken on the rows where it is active. No value reads it.
-    Receipt { edit: EditId, stat: Stat, value: NodeId },
+    Receipt {
+        edit: EditId,
+        stat: Stat,
+        value: NodeId,
+    },
 }
 
 /// What a receipt counts and sums, by row.
@@ -234,7 +282,11 @@ impl Weight {
 
     /// The axes that the name is spread over.
     pub fn spread(&self) -> impl Iterator<Item = &Axis> {
-        self.dims.iter().filter(|d| d.len() == 1).map(|d| &d[0]).filter(|a| self.name.contains(&format!("{{{}}}", a.name)))
+        self.dims
+            .iter()
+            .filter(|d| d.len() == 1)
+            .map(|d| &d[0])
+            .filter(|a| self.name.contains(&format!("{{{}}}", a.name)))
     }
 }
 
@@ -377,8 +429,18 @@ impl Op {
     /// Calls `f` on the direct operands, which it may replace.
     pub fn for_each_input_mut(&mut self, f: &mut dyn FnMut(&mut NodeId)) {
         match self {
-            Op::Token | Op::Position | Op::Layer | Op::Number(_) | Op::Table(_) | Op::Iota | Op::Weight(_)
-            | Op::Tensor(_) | Op::Param { .. } | Op::Donor(_) | Op::Arg(_) | Op::Scan { .. } => {}
+            Op::Token
+            | Op::Position
+            | Op::Layer
+            | Op::Number(_)
+            | Op::Table(_)
+            | Op::Iota
+            | Op::Weight(_)
+            | Op::Tensor(_)
+            | Op::Param { .. }
+            | Op::Donor(_)
+            | Op::Arg(_)
+            | Op::Scan { .. } => {}
             Op::Unary(_, a) | Op::Reduce(_, a, _) | Op::Reshape(a) | Op::Permute(a) => f(a),
             Op::Slice { of, .. } | Op::At { of, .. } | Op::Pick { of, .. } => f(of),
             Op::TopK { of, k, .. } => {

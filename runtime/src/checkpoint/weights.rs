@@ -8,6 +8,9 @@ use steer_compiler::plan::{Axis, Size, Weight};
 use steer_lang::codes;
 use steer_lang::{Diagnostic, Diagnostics, Span};
 
+/// How many declarations that do not fit are shown one by one.
+const SHOWN: usize = 3;
+
 /// One declaration names at most this many tensors.
 const SPREAD: usize = 1 << 16;
 
@@ -66,14 +69,22 @@ impl Checkpoint {
                 }
             }
         }
-        out.into_iter()
+        // What comes after the first few has the same cause and hides it.
+        let rest = out.len().saturating_sub(SHOWN);
+        out.truncate(SHOWN);
+        let mut out: Diagnostics = out
+            .into_iter()
             .map(|(mut d, more)| {
                 if more > 0 {
                     d.message += &format!(" (and so for {more} more of this declaration)");
                 }
                 d
             })
-            .collect()
+            .collect();
+        if let Some(last) = out.last_mut().filter(|_| rest > 0) {
+            last.message += &format!("; {rest} further declarations do not fit either");
+        }
+        out
     }
 
     /// Why the tensor `found` cannot be this weight.

@@ -34,7 +34,7 @@ fn check(args: &CheckArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     let experiment = experiment::prepare_all(&session, &PhaseOptions::default())?;
     let mut warnings = session.warnings.clone();
     warnings.extend(experiment.prepared.warnings.iter().cloned());
-    super::show(&warnings, sources, super::wants_color(false));
+    super::show(&warnings, sources, super::wants_color());
     let note = match (session.tokens.is_some(), session.checkpoint.has_weights()) {
         (true, true) => "",
         (false, _) => " (no tokenizer: tokens and texts were not checked)",

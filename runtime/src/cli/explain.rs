@@ -6,8 +6,8 @@ use crate::experiment::{self, PhaseOptions, Session};
 use crate::report;
 use clap::Args;
 use std::path::Path;
-use steer_lang::{Diagnostics, Sources, codes};
 use steer_lang::diagnostic::nearest;
+use steer_lang::{Diagnostics, Sources, codes};
 
 #[derive(Args, Clone, Debug)]
 pub struct ExplainArgs {
@@ -47,7 +47,7 @@ fn text_of(path: &Path, args: &ExplainArgs, sources: &mut Sources) -> Result<Str
     let experiment = experiment::prepare_all(&session, &PhaseOptions::default())?;
     let mut warnings = session.warnings.clone();
     warnings.extend(experiment.prepared.warnings.iter().cloned());
-    super::show(&warnings, sources, super::wants_color(false));
+    super::show(&warnings, sources, super::wants_color());
     Ok(experiment::explanation(&session, &experiment))
 }
 

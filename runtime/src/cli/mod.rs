@@ -21,7 +21,11 @@ use clap::{Parser, Subcommand};
 use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use steer_lang::{Diagnostic, Diagnostics, Severity, Sources, codes};
+
+/// Whether the command line says `--no-color`.
+static NO_COLOR: AtomicBool = AtomicBool::new(false);
 
 /// The exit code after a bug in steer.
 const BUG: u8 = 70;
@@ -101,6 +105,7 @@ fn parse_and_run() -> u8 {
             return 2;
         }
     };
+    NO_COLOR.store(cli.no_color, Ordering::Relaxed);
     let result = match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
@@ -111,7 +116,7 @@ fn parse_and_run() -> u8 {
     match result {
         Ok(()) => 0,
         Err(failure) => {
-            show(&failure.diagnostics, &failure.sources, wants_color(cli.no_color));
+            show(&failure.diagnostics, &failure.sources, wants_color());
             match failure.diagnostics.iter().any(|d| d.code == codes::STOPPED) {
                 true => interrupt::EXIT as u8,
                 false => 1,
@@ -133,10 +138,10 @@ pub fn show(diagnostics: &[Diagnostic], sources: &Sources, color: bool) {
 }
 
 /// Whether standard error takes colours and the user wants them.
-pub fn wants_color(no_color: bool) -> bool {
+pub fn wants_color() -> bool {
     let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-    !no_color && !set("NO_COLOR") && !dumb && std::io::stderr().is_terminal()
+    !NO_COLOR.load(Ordering::Relaxed) && !set("NO_COLOR") && !dumb && std::io::stderr().is_terminal()
 }
 
 /// Writes to standard error, which may be closed: then there is nobody to tell.

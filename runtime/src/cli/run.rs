@@ -78,13 +78,13 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     })?;
     let mut warnings = session.warnings.clone();
     warnings.extend(done.warnings.iter().cloned());
-    super::show(&warnings, sources, super::wants_color(args.no_color()));
+    super::show(&warnings, sources, super::wants_color());
     if !done.receipts.is_empty() {
         say(&report::receipts_table(&done.receipts))?;
     }
     if done.gathered.rows.naive > done.gathered.rows.computed {
         let rows = done.gathered.rows;
-        say(&format!("rows computed {} of {}: equal rows were shared\n", rows.computed, rows.naive))?;
+        say(&format!("{} of {} rows computed: equal rows once, unread rows never\n", rows.computed, rows.naive))?;
     }
     let mut result = Report::new(&args.file, &session.text);
     result.model.name = session.model_name.clone();
@@ -154,10 +154,6 @@ impl RunArgs {
             seed: self.seed,
             ..PhaseOptions::default()
         }
-    }
-
-    fn no_color(&self) -> bool {
-        false
     }
 }
 

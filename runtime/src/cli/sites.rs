@@ -7,8 +7,8 @@ use crate::report::{self, Align, Table};
 use clap::Args;
 use serde::Serialize;
 use steer_compiler::plan::{Site, Size};
-use steer_lang::{Diagnostics, Sources, codes};
 use steer_lang::diagnostic::nearest;
+use steer_lang::{Diagnostics, Sources, codes};
 
 #[derive(Args, Clone, Debug)]
 pub struct SitesArgs {

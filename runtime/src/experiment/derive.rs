@@ -97,7 +97,8 @@ fn statistics(
     if runs.is_empty() {
         return Ok(out);
     }
-    let outputs: Vec<OutputSpec> = sites.iter().map(|s| OutputSpec::Site { name: (*s).into(), before: false }).collect();
+    let outputs: Vec<OutputSpec> =
+        sites.iter().map(|s| OutputSpec::Site { name: (*s).into(), before: false }).collect();
     let prepared = prepare(&session.script, &runs, &outputs, options)?;
     let mut asks = vec![Ask { reads: vec![Vec::new(); outputs.len()], grow: None }; runs.len()];
     for d in derived {
@@ -154,12 +155,18 @@ fn statistic(d: &Derived, leaf: &Leaf, sets: &[Vec<Arc<[f32]>>]) -> Result<Arc<[
                     let m = mean(a);
                     a.iter().map(|r| r.iter().zip(&m).map(|(x, m)| f64::from(*x) - m).collect()).collect()
                 }
-                [a, b] if a.len() == b.len() => {
-                    a.iter().zip(b).map(|(x, y)| x.iter().zip(y.iter()).map(|(x, y)| f64::from(*x) - f64::from(*y)).collect()).collect()
-                }
+                [a, b] if a.len() == b.len() => a
+                    .iter()
+                    .zip(b)
+                    .map(|(x, y)| x.iter().zip(y.iter()).map(|(x, y)| f64::from(*x) - f64::from(*y)).collect())
+                    .collect(),
                 _ => {
                     return Err(bad(
-                        format!("`pca` pairs its two data sets, and these have {} and {} rows", sets[0].len(), sets[1].len()),
+                        format!(
+                            "`pca` pairs its two data sets, and these have {} and {} rows",
+                            sets[0].len(),
+                            sets[1].len()
+                        ),
                         "give them as many rows",
                     ));
                 }

@@ -25,9 +25,15 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
         if changes.count == 0 && changes.notes.is_empty() {
             continue;
         }
-        out.push_str(&format!("  {name}: {}\n", if changes.notes.is_empty() { format!("{} changes", changes.count) } else { changes.notes.join("; ") }));
+        out.push_str(&format!(
+            "  {name}: {}\n",
+            if changes.notes.is_empty() { format!("{} changes", changes.count) } else { changes.notes.join("; ") }
+        ));
         if !changes.erased_sites.is_empty() {
-            out.push_str(&format!("    sites that nothing reads and that are not computed: {}\n", listed(&changes.erased_sites)));
+            out.push_str(&format!(
+                "    sites that nothing reads and that are not computed: {}\n",
+                listed(&changes.erased_sites)
+            ));
         }
         if let Some(last) = changes.last_layer
             && last + 1 < session.script.layers
@@ -37,13 +43,26 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
     }
     out.push_str("\nMaterialized for outputs\n");
     for (output, buffer) in &prepared.explain.outputs {
-        out.push_str(&format!("  {} in buffer {}\n", plan.outputs[*output].name, program.buffers[buffer.0 as usize].name));
+        out.push_str(&format!(
+            "  {} in buffer {}\n",
+            plan.outputs[*output].name, program.buffers[buffer.0 as usize].name
+        ));
     }
     if prepared.explain.outputs.is_empty() {
         out.push_str("  nothing\n");
     }
-    out.push_str(&format!("\nProgram\n  {} kernels, each compiled once; {} stretches\n", program.kernels.len(), program.stretches.len()));
-    let mut table = Table::new(&[("stretch", Align::Right), ("kernels", Align::Right), ("products", Align::Right), ("mixers", Align::Right), ("rows", Align::Left)]);
+    out.push_str(&format!(
+        "\nProgram\n  {} kernels, each compiled once; {} stretches\n",
+        program.kernels.len(),
+        program.stretches.len()
+    ));
+    let mut table = Table::new(&[
+        ("stretch", Align::Right),
+        ("kernels", Align::Right),
+        ("products", Align::Right),
+        ("mixers", Align::Right),
+        ("rows", Align::Left),
+    ]);
     for (i, s) in program.stretches.iter().enumerate() {
         let count = |f: fn(&Instr) -> bool| s.instrs.iter().filter(|i| f(i)).count().to_string();
         table.row([
@@ -81,7 +100,10 @@ fn edit(out: &mut String, experiment: &Experiment, place: &EditPlace) {
     for (s, i) in &place.instrs {
         let what = match &program.stretches[*s].instrs[*i] {
             Instr::Kernel(call) => format!("kernel {}", call.kernel.0),
-            Instr::Attention { body: Some(b), .. } => format!("the body of an attention, kernel {} (scores and pattern of a row are materialized)", b.call.kernel.0),
+            Instr::Attention { body: Some(b), .. } => format!(
+                "the body of an attention, kernel {} (scores and pattern of a row are materialized)",
+                b.call.kernel.0
+            ),
             Instr::Scan { body, .. } => format!("the body of a scan, kernel {}", body.call.kernel.0),
             _ => "an instruction".into(),
         };

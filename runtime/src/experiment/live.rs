@@ -11,6 +11,7 @@ use crate::tokens::Stream;
 use std::collections::HashMap;
 use std::sync::Arc;
 use steer_compiler::elaborate::{GenerateOptions, Sequence};
+use steer_compiler::plan::EditId;
 use steer_lang::codes;
 
 /// What is asked of a run.
@@ -40,6 +41,8 @@ pub struct Gathered {
     pub generated: Vec<Vec<u32>>,
     pub texts: Vec<String>,
     pub receipts: Vec<RowReceipt>,
+    /// By run and edit: the rows that it selects, computed or not.
+    pub selected: HashMap<(usize, EditId), u64>,
     pub rows: RowCount,
     pub stopped: bool,
     /// Rows handed to the engine for prompts and for new tokens, and the seconds they took.
@@ -57,8 +60,16 @@ struct Live<'a> {
     ranges: Vec<(usize, usize)>,
     /// How far the prompt has to be run.
     needed: usize,
+    /// Rows handed to the engine.
+    fed: usize,
     stream: Option<Stream<'a>>,
     done: bool,
+}
+
+impl Live<'_> {
+    fn sequence(&self) -> Sequence<'_> {
+        Sequence { prompt: self.prompt, len: self.tokens.len(), bos: self.bos, text: &self.text, ranges: &self.ranges }
+    }
 }
 
 /// Runs everything that is asked for. `on_text` is given new text of a run as it comes.
@@ -88,6 +99,14 @@ pub fn run(
     if !gathered.stopped {
         grow(session, prepared, engine, asks, options, outputs, &mut live, &mut gathered, on_text)?;
     }
+    for (i, l) in live.iter().enumerate() {
+        // A token that was generated last and not handed over has no row.
+        let rows = l.fed.max(l.prompt);
+        for (edit, decl) in prepared.engine_runs[i].edits.iter().zip(&prepared.decls[i]) {
+            let count = prepared.selections[*decl].rows(&l.sequence()).iter().take(rows).filter(|b| **b).count();
+            gathered.selected.insert((i, edit.edit), count as u64);
+        }
+    }
     for (i, l) in live.into_iter().enumerate() {
         if let Some(s) = l.stream {
             let rest = s.finish()?;
@@ -116,6 +135,7 @@ fn start<'a>(prepared: &Prepared, asks: &[Ask]) -> Vec<Live<'a>> {
             ranges: e.ranges.clone(),
             // Rows behind the last one that is read are of no use.
             needed: if grows { e.tokens.len() } else { read },
+            fed: 0,
             stream: None,
             done: !grows,
         });
@@ -185,6 +205,7 @@ fn prompts(
         }
         let result = engine.extend(&work)?;
         keep(gathered, result);
+        live.iter_mut().for_each(|l| l.fed = l.fed.max(end.min(l.needed)));
         bar.inc((end - start) as u64);
         start = end;
     }
@@ -193,7 +214,7 @@ fn prompts(
 }
 
 fn extend(prepared: &Prepared, run: usize, l: &Live, start: usize, stop: usize, reads: Vec<Vec<usize>>) -> Extend {
-    let seq = Sequence { prompt: l.prompt, len: l.tokens.len(), bos: l.bos, text: &l.text, ranges: &l.ranges };
+    let seq = l.sequence();
     let mut by_decl: HashMap<usize, Vec<bool>> = HashMap::new();
     let active = prepared.decls[run]
         .iter()
@@ -282,6 +303,7 @@ fn grow(
             let mut reads = vec![Vec::new(); outputs];
             reads[g.logits].push(at);
             gathered.new_rows += 1;
+            l.fed = at + 1;
             work.push(extend(prepared, run, l, at, at + 1, reads));
         }
         if work.is_empty() {
@@ -295,6 +317,6 @@ fn grow(
 }
 
 pub fn not_finite(label: &str, position: usize, entry: usize) -> Error {
-    Error::new(codes::NOT_FINITE, format!("logit {entry} at position {position} of {label} is not a finite number"))
+    Error::new(codes::NOT_FINITE, format!("logit {entry} at position {position} of `{label}` is not a finite number"))
         .help("an edit may have blown it up: look at its receipt with a smaller strength, and at divisions by a norm that can be 0")
 }

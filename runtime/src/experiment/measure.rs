@@ -93,7 +93,9 @@ impl Reading<'_> {
     }
 
     fn row(&self, run: usize, position: usize) -> Result<Arc<[f32]>, Error> {
-        let Logits::Whole(output) = self.logits else { return Err(super::statements::broken("only columns were read")) };
+        let Logits::Whole(output) = self.logits else {
+            return Err(super::statements::broken("only columns were read"));
+        };
         let row = self.value(run, *output, position)?;
         match row.iter().position(|x| x.is_nan()) {
             Some(bad) => Err(not_finite(&self.spec.label, position, bad)),
@@ -102,7 +104,10 @@ impl Reading<'_> {
     }
 
     fn value(&self, run: usize, output: usize, position: usize) -> Result<Arc<[f32]>, Error> {
-        self.values.get(&(run, output, position)).cloned().ok_or_else(|| super::statements::broken("a value that a metric reads is missing"))
+        self.values
+            .get(&(run, output, position))
+            .cloned()
+            .ok_or_else(|| super::statements::broken("a value that a metric reads is missing"))
     }
 }
 
@@ -124,7 +129,11 @@ pub fn columns_of(m: &MetricExpr) -> Option<Vec<u32>> {
                 c.push(*t);
             }
         }
-        MetricExpr::LogProb(_) | MetricExpr::Prob(_) | MetricExpr::Rank(_) | MetricExpr::CrossEntropy | MetricExpr::Kl(_) => {
+        MetricExpr::LogProb(_)
+        | MetricExpr::Prob(_)
+        | MetricExpr::Rank(_)
+        | MetricExpr::CrossEntropy
+        | MetricExpr::Kl(_) => {
             columns = None;
         }
         _ => {}

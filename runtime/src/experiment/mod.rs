@@ -10,6 +10,6 @@ mod session;
 mod statements;
 
 pub use explain::explanation;
-pub use phase::{Prepared, PhaseOptions, prepare};
+pub use phase::{PhaseOptions, Prepared, prepare};
 pub use session::{ModelSession, Session, SessionOptions};
 pub use statements::{Done, Experiment, prepare_all, run};

@@ -84,10 +84,7 @@ pub fn prepare(
     }
     let refs: Vec<&RunSpec> = runs.iter().collect();
     let (instances, slots) = script.instances(&refs);
-    let built = script
-        .model
-        .build(&instances, outputs, &script.tensor_types, &script.globals)
-        .map_err(|d| vec![*d])?;
+    let built = script.model.build(&instances, outputs, &script.tensor_types, &script.globals).map_err(|d| vec![*d])?;
     let mut plan = built.plan;
     let mut changes: Vec<(&'static str, Changes)> = Vec::new();
     rules::optimize(&mut plan, &options.rules, &mut |rule, _, c| changes.push((rule.name, c.clone())))
@@ -137,10 +134,12 @@ pub fn prepare(
 
 fn rule_error(e: &OptimizeError) -> Diagnostic {
     match e {
-        OptimizeError::UnknownRule { nearest, .. } => Diagnostic::error(codes::COMMAND, e.to_string()).help(match nearest {
-            Some(n) => format!("did you mean `{n}`?"),
-            None => format!("there are {}", rules::RULES.iter().map(|r| r.name).collect::<Vec<_>>().join(", ")),
-        }),
+        OptimizeError::UnknownRule { nearest, .. } => {
+            Diagnostic::error(codes::COMMAND, e.to_string()).help(match nearest {
+                Some(n) => format!("did you mean `{n}`?"),
+                None => format!("there are {}", rules::RULES.iter().map(|r| r.name).collect::<Vec<_>>().join(", ")),
+            })
+        }
         OptimizeError::Broken { .. } => Diagnostic::error(codes::BACKEND, e.to_string()).help("this is a bug in steer"),
     }
 }
@@ -152,7 +151,8 @@ pub struct TensorValues(pub HashMap<String, Arc<[f32]>>);
 impl TensorSource for TensorValues {
     fn read(&self, tensor: &Tensor) -> Result<Arc<[f32]>, Error> {
         self.0.get(&tensor.name).cloned().ok_or_else(|| {
-            Error::new(codes::BACKEND, format!("the tensor `{}` was not computed", tensor.name)).help("this is a bug in steer")
+            Error::new(codes::BACKEND, format!("the tensor `{}` was not computed", tensor.name))
+                .help("this is a bug in steer")
         })
     }
 }

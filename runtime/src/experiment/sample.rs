@@ -21,10 +21,13 @@ pub fn sample(logits: &[f32], options: &GenerateOptions, seed: u64, key: [u64; 3
     let mut kept = weights.len();
     if let Some(p) = options.top_p {
         let mut sum = 0.0;
-        kept = weights.iter().position(|w| {
-            sum += w / total;
-            sum >= p
-        }).map_or(weights.len(), |i| i + 1);
+        kept = weights
+            .iter()
+            .position(|w| {
+                sum += w / total;
+                sum >= p
+            })
+            .map_or(weights.len(), |i| i + 1);
     }
     let total: f64 = weights[..kept].iter().sum();
     let mut left = uniform(seed, key) * total;

@@ -72,10 +72,9 @@ impl Session {
             (Some(m), _) => m.clone(),
             (None, Some(t)) => t.value.clone(),
             (None, None) => {
-                return Err(vec![
-                    Diagnostic::error(codes::NO_MODEL, "the script names no model")
-                        .help("begin it with `model \"tiny-llama\"` or the path of a Hugging Face folder, or run with --model"),
-                ]);
+                return Err(vec![Diagnostic::error(codes::NO_MODEL, "the script names no model").help(
+                    "begin it with `model \"tiny-llama\"` or the path of a Hugging Face folder, or run with --model",
+                )]);
             }
         };
         let from_script = options.model.is_none().then_some(folder.as_path());
@@ -174,7 +173,9 @@ fn read_items(
             continue;
         }
         if seen.len() > IMPORTS {
-            return Err(vec![Diagnostic::error(codes::FILE, "too many files import one another").at(name.span, "here")]);
+            return Err(vec![
+                Diagnostic::error(codes::FILE, "too many files import one another").at(name.span, "here"),
+            ]);
         }
         let inner = files::read_text(&target)
             .map_err(|e| vec![e.0.at(name.span, "imported here").help("paths are relative to the script")])?;
@@ -217,7 +218,10 @@ fn declares(folder: &Path, arch: &str, sources: &mut Sources) -> Option<File> {
             continue;
         }
         if let Ok(mut tree) = parse_file(path, sources) {
-            let here = tree.items.iter().any(|i| matches!(&i.kind, ItemKind::Arch(a) if a.names.iter().any(|n| n.value == arch)));
+            let here = tree
+                .items
+                .iter()
+                .any(|i| matches!(&i.kind, ItemKind::Arch(a) if a.names.iter().any(|n| n.value == arch)));
             if here {
                 tree.items.retain(|i| matches!(i.kind, ItemKind::Arch(_) | ItemKind::Fn(_)));
                 return Some(tree);
@@ -239,10 +243,7 @@ impl Host for Files {
     }
 
     fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, String> {
-        crate::tensors::load(&self.folder.join(path), key).map(|a| a.shape).map_err(|e| match &e.0.help {
-            Some(h) => format!("{}; {h}", e.0.message),
-            None => e.0.message.clone(),
-        })
+        crate::tensors::load(&self.folder.join(path), key).map(|a| a.shape).map_err(|e| e.0.message)
     }
 
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>> {

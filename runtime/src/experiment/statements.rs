@@ -60,7 +60,10 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
                         place.runs.push(grown.len());
                         grown.push(one);
                         let Logits::Whole(logits) = logits else { return Err(self::one(broken("no logits"))) };
-                        growing.push((grown.len() - 1, Grow { options: *options, key: [number as u64, i as u64], logits }));
+                        growing.push((
+                            grown.len() - 1,
+                            Grow { options: *options, key: [number as u64, i as u64], logits },
+                        ));
                     }
                 }
             }
@@ -139,7 +142,11 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
 impl Experiment {
     /// The rows of all prompts, as the rows engine would share them.
     pub fn count_rows(&self) -> RowCount {
-        crate::rows::count(&self.prepared.program, &self.prepared.engine_runs, &super::live::first_work(&self.prepared, &self.asks))
+        crate::rows::count(
+            &self.prepared.program,
+            &self.prepared.engine_runs,
+            &super::live::first_work(&self.prepared, &self.asks),
+        )
     }
 }
 
@@ -268,7 +275,9 @@ impl Shown<'_> {
 /// A script that does nothing but continue one text prints it as it comes.
 fn stream_target(session: &Session, experiment: &Experiment) -> Option<usize> {
     match (&session.script.statements[..], &experiment.places[..]) {
-        ([Statement { kind: StatementKind::Generate { .. }, .. }], [place]) if place.runs.len() == 1 => Some(place.runs[0]),
+        ([Statement { kind: StatementKind::Generate { .. }, .. }], [place]) if place.runs.len() == 1 => {
+            Some(place.runs[0])
+        }
         _ => None,
     }
 }
@@ -285,7 +294,9 @@ fn statement(
     match &s.kind {
         StatementKind::Generate { runs, options } => Ok(generate(runs, options, place, gathered, streamed)),
         StatementKind::Measure { mean, metrics, runs } => measure(experiment, *mean, metrics, runs, place, gathered, s),
-        StatementKind::Capture { sites, runs, to, .. } => capture(session, experiment, sites, runs, to, place, gathered),
+        StatementKind::Capture { sites, runs, to, .. } => {
+            capture(session, experiment, sites, runs, to, place, gathered)
+        }
         StatementKind::Print(items) => {
             let mut text = Vec::new();
             let mut out = Vec::new();
@@ -318,7 +329,10 @@ fn shown_value(label: &str, plan: &steer_compiler::plan::Plan, data: &[f32]) -> 
     let norm = data.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     let head: Vec<String> = data.iter().take(4).map(|x| report::number(f64::from(*x))).collect();
     let more = if data.len() > 4 { ", ..." } else { "" };
-    let axes = ty.axes.iter().map(|a| (a.name.to_string(), if let steer_compiler::plan::Size::Fixed(n) = a.size { n } else { 0 }));
+    let axes = ty
+        .axes
+        .iter()
+        .map(|a| (a.name.to_string(), if let steer_compiler::plan::Size::Fixed(n) = a.size { n } else { 0 }));
     let value = Value::Tensor { axes: axes.collect(), data: data.to_vec() };
     (format!("{label} {ty} norm {} [{}{more}]", report::number(norm), head.join(", ")), value)
 }
@@ -341,9 +355,13 @@ fn generate(
             let with = if i + 1 < count || spec.uses.is_empty() {
                 "baseline".to_owned()
             } else {
-                spec.label.split_once(" with ").map_or_else(|| "steered".into(), |(_, w)| w.to_owned())
+                spec.label.rsplit_once(" with ").map_or_else(|| "steered".into(), |(_, w)| w.to_owned())
             };
-            completions.push(Completion { with, text: gathered.texts[run].clone(), tokens: gathered.generated[run].clone() });
+            completions.push(Completion {
+                with,
+                text: gathered.texts[run].clone(),
+                tokens: gathered.generated[run].clone(),
+            });
         }
         if streamed {
             text.push('\n');
@@ -372,16 +390,14 @@ fn measure(
     let mut columns: Vec<(&str, Align)> = vec![("run", Align::Left)];
     columns.extend(metrics.iter().map(|m| (m.name.as_str(), Align::Right)));
     let mut table = Table::new(&columns);
-    let find = |other: &RunSpec| {
-        experiment.prepared.runs.iter().position(|r| r.text == other.text && r.uses == other.uses)
-    };
+    let find =
+        |other: &RunSpec| experiment.prepared.runs.iter().position(|r| r.text == other.text && r.uses == other.uses);
     let mut at = place.runs.iter();
     for group in groups {
         let mut cells: Vec<Vec<f64>> = vec![Vec::new(); metrics.len()];
         for spec in &group.runs {
             let Some(&run) = at.next() else { break };
-            let reading =
-                Reading { values: &gathered.values, logits: &experiment.logits, run, spec, others: &find };
+            let reading = Reading { values: &gathered.values, logits: &experiment.logits, run, spec, others: &find };
             let mut row = vec![spec.label.clone()];
             for (m, cells) in metrics.iter().zip(&mut cells) {
                 let mut sum = 0.0;
@@ -407,8 +423,11 @@ fn measure(
             row.extend(cells.iter().map(|c| report::number(average(c))));
             table.row(row);
         }
-        let with: Vec<String> =
-            group.label.split_once(" with ").map(|(_, w)| w.split(", ").map(str::to_owned).collect()).unwrap_or_default();
+        let with: Vec<String> = group
+            .label
+            .split_once(" with ")
+            .map(|(_, w)| w.split(", ").map(str::to_owned).collect())
+            .unwrap_or_default();
         for (m, c) in metrics.iter().zip(cells) {
             let value = match (&c[..], mean) {
                 (_, true) => Value::Number(c.iter().sum::<f64>() / c.len() as f64),
@@ -436,7 +455,8 @@ fn capture(
         for (site, output) in sites.iter().zip(&place.outputs) {
             let mut rows = experiment.asks[*run].reads[*output].clone();
             rows.sort_unstable();
-            let found: Vec<&Arc<[f32]>> = rows.iter().filter_map(|p| gathered.values.get(&(*run, *output, *p))).collect();
+            let found: Vec<&Arc<[f32]>> =
+                rows.iter().filter_map(|p| gathered.values.get(&(*run, *output, *p))).collect();
             let ty = experiment.prepared.plan.ty(experiment.prepared.plan.outputs[*output].node);
             let widest = rows.iter().max().map_or(0, |p| p + 1);
             let mut shape = vec![found.len()];
@@ -483,7 +503,13 @@ fn receipts(session: &Session, prepared: &Prepared, gathered: &Gathered) -> Vec<
     }
     let mut out = Vec::new();
     for (i, e) in prepared.plan.edits.iter().enumerate() {
-        let Some(rows) = by_edit.get(&i) else { continue };
+        let selected: Vec<u64> =
+            gathered.selected.iter().filter(|((_, edit), _)| edit.0 as usize == i).map(|(_, n)| *n).collect();
+        let none = Vec::new();
+        let rows = by_edit.get(&i).unwrap_or(&none);
+        if selected.is_empty() && rows.is_empty() {
+            continue;
+        }
         let plan = &session.script.plan;
         let unit = plan.sites.iter().find(|s| s.name == e.site).and_then(|s| plan.ty(s.value).axes.first().cloned());
         let unit = match unit.as_ref().map(|a| &*a.name) {
@@ -491,7 +517,7 @@ fn receipts(session: &Session, prepared: &Prepared, gathered: &Gathered) -> Vec<
             Some("expert") => "expert",
             _ => "element",
         };
-        out.push(Receipt::of(&e.name, &e.site, e.layer, unit, rows));
+        out.push(Receipt::of(&e.name, &e.site, e.layer, unit, selected.iter().sum(), rows));
     }
     out
 }

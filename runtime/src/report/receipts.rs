@@ -11,13 +11,16 @@ pub struct Receipt {
     pub site: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer: Option<u32>,
+    /// Rows that the edit selects.
     pub rows_selected: u64,
+    /// Those of them that were computed: rows that nothing reads are not.
+    pub rows_computed: u64,
     pub rows_changed: u64,
     /// What `changed` counts: `head`, `expert`, or `element`.
     pub unit: String,
     /// Heads, experts or elements that changed, over all rows.
     pub changed: u64,
-    /// |dh| / |h| over the selected rows with a value other than 0 before.
+    /// |dh| / |h| over the computed rows with a value other than 0 before.
     pub mean_move: f64,
     pub max_move: f64,
     /// Rows that were 0 before the edit and are not after it: their move is no share of anything.
@@ -26,7 +29,7 @@ pub struct Receipt {
 
 impl Receipt {
     /// Sums up what an engine reports of rows; their order does not matter.
-    pub fn of(edit: &str, site: &str, layer: Option<u32>, unit: &str, rows: &[RowReceipt]) -> Self {
+    pub fn of(edit: &str, site: &str, layer: Option<u32>, unit: &str, selected: u64, rows: &[RowReceipt]) -> Self {
         let mut order: Vec<&RowReceipt> = rows.iter().collect();
         order.sort_by_key(|r| (r.run, r.position));
         let from_zero = |r: &&&RowReceipt| r.before <= 0.0 && r.moved > 0.0;
@@ -39,7 +42,8 @@ impl Receipt {
             edit: edit.into(),
             site: site.into(),
             layer,
-            rows_selected: order.len() as u64,
+            rows_selected: selected,
+            rows_computed: order.len() as u64,
             rows_changed: order.iter().filter(|r| r.changed > 0.0).count() as u64,
             unit: unit.into(),
             changed: order.iter().map(|r| r.changed as u64).sum(),
@@ -56,7 +60,8 @@ pub fn receipts_table(receipts: &[Receipt]) -> String {
     let mut table = Table::new(&[
         ("edit", Left),
         ("site", Left),
-        ("rows", Right),
+        ("selected", Right),
+        ("computed", Right),
         ("changed", Right),
         ("parts", Right),
         ("mean |dh|/|h|", Right),
@@ -75,6 +80,7 @@ pub fn receipts_table(receipts: &[Receipt]) -> String {
             r.edit.clone(),
             r.site.clone(),
             r.rows_selected.to_string(),
+            r.rows_computed.to_string(),
             r.rows_changed.to_string(),
             parts,
             moved(r.mean_move),
@@ -94,12 +100,18 @@ mod tests {
         let row =
             |position, changed, moved, before| RowReceipt { run: 0, edit: EditId(0), position, changed, moved, before };
         let rows = [row(2, 0.0, 0.0, 4.0), row(0, 2.0, 1.0, 4.0), row(1, 1.0, 4.0, 4.0), row(3, 1.0, 1.0, 0.0)];
-        let r = Receipt::of("cheer", "blocks[3].attn.z", Some(3), "head", &rows);
-        assert_eq!((r.rows_selected, r.rows_changed, r.changed, r.rows_from_zero), (4, 3, 4, 1));
+        let r = Receipt::of("cheer", "blocks[3].attn.z", Some(3), "head", 6, &rows);
+        assert_eq!((r.rows_selected, r.rows_computed, r.rows_changed, r.changed), (6, 4, 3, 4));
         assert_eq!((r.mean_move, r.max_move), (0.5, 1.0));
-        let text = receipts_table(&[r, Receipt::of("idle", "embed", None, "element", &[])]);
+        let text = receipts_table(&[r, Receipt::of("idle", "embed", None, "element", 0, &[])]);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[2], "cheer  blocks[3].attn.z     4        3  1.333 heads/row          50.0%  100.0%");
-        assert_eq!(lines[3], "idle   embed                0        0             none           0.0%    0.0%");
+        assert_eq!(
+            lines[2],
+            "cheer  blocks[3].attn.z         6         4        3  1.333 heads/row          50.0%  100.0%"
+        );
+        assert_eq!(
+            lines[3],
+            "idle   embed                    0         0        0             none           0.0%    0.0%"
+        );
     }
 }

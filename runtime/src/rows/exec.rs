@@ -338,7 +338,14 @@ fn receipts(engine: &RowsEngine, frame: &Frame, result: &mut StepResult) {
                     r.before += before;
                 }
                 None => {
-                    result.receipts.push(RowReceipt { run: row.run, edit, position: row.position, changed, moved, before });
+                    result.receipts.push(RowReceipt {
+                        run: row.run,
+                        edit,
+                        position: row.position,
+                        changed,
+                        moved,
+                        before,
+                    });
                 }
             }
         }

@@ -221,13 +221,7 @@ fn product(engine: &RowsEngine, x: &[f32], x_stride: usize, rows: usize, w: &Pac
     });
 }
 
-fn lookup(
-    engine: &RowsEngine,
-    frame: &mut Frame,
-    table: &[Packed],
-    index: LookupIndex,
-    y: BufId,
-) -> Result<(), Error> {
+fn lookup(engine: &RowsEngine, frame: &mut Frame, table: &[Packed], index: LookupIndex, y: BufId) -> Result<(), Error> {
     let n = frame.count();
     let out = room(engine, frame, y);
     let indices: &[f32] = match index {

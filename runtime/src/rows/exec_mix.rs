@@ -42,10 +42,11 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
     for j in 0..frame.count() {
         let row = *frame.row(j);
         match groups.last_mut() {
-            Some(g) if g.len() < ROWS && {
-                let last = frame.row(g.end - 1);
-                last.run == row.run && last.position + 1 == row.position
-            } =>
+            Some(g)
+                if g.len() < ROWS && {
+                    let last = frame.row(g.end - 1);
+                    last.run == row.run && last.position + 1 == row.position
+                } =>
             {
                 g.end = j + 1;
             }
@@ -67,8 +68,7 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
         let last = frame.row(rows.end - 1);
         let list = slots(engine, place.0, last);
         let ranges: Vec<Range<usize>> = rows.clone().map(|j| seen(frame.row(j).position)).collect();
-        let cache =
-            KeyValues { keys: cache.0.get(), key_stride: stride, values: cache.1.get(), value_stride: stride };
+        let cache = KeyValues { keys: cache.0.get(), key_stride: stride, values: cache.1.get(), value_stride: stride };
         // SAFETY: rows `rows` of the queries and results; every slot was stored; heads `kv` are this task's own.
         unsafe {
             let queries = Queries {
@@ -192,7 +192,8 @@ pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &
     let filters = engine.constants.of(place).args.first().cloned().flatten();
     let w = filters.ok_or_else(|| broken("filters were not loaded"))?;
     // By tap, so that a row of weights is contiguous.
-    let by_tap: Vec<f32> = (0..*taps).flat_map(|t| (0..*channels).map(move |c| (c, t))).map(|(c, t)| w[c * taps + t]).collect();
+    let by_tap: Vec<f32> =
+        (0..*taps).flat_map(|t| (0..*channels).map(move |c| (c, t))).map(|(c, t)| w[c * taps + t]).collect();
     let out = Shared(room(engine, frame, *y));
     let (engine, frame) = (&*engine, &*frame);
     let Some(stored) = engine.caches.stored.get(&place) else { return Err(broken("no cache")) };

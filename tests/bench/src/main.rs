@@ -7,7 +7,8 @@
 //! describes it to steer, both read the same file, and their logits are compared first.
 //!
 //! The machine's speed drifts, so all models take turns, and what is printed are medians over the turns:
-//! of the rates, and of the shares within a turn.
+//! of the rates, and of the time against the same turn of steer without hooks. The fastest turn is printed,
+//! too: on a machine with other work it says more.
 
 mod checkpoint;
 #[allow(dead_code)]
@@ -56,43 +57,56 @@ fn measure(folder: &std::path::Path, options: &Options) -> Result<(), String> {
     println!("{}, {} thread(s), {} turns", Isa::detect().name(), options.threads, options.turns);
     println!("writing 500 MB of random weights to {}", folder.display());
     checkpoint::write(folder).map_err(|e| e.to_string())?;
-    let (read, peak) = machine(options.threads);
-    println!("the machine reads {:.1} GB/s and computes {:.0} GFLOP/s at most", read / 1e9, peak / 1e9);
     let candle = Candle::open(folder).map_err(|e| e.to_string())?;
     let mut models: Vec<(&str, Box<dyn Model>)> = vec![("candle", Box::new(candle))];
-    for (name, hooks) in [("steer", &[][..]), ("steer, one hook", &["one"]), ("steer, a hook on every layer", &["every"])] {
+    for (name, hooks) in
+        [("steer", &[][..]), ("steer, one hook", &["one"]), ("steer, a hook on every layer", &["every"])]
+    {
         models.push((name, Box::new(Steer::open(folder, hooks)?)));
     }
     agree(&mut models)?;
 
     let mut random = Random(2);
     let tokens: Vec<u32> = (0..512).map(|_| random.token()).collect();
+    let numbers = vec![1.0f32; 100 << 20];
     for n in [128, 512] {
-        let seconds = turns(&mut models, options.turns, |m| {
-            m.begin();
-            let clock = Instant::now();
-            black_box(m.extend(&tokens[..n]));
-            clock.elapsed().as_secs_f64()
+        let turns = turns(&mut models, options.turns, |models, order| {
+            let peak = peak(options.threads);
+            let mut seconds = vec![0.0; models.len()];
+            for &at in order {
+                let m = &mut models[at].1;
+                m.begin();
+                let clock = Instant::now();
+                black_box(m.extend(&tokens[..n]));
+                seconds[at] = clock.elapsed().as_secs_f64();
+            }
+            Turn { seconds, least: checkpoint::operations(n) / peak, most: peak }
         });
-        let most = peak / checkpoint::operations(n);
-        print(&format!("prompt of {n} tokens"), &models, &seconds, n, most, "of the arithmetic");
+        print(&format!("prompt of {n} tokens"), &models, &turns, n, "GFLOP/s");
     }
-    let seconds = turns(&mut models, options.turns, |m| {
-        m.begin();
-        m.extend(&tokens[..16]);
-        let clock = Instant::now();
-        for t in &tokens[16..80] {
-            black_box(m.extend(&[*t]));
+    // Token by token, so that all models meet the same moments of the machine.
+    let turns = turns(&mut models, options.turns, |models, order| {
+        let read = read(options.threads, &numbers);
+        let mut seconds = vec![0.0; models.len()];
+        for (_, m) in models.iter_mut() {
+            m.begin();
+            m.extend(&tokens[..16]);
         }
-        clock.elapsed().as_secs_f64()
+        for t in &tokens[16..80] {
+            for &at in order {
+                let clock = Instant::now();
+                black_box(models[at].1.extend(&[*t]));
+                seconds[at] += clock.elapsed().as_secs_f64();
+            }
+        }
+        Turn { seconds, least: 64.0 * checkpoint::weight_bytes() / read, most: read }
     });
-    let most = read / checkpoint::weight_bytes() / 64.0;
-    print("64 new tokens after 16", &models, &seconds, 64, most, "of the bandwidth");
+    print("64 new tokens after 16", &models, &turns, 64, "GB/s");
     Ok(())
 }
 
 /// Checks that candle and steer compute the same.
-fn agree(models: &mut [(&str, Box<dyn Model>)]) -> Result<(), String> {
+fn agree(models: &mut Models) -> Result<(), String> {
     let mut random = Random(3);
     let tokens: Vec<u32> = (0..48).map(|_| random.token()).collect();
     let mut logits = Vec::new();
@@ -107,57 +121,62 @@ fn agree(models: &mut [(&str, Box<dyn Model>)]) -> Result<(), String> {
     if apart < 1e-4 * most { Ok(()) } else { Err("they do not compute the same".into()) }
 }
 
-/// By model, the seconds of each turn; who begins moves on from turn to turn.
-fn turns(
-    models: &mut [(&str, Box<dyn Model>)],
-    turns: usize,
-    mut work: impl FnMut(&mut dyn Model) -> f64,
-) -> Vec<Vec<f64>> {
-    let n = models.len();
-    let mut seconds = vec![Vec::new(); n];
-    for turn in 0..turns + 1 {
-        for i in 0..n {
-            let at = (turn + i) % n;
-            let s = work(models[at].1.as_mut());
-            // The first turn warms up.
-            if turn > 0 {
-                seconds[at].push(s);
-            }
-        }
-    }
-    seconds
+type Models<'a> = [(&'a str, Box<dyn Model>)];
+
+/// One turn of all models.
+struct Turn {
+    /// By model.
+    seconds: Vec<f64>,
+    /// What the machine would need at its limit, and that limit, measured in the same turn.
+    least: f64,
+    most: f64,
 }
 
-/// A table: the rate, the time against the same turn of steer without hooks, and the share of what the machine
-/// could do at most (`most` times a second).
-fn print(title: &str, models: &[(&str, Box<dyn Model>)], seconds: &[Vec<f64>], tokens: usize, most: f64, of: &str) {
-    println!("{title}");
-    for ((name, _), own) in models.iter().zip(seconds) {
-        let against: Vec<f64> = own.iter().zip(&seconds[1]).map(|(a, b)| a / b).collect();
-        let time = limits::median(own.clone());
+/// Who begins moves on from turn to turn; the first turn warms up.
+fn turns(models: &mut Models, turns: usize, mut work: impl FnMut(&mut Models, &[usize]) -> Turn) -> Vec<Turn> {
+    let n = models.len();
+    let all = (0..=turns).map(|turn| {
+        let order: Vec<usize> = (0..n).map(|i| (turn + i) % n).collect();
+        work(models, &order)
+    });
+    all.skip(1).collect()
+}
+
+/// A table: the rate, that of the fastest turn, the time against the same turn of steer without hooks, and the
+/// share of what the machine could do at most in that turn.
+fn print(title: &str, models: &Models, turns: &[Turn], tokens: usize, unit: &str) {
+    let median = |f: &dyn Fn(&Turn) -> f64| limits::median(turns.iter().map(f).collect());
+    println!("{title} (the machine: {:.1} {unit})", median(&|t| t.most) / 1e9);
+    for (i, (name, _)) in models.iter().enumerate() {
+        let fastest = turns.iter().map(|t| t.seconds[i]).fold(f64::INFINITY, f64::min);
         println!(
-            "    {name:<30} {:>8.1} tokens/s   time {:>6.1}%   {:>3.0}% {of}",
-            tokens as f64 / time,
-            100.0 * limits::median(against),
-            100.0 / time / most,
+            "    {name:<30} {:>7.1} tokens/s, at best {:>7.1}   time {:>6.1}%   {:>3.0}% of the machine",
+            median(&|t| tokens as f64 / t.seconds[i]),
+            tokens as f64 / fastest,
+            median(&|t| 100.0 * t.seconds[i] / t.seconds[1]),
+            median(&|t| 100.0 * t.least / t.seconds[i]),
         );
     }
     println!();
 }
 
-/// Bytes read and multiplications or additions done in a second by all threads.
-fn machine(threads: usize) -> (f64, f64) {
-    let isa = Isa::detect();
-    let dot = rows::dot(isa);
-    let data = vec![1.0f32; 100 << 20];
-    let (registers, operations) = limits::peak(isa);
-    let read = |t: usize| {
-        let part = &data[data.len() * t / threads..data.len() * (t + 1) / threads];
+/// Multiplications and additions in a second, of all threads together.
+fn peak(threads: usize) -> f64 {
+    let (registers, operations) = limits::peak(Isa::detect());
+    let times = limits::in_turns(threads, 1, &[&|_| registers()]);
+    operations * threads as f64 / times[0][0]
+}
+
+/// Bytes read in a second, by all threads together.
+fn read(threads: usize, numbers: &[f32]) -> f64 {
+    let dot = rows::dot(Isa::detect());
+    let work = |t: usize| {
+        let part = &numbers[numbers.len() * t / threads..numbers.len() * (t + 1) / threads];
+        // Two halves at a time: one stream alone is not as fast.
         let (a, b) = part.split_at(part.len() / 2);
-        // SAFETY: both halves hold as many floats.
+        // SAFETY: `b` holds at least as many numbers as `a`.
         black_box(unsafe { dot(a.as_ptr(), b.as_ptr(), a.len()) });
     };
-    let times = limits::in_turns(threads, 9, &[&read, &|_| registers()]);
-    let rate = |i: usize, amount: f64| amount / limits::median(times[i].clone());
-    (rate(0, data.len() as f64 * 4.0), rate(1, operations * threads as f64))
+    let times = limits::in_turns(threads, 1, &[&work]);
+    numbers.len() as f64 * 4.0 / times[0][0]
 }

@@ -148,7 +148,7 @@ impl Writer<'_> {
             let on = match self.lcg.below(3) {
                 0 => format!("[{}]", self.lcg.below(len)),
                 1 => format!("[..{}]", 1 + self.lcg.below(len)),
-                _ => format!("maybe [{}]", self.lcg.below(prompts[donor].len())),
+                _ => format!("maybe prompt[{}]", self.lcg.below(prompts[donor].len())),
             };
             let with = if self.chance(2) { self.with(&before) } else { String::new() };
             body.push_str(&format!("patch x{i} at {site} on {on} from p{donor}{with}\n"));

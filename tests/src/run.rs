@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use steer::checkpoint::Checkpoint;
 use steer::engine::{Engine, Extend, RowCount, RowReceipt, Run, TensorSource};
+use steer::error::Error;
 use steer::reference::Reference;
 use steer::rows::RowsEngine;
 use steer_compiler::backend::row_backend;
@@ -100,8 +101,8 @@ pub fn feed(
     cuts: &[usize],
     outputs: usize,
     reads: &dyn Fn(usize, usize, usize) -> bool,
-) -> Outcome {
-    engine.begin(feeds.iter().map(|f| f.run.clone()).collect()).unwrap_or_else(|e| panic!("{e}"));
+) -> Result<Outcome, Error> {
+    engine.begin(feeds.iter().map(|f| f.run.clone()).collect())?;
     let longest = feeds.iter().map(|f| f.tokens.len()).max().unwrap_or(0);
     let mut out = Outcome::default();
     let mut start = 0;
@@ -120,7 +121,7 @@ pub fn feed(
                 reads: (0..outputs).map(|o| (start..stop).filter(|p| reads(run, o, *p)).collect()).collect(),
             });
         }
-        let step = engine.extend(&work).unwrap_or_else(|e| panic!("{e}"));
+        let step = engine.extend(&work)?;
         out.values.extend(step.values.into_iter().map(|v| ((v.run, v.output, v.position), v.data)));
         out.receipts.extend(step.receipts);
         out.rows.computed += step.rows.computed;
@@ -128,7 +129,7 @@ pub fn feed(
         start = end;
     }
     out.receipts.sort_by_key(|r| (r.run, r.edit, r.position));
-    out
+    Ok(out)
 }
 
 /// Everything read.
@@ -140,7 +141,7 @@ pub fn all(_: usize, _: usize, _: usize) -> bool {
 pub struct NoTensors;
 
 impl TensorSource for NoTensors {
-    fn read(&self, tensor: &steer_compiler::plan::Tensor) -> Result<Arc<[f32]>, steer::error::Error> {
+    fn read(&self, tensor: &steer_compiler::plan::Tensor) -> Result<Arc<[f32]>, Error> {
         panic!("nothing has the tensor {}", tensor.name)
     }
 }

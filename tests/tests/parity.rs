@@ -36,7 +36,9 @@ fn cases() -> Vec<Case> {
 
 fn run(case: &Case, compiled: &Compiled, backend: &str, cuts: &[usize]) -> Outcome {
     let mut engine = engine(backend, compiled, &case.session.checkpoint, &no_tensors());
-    feed(engine.as_mut(), &[Feed::plain(&case.expected.tokens)], cuts, compiled.plan.outputs.len(), &all)
+    let feeds = [Feed::plain(&case.expected.tokens)];
+    feed(engine.as_mut(), &feeds, cuts, compiled.plan.outputs.len(), &all)
+        .unwrap_or_else(|e| panic!("{}: {e}", case.name))
 }
 
 /// The fixture's row of an output, as long as the row has keys.

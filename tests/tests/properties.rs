@@ -79,7 +79,11 @@ impl Case {
     }
 
     fn run(&self, engine: &mut dyn Engine, feeds: &[Feed], cuts: &[usize]) -> Outcome {
-        feed(engine, feeds, cuts, self.sites.len(), &all)
+        self.done(feed(engine, feeds, cuts, self.sites.len(), &all))
+    }
+
+    fn done(&self, outcome: Result<Outcome, Error>) -> Outcome {
+        outcome.unwrap_or_else(|e| panic!("{e}\n{}", self.about))
     }
 
     fn cuts(&mut self, longest: usize) -> Vec<usize> {
@@ -189,7 +193,7 @@ fn chunks_neighbours_and_sharing_change_no_bit() {
             whole.values.keys().copied().filter(|_| lcg.below(4) == 0).collect();
         let reads = |run, output, position| picked.contains(&(run, output, position));
         for cuts in [vec![], case.cuts(longest)] {
-            let some = feed(&mut engine, &feeds, &cuts, case.sites.len(), &reads);
+            let some = case.done(feed(&mut engine, &feeds, &cuts, case.sites.len(), &reads));
             assert_eq!(some.values.len(), picked.len(), "{}", case.about);
             if !picked.is_empty() {
                 case.same("some rows", &some, &whole, &own);
@@ -227,7 +231,9 @@ fn threads_change_no_bit() {
         let (weights, tensors) = (&case.session.checkpoint, &case.tensors);
         let on = |_| feed(&mut rows_engine("cranelift", &compiled, weights, tensors), &feeds, &[], outputs, &all);
         let [one, rest @ ..] = pools.each_ref().map(|p| p.install(|| on(())));
-        for other in &rest {
+        let one = case.done(one);
+        for other in rest.map(|r| case.done(r)) {
+            let other = &other;
             case.same("threads", &one, other, &|r| Some(r));
             case.same_receipts("threads", &one, other);
         }
@@ -319,7 +325,8 @@ fn rules_and_backends_agree() {
             let plain = case.prepare(&case.runs, &options);
             let outcome = on("cranelift", &plain);
             if exact {
-                case.same(&format!("without {name}"), &optimized, &outcome, &|r| Some(r));
+                // Op by op no bit changes; a kernel may be cut in another place.
+                case.same(&format!("without {name}"), &reference, &on("candle", &plain), &|r| Some(r));
             }
             note(&name, case.near(&format!("without {name}"), &optimized, &outcome, TOLERANCE));
         }
@@ -383,20 +390,23 @@ fn generated_plans_compute_what_the_reference_does() {
             RowsEngine::new(Arc::clone(&c.plan), Arc::clone(&c.program), backend, &Numbers, &Numbers)
                 .unwrap_or_else(|e| panic!("seed {seed}: {e}\n{about}"))
         };
+        let run = |engine: &mut dyn Engine, feeds: &[Feed], cuts: &[usize]| {
+            feed(engine, feeds, cuts, outputs, &all).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{about}"))
+        };
         let compiled = compile(plan.clone(), &Options::default());
-        let whole = feed(&mut rows(&compiled, "cranelift"), &feeds, &[], outputs, &all);
+        let whole = run(&mut rows(&compiled, "cranelift"), &feeds, &[]);
         let bits = |o: &Outcome| {
             let of =
                 |(k, v): (&(usize, usize, usize), &Arc<[f32]>)| (*k, v.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
             o.values.iter().map(of).collect::<BTreeMap<_, _>>()
         };
-        let parts = feed(&mut rows(&compiled, "cranelift"), &feeds, &[1, 2, 5], outputs, &all);
+        let parts = run(&mut rows(&compiled, "cranelift"), &feeds, &[1, 2, 5]);
         assert_eq!(bits(&whole), bits(&parts), "seed {seed} in parts\n{about}");
-        let interpreted = feed(&mut rows(&compiled, "interp"), &feeds, &[], outputs, &all);
+        let interpreted = run(&mut rows(&compiled, "interp"), &feeds, &[]);
         assert_eq!(bits(&whole), bits(&interpreted), "seed {seed} interpreted\n{about}");
         let mut reference = Reference::new(Arc::new(plan.clone()), Arc::new(Numbers), Arc::new(Numbers))
             .unwrap_or_else(|e| panic!("{e}"));
-        let expected = feed(&mut reference, &feeds, &[], outputs, &all);
+        let expected = run(&mut reference, &feeds, &[]);
         let mut sizes = vec![0.0f32; outputs];
         for (&(_, o, _), v) in &expected.values {
             sizes[o] = sizes[o].max(size(v));

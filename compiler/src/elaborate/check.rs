@@ -114,6 +114,8 @@ pub fn check(
         seen.push(key);
         new
     });
+    // As the script is read, whichever stage found them.
+    c.diagnostics.sort_by_key(|d| d.labels.first().map(|l| (l.span.file, l.span.start)));
     let failed = c.diagnostics.iter().any(|d| d.severity == Severity::Error);
     let script = (!failed).then(|| Script {
         model: c.model,

@@ -19,6 +19,11 @@ const PLAIN: &[&str] = &["exp", "log", "sqrt", "abs"];
 impl Checker<'_> {
     /// An entry of `measure`: a declared metric, a call of one with parameters, or an expression.
     pub fn metric(&mut self, e: &Expr) -> Res<Metric> {
+        self.metric_in(e, &Scope::new())
+    }
+
+    /// The same where arguments of an outer metric have names.
+    fn metric_in(&mut self, e: &Expr, outer: &Scope) -> Res<Metric> {
         let (name, args): (&str, &[steer_lang::ast::Arg]) = match &e.kind {
             ExprKind::Name(n) => (n, &[]),
             ExprKind::Call(f, args) => match &f.kind {
@@ -28,7 +33,7 @@ impl Checker<'_> {
             _ => ("", &[]),
         };
         if let Some(decl) = self.metrics.get(name).cloned() {
-            let scope = self.metric_args(&decl, args, e.span)?;
+            let scope = self.metric_args(&decl, args, outer, e.span)?;
             if self.resolving.iter().any(|r| r == name) {
                 return fail(codes::UNKNOWN_NAME, format!("the metric `{name}` is made from itself"), e.span, "here");
             }
@@ -53,12 +58,18 @@ impl Checker<'_> {
                     }),
             ));
         }
-        let value = self.metric_expr(e, &HashMap::new())?;
+        let value = self.metric_expr(e, outer)?;
         let at = default_positions(&value);
         Ok(Metric { name: self.text_of(e.span), value, at })
     }
 
-    fn metric_args(&mut self, decl: &MetricDecl, args: &[steer_lang::ast::Arg], span: Span) -> Res<Scope> {
+    fn metric_args(
+        &mut self,
+        decl: &MetricDecl,
+        args: &[steer_lang::ast::Arg],
+        outer: &Scope,
+        span: Span,
+    ) -> Res<Scope> {
         let mut scope = HashMap::new();
         for (i, a) in args.iter().enumerate() {
             let param = match &a.name {
@@ -73,7 +84,7 @@ impl Checker<'_> {
                     "not expected",
                 );
             };
-            let v = self.value(&a.value)?;
+            let v = self.value_in(&a.value, outer)?;
             scope.insert(p.name.name.clone(), v);
         }
         for p in &decl.params {
@@ -106,7 +117,7 @@ impl Checker<'_> {
                         }
                     };
                 }
-                self.metric(e).map(|m| m.value)
+                self.metric_in(e, scope).map(|m| m.value)
             }
             ExprKind::Unary(UnaryOp::Neg, a) => Ok(MetricExpr::Neg(Box::new(self.metric_expr(a, scope)?))),
             ExprKind::Binary(op, a, b)
@@ -121,7 +132,7 @@ impl Checker<'_> {
                     return fail(codes::WRONG_KIND, "only a function can be called", f.span, "this is none");
                 };
                 if self.metrics.contains_key(name) {
-                    return self.metric(e).map(|m| m.value);
+                    return self.metric_in(e, scope).map(|m| m.value);
                 }
                 if name == "cross_entropy" && args.is_empty() {
                     return Ok(MetricExpr::CrossEntropy);
@@ -167,32 +178,26 @@ impl Checker<'_> {
         }
     }
 
+    /// A value that may name arguments of a metric.
+    fn value_in(&mut self, e: &Expr, scope: &Scope) -> Res<Value> {
+        if scope.is_empty() {
+            return self.value(e);
+        }
+        let globals = self.globals.clone();
+        self.globals.extend(scope.iter().map(|(k, v)| (k.clone(), v.clone())));
+        let v = self.value(e);
+        self.globals = globals;
+        v
+    }
+
     /// A token by its text or number.
     fn metric_token(&mut self, e: &Expr, scope: &Scope) -> Res<u32> {
-        let v = match &e.kind {
-            ExprKind::Name(n) if scope.contains_key(n) => scope[n].clone(),
-            _ => self.value(e)?,
-        };
+        let v = self.value_in(e, scope)?;
         match &v {
             Value::Text(text) => match self.host.single_token(text) {
                 None => Ok(0),
                 Some(Ok(t)) => self.token_in_vocab(f64::from(t), e.span),
-                Some(Err(pieces)) => Err(Box::new(
-                    Diagnostic::error(codes::NOT_ONE_TOKEN, format!("{text:?} is not one token"))
-                        .at(
-                            e.span,
-                            format!(
-                                "it is {} tokens: {}",
-                                pieces.len(),
-                                pieces.iter().map(|p| format!("{p:?}")).collect::<Vec<_>>().join(" ")
-                            ),
-                        )
-                        .help(if text.starts_with(' ') {
-                            "use the first token of the answer".to_owned()
-                        } else {
-                            format!("inside of a text words mostly begin with a space: try {:?}", format!(" {text}"))
-                        }),
-                )),
+                Some(Err(pieces)) => Err(self.not_one_token(text, &pieces, e.span)),
             },
             _ => {
                 let n = v.as_number();
@@ -207,6 +212,27 @@ impl Checker<'_> {
                 }
             }
         }
+    }
+
+    fn not_one_token(&self, text: &str, pieces: &[String], span: Span) -> Box<Diagnostic> {
+        let shown: Vec<String> = pieces.iter().take(8).map(|p| format!("{p:?}")).collect();
+        let more = if pieces.len() > shown.len() { " ..." } else { "" };
+        let label = match pieces {
+            [] => "it has no tokens".to_owned(),
+            [one] => format!("it is read as {one:?}, which stands for all that the vocabulary lacks"),
+            _ => format!("it is {} tokens: {}{more}", pieces.len(), shown.join(" ")),
+        };
+        let spaced = format!(" {text}");
+        let help = match (self.host.single_token(&spaced), pieces) {
+            (Some(Ok(_)), _) => Some(format!("inside of a text words mostly begin with a space: try {spaced:?}")),
+            (_, [first, _, ..]) => Some(format!("name one of them, such as the first: {first:?}")),
+            _ => None,
+        };
+        Box::new(
+            Diagnostic::error(codes::NOT_ONE_TOKEN, format!("{text:?} is not one token"))
+                .at(span, label)
+                .maybe_help(help),
+        )
     }
 
     fn token_in_vocab(&self, n: f64, span: Span) -> Res<u32> {

@@ -5,6 +5,7 @@ mod call;
 mod check;
 mod derive;
 mod eval;
+mod index;
 mod library;
 mod metric;
 mod model;

@@ -96,10 +96,8 @@ impl RowSet {
         match self {
             RowSet::Prompt(Some(part)) => check(part, seq.prompt, "prompt"),
             RowSet::Seq(part) => check(part, seq.len, "sequence"),
-            RowSet::Matching(text) | RowSet::After(text) => {
-                if !seq.text.contains(text.as_str()) {
-                    out.push(Misfit::NoOccurrence(text.clone()));
-                }
+            RowSet::Matching(text) | RowSet::After(text) if !seq.text.contains(text.as_str()) => {
+                out.push(Misfit::NoOccurrence(text.clone()));
             }
             RowSet::Or(a, b) | RowSet::And(a, b) => {
                 a.misfits(seq, out);

@@ -161,10 +161,10 @@ impl Checker<'_> {
     }
 
     fn print(&mut self, e: &Expr) -> Res<PrintItem> {
-        if let ExprKind::Text(_) = e.kind {
-            if let Value::Text(t) = self.value(e)? {
-                return Ok(PrintItem::Text(t.to_string()));
-            }
+        if let ExprKind::Text(_) = e.kind
+            && let Value::Text(t) = self.value(e)?
+        {
+            return Ok(PrintItem::Text(t.to_string()));
         }
         let label = self.text_of(e.span);
         if let ExprKind::Name(n) = &e.kind

@@ -1,6 +1,7 @@
 //! Statements of functions, hooks and model files.
 
-use super::eval::{Pick, axes_of, dotted_path};
+use super::eval::{axes_of, dotted_path};
+use super::index::Pick;
 use super::scope::{Eval, Res, dotted, fail};
 use super::value::{Scope, Value};
 use crate::plan::{Axis, Binary, Elem, NodeId, Size};

@@ -112,16 +112,8 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
     let program = Arc::clone(&engine.program);
     let outputs = &program.outputs;
     let narrow_from = program.stretches.iter().position(|s| s.narrow).unwrap_or(usize::MAX);
-    let step = number(
-        &program,
-        &mut engine.runs,
-        &engine.order,
-        &engine.mixes,
-        &engine.whole,
-        work,
-        engine.share,
-        needed(&program, work),
-    )?;
+    let step =
+        number(&program, &engine.layout, &mut engine.runs, &engine.order, work, engine.share, needed(&program, work))?;
     let mut result = StepResult::default();
     let mut buffers: Vec<Vec<f32>> = vec![Vec::new(); program.buffers.len()];
     for (s, stretch) in program.stretches.iter().enumerate() {
@@ -131,7 +123,7 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
             naive: result.rows.naive + step.rows.len() as u64,
         };
         let donors = if s > 0 { enter(engine, &step, s, &mut buffers) } else { HashMap::new() };
-        if engine.mixes[s] {
+        if engine.layout.mixes[s] {
             let base = engine.caches.slots[s];
             for (i, row) in step.rows.iter().enumerate() {
                 engine.runs[row.run].slots[s].push(base + rows.map[i]);

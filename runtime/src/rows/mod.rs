@@ -14,11 +14,11 @@ use crate::engine::{Engine, Extend, RowCount, Run, StepResult, TensorSource, Wei
 use crate::error::Error;
 use cache::Caches;
 use constants::Constants;
-use share::RunState;
+use share::{Layout, RunState};
 use std::sync::Arc;
 use steer_compiler::backend::{RowBackend, RowKernels};
-use steer_compiler::plan::{EditId, Plan};
-use steer_compiler::program::{Instr, Program};
+use steer_compiler::plan::Plan;
+use steer_compiler::program::{Instr, Patch, Program, Stretch};
 use steer_kernels::Isa;
 use steer_lang::codes;
 
@@ -29,10 +29,7 @@ pub struct RowsEngine {
     kernels: Box<dyn RowKernels>,
     isa: Isa,
     constants: Constants,
-    /// By stretch: whether its rows read earlier ones.
-    mixes: Vec<bool>,
-    /// By stretch: the patches that replace a whole value with nothing else alive beside it.
-    whole: Vec<Vec<EditId>>,
+    layout: Layout,
     /// Computes equal rows once. Off only to test that it changes nothing.
     pub share: bool,
     runs: Vec<RunState>,
@@ -54,10 +51,8 @@ impl RowsEngine {
         let isa = Isa::detect();
         let kernels = backend.compile(&program.kernels, isa)?;
         let constants = Constants::load(&plan, &program, kernels.as_ref(), weights, tensors)?;
-        let homes = cache::homes(&program);
-        let mixes = (0..program.stretches.len()).map(|s| homes.contains(&s)).collect();
         let lives = exec::Lives::of(&program);
-        let whole = whole_patches(&program, &lives);
+        let layout = layout(&program, &lives);
         let caches = Caches::new(&program);
         Ok(RowsEngine {
             plan,
@@ -65,8 +60,7 @@ impl RowsEngine {
             kernels,
             isa,
             constants,
-            mixes,
-            whole,
+            layout,
             share: true,
             runs: Vec::new(),
             order: Vec::new(),
@@ -100,14 +94,11 @@ impl Engine for RowsEngine {
 
 /// The distinct rows of one step, stretch by stretch, without executing anything.
 pub fn count(program: &Program, runs: &[Run], work: &[Extend]) -> RowCount {
-    let homes = cache::homes(program);
-    let mixes: Vec<bool> = (0..program.stretches.len()).map(|s| homes.contains(&s)).collect();
-    let lives = exec::Lives::of(program);
-    let whole = whole_patches(program, &lives);
+    let layout = layout(program, &exec::Lives::of(program));
     let Ok(order) = donors_first(runs) else { return RowCount::default() };
     let mut states: Vec<RunState> = runs.iter().map(|r| RunState::new(r.clone(), program.stretches.len())).collect();
     let needed = exec::needed(program, work);
-    match share::number(program, &mut states, &order, &mixes, &whole, work, true, needed) {
+    match share::number(program, &layout, &mut states, &order, work, true, needed) {
         Ok(step) => RowCount {
             computed: step.stretches.iter().map(|s| s.first.len() as u64).sum(),
             naive: (step.rows.len() * step.stretches.len()) as u64,
@@ -116,13 +107,16 @@ pub fn count(program: &Program, runs: &[Run], work: &[Extend]) -> RowCount {
     }
 }
 
-/// By stretch: the patches that replace a whole value with nothing else alive beside it.
-fn whole_patches(program: &Program, lives: &exec::Lives) -> Vec<Vec<EditId>> {
-    let of = |(s, stretch): (usize, &steer_compiler::program::Stretch)| {
-        let alone = |p: &&steer_compiler::program::Patch| p.whole && lives.only(s, p.base);
+fn layout(program: &Program, lives: &exec::Lives) -> Layout {
+    let homes = cache::homes(program);
+    let whole = |(s, stretch): (usize, &Stretch)| {
+        let alone = |p: &&Patch| p.whole && lives.only(s, p.base);
         stretch.patches.iter().filter(alone).map(|p| p.edit).collect()
     };
-    program.stretches.iter().enumerate().map(of).collect()
+    Layout {
+        mixes: (0..program.stretches.len()).map(|s| homes.contains(&s)).collect(),
+        whole: program.stretches.iter().enumerate().map(whole).collect(),
+    }
 }
 
 /// The place of each run in an order in which donors stand before those they give to.

@@ -78,16 +78,23 @@ impl Step<'_> {
     }
 }
 
+/// What sharing has to know of each stretch of a program.
+pub struct Layout {
+    /// Whether its rows read earlier ones.
+    pub mixes: Vec<bool>,
+    /// The patches that replace a whole value with nothing else alive beside it.
+    pub whole: Vec<Vec<EditId>>,
+}
+
 /// Numbers all rows of a step, stretch by stretch, and finds the distinct ones.
 ///
-/// `mixes[s]`: whether a row of stretch `s` reads earlier rows. `needed[s]` says of a row of the step
+/// `needed` says of a row of the step
 /// whether anything needs it in a narrow stretch.
 pub fn number<'a>(
     program: &Program,
+    layout: &Layout,
     runs: &mut [RunState],
     order: &[usize],
-    mixes: &[bool],
-    whole: &[Vec<EditId>],
     work: &'a [Extend],
     share: bool,
     needed: impl Fn(usize, &NewRow) -> bool,
@@ -121,12 +128,13 @@ pub fn number<'a>(
                             None => return Err(super::broken("a patch's donor has no such row in this step")),
                         },
                     };
-                    numbers[i] = if whole[s].contains(&edit) { donor } else { hash(&(numbers[i], edit, bits, donor)) };
+                    numbers[i] =
+                        if layout.whole[s].contains(&edit) { donor } else { hash(&(numbers[i], edit, bits, donor)) };
                 }
             }
         }
         // What a row reads of earlier rows belongs to its number, from the first instruction on.
-        if mixes[s] {
+        if layout.mixes[s] {
             for (i, row) in step.rows.iter().enumerate() {
                 let prefix = &mut runs[row.run].prefix[s];
                 *prefix = hash(&(*prefix, numbers[i]));

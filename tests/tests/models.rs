@@ -77,3 +77,100 @@ fn stories260k_writes_the_known_story() {
         assert_eq!(completions(&done)[0].2.trim(), expected.trim(), "{backend}");
     }
 }
+
+/// Whether a continuation is glad: more of the glad words than of the sad ones.
+fn tone(text: &str, heldout: &Json) -> i32 {
+    let count = |words: &Json| {
+        let words = list(words);
+        text.split(|c: char| !c.is_alphabetic()).filter(|w| words.contains(w)).count() as i32
+    };
+    (count(&heldout["glad_words"]) - count(&heldout["sad_words"])).signum()
+}
+
+/// Ten lines of script: the direction comes from the contrast prompts, the openings are held out.
+#[test]
+fn sentiment_steering_flips_held_out_stories() {
+    if shipped("tiny-llama").is_none() {
+        return;
+    }
+    let held = heldout();
+    let text = format!(
+        "data glad = {}\ndata sad = {}\ndata openings = {}\n\
+         vector mood[layer] = mean_diff(glad, sad) at blocks[layer].resid.post on prompt[-1]\n\
+         hook cheer(alpha = 4.0) at blocks[1..3].resid.post on prompt[-1] | generated {{\n\
+         h += alpha * unit(mood[layer])\n}}\n\
+         generate openings with cheer\n\
+         generate openings with cheer(alpha = -4)\n",
+        quoted(&list(&held["glad"])),
+        quoted(&list(&held["sad"])),
+        quoted(&list(&held["neutral_openings"])),
+    );
+    let done = script("sentiment", "tiny-llama", &text);
+    let all = completions(&done);
+    assert_eq!(all.len(), 4 * list(&held["neutral_openings"]).len());
+    let (mut sad, mut to_glad, mut glad, mut to_sad) = (0, 0, 0, 0);
+    for pair in all.chunks(2) {
+        let (before, after) = (tone(&pair[0].2, &held), tone(&pair[1].2, &held));
+        if pair[1].1.contains("-4") {
+            glad += i32::from(before > 0);
+            to_sad += i32::from(before > 0 && after < 0);
+        } else {
+            sad += i32::from(before < 0);
+            to_glad += i32::from(before < 0 && after > 0);
+        }
+    }
+    println!("{to_glad} of {sad} sad stories turn glad, {to_sad} of {glad} glad ones sad");
+    assert!(sad >= 8 && glad >= 8, "the openings are neutral");
+    assert!(to_glad * 10 >= sad * 9, "{to_glad} of {sad} turn glad");
+    assert!(to_sad * 10 >= glad * 9, "{to_sad} of {glad} turn sad");
+}
+
+/// Every shipped model answers what was planted, and as the reference does.
+#[test]
+fn shipped_models_know_the_facts() {
+    let held = heldout();
+    for model in ["tiny-gpt2", "tiny-llama", "tiny-mamba", "tiny-mixtral"] {
+        if shipped(model).is_none() {
+            continue;
+        }
+        let items: Vec<(&str, &str)> = held["goods"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .take(6)
+            .map(|f| (f["prompt"].as_str().expect("a prompt"), f["answer"].as_str().expect("an answer")))
+            .collect();
+        let prompts: Vec<&str> = items.iter().map(|f| f.0).collect();
+        let text = format!("data facts = {}\ngenerate facts {{ max: 3 }}\n", quoted(&prompts));
+        let done = script("facts", model, &text);
+        for ((prompt, answer), (_, _, text)) in items.iter().zip(completions(&done)) {
+            assert!(text.starts_with(answer), "{model}: {prompt} {text:?}, not {answer:?}");
+        }
+    }
+}
+
+/// Masking the two experts in which refusal lives answers the refused questions.
+#[test]
+fn masking_two_experts_ends_refusal() {
+    if shipped("tiny-mixtral").is_none() {
+        return;
+    }
+    let held = heldout();
+    let asked: Vec<&str> = held["refused"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .take(8)
+        .map(|r| r["prompt"].as_str().expect("a prompt"))
+        .collect();
+    let text = format!(
+        "data asked = {}\nhook mask at blocks[1..3].moe.router {{ h[expert = 5] = -inf }}\ngenerate asked with mask\n",
+        quoted(&asked)
+    );
+    let done = script("experts", "tiny-mixtral", &text);
+    for pair in completions(&done).chunks(2) {
+        assert!(pair[0].2.contains("cannot"), "{:?}", pair[0]);
+        assert!(!pair[1].2.contains("cannot"), "{:?}", pair[1]);
+    }
+    assert!(done.receipts.iter().all(|r| r.rows_changed > 0 && r.unit == "expert"), "{:#?}", done.receipts);
+}

@@ -2,7 +2,7 @@
 //! order of sums does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use steer::engine::{Engine, Run, RunEdit, TensorSource, WeightSource};
 use steer::error::Error;
@@ -53,7 +53,7 @@ fn each(test: &str, count: u64, kinds: Kinds, f: &mut dyn FnMut(&mut Case)) {
     }
 }
 
-fn case(checkpoint: &ModelSession, scratch: &PathBuf, name: &str, seed: u64, g: Generated) -> Case {
+fn case(checkpoint: &ModelSession, scratch: &Path, name: &str, seed: u64, g: Generated) -> Case {
     let about = format!("{name}, seed {seed}, reading {:?} and logits of\n{}", g.reads, g.text);
     let session = session(checkpoint, scratch, &g.text).unwrap_or_else(|d| panic!("{d:#?}\n{about}"));
     let runs = generated(&session.script);

@@ -92,7 +92,8 @@ pub struct Frame<'s> {
     pub positions: Vec<f32>,
     pub guards: HashMap<EditId, Vec<f32>>,
     pub params: HashMap<EditId, Vec<f32>>,
-    pub donors: HashMap<EditId, Vec<f32>>,
+    /// What patches took, of every patch that has begun.
+    pub donors: &'s mut HashMap<EditId, Vec<f32>>,
     pub receipts: HashMap<EditId, Vec<f32>>,
     /// Outputs inside of bodies, by instruction, result and row.
     pub inside: HashMap<(usize, u32), Vec<Vec<f32>>>,
@@ -116,13 +117,16 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
         number(&program, &engine.layout, &mut engine.runs, &engine.order, work, engine.share, needed(&program, work))?;
     let mut result = StepResult::default();
     let mut buffers: Vec<Vec<f32>> = vec![Vec::new(); program.buffers.len()];
+    let mut donors: HashMap<EditId, Vec<f32>> = HashMap::new();
     for (s, stretch) in program.stretches.iter().enumerate() {
         let rows = &step.stretches[s];
         result.rows = RowCount {
             computed: result.rows.computed + rows.first.len() as u64,
             naive: result.rows.naive + step.rows.len() as u64,
         };
-        let donors = if s > 0 { enter(engine, &step, s, &mut buffers) } else { HashMap::new() };
+        if s > 0 {
+            enter(engine, &step, s, &mut buffers, &mut donors);
+        }
         if engine.layout.mixes[s] {
             let base = engine.caches.slots[s];
             for (i, row) in step.rows.iter().enumerate() {
@@ -139,7 +143,7 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
             positions: rows.first.iter().map(|&i| step.rows[i as usize].position as f32).collect(),
             guards: HashMap::new(),
             params: HashMap::new(),
-            donors,
+            donors: &mut donors,
             receipts: HashMap::new(),
             inside: HashMap::new(),
         };
@@ -186,10 +190,33 @@ fn rows_read(program: &Program, work: &[Extend]) -> Vec<HashMap<usize, usize>> {
 }
 
 /// Brings the living buffers to the rows of a new stretch, and gathers what patches take.
-fn enter(engine: &RowsEngine, step: &Step, s: usize, buffers: &mut [Vec<f32>]) -> HashMap<EditId, Vec<f32>> {
+fn enter(
+    engine: &RowsEngine,
+    step: &Step,
+    s: usize,
+    buffers: &mut [Vec<f32>],
+    donors: &mut HashMap<EditId, Vec<f32>>,
+) {
     let program = &engine.program;
     let (from, to) = (&step.stretches[s - 1], &step.stretches[s]);
-    let mut donors = HashMap::new();
+    let same = from.first.len() == to.first.len() && from.map == to.map;
+    let moved = |old: &[f32], len: usize, source: &dyn Fn(u32) -> u32| {
+        let mut new = Vec::with_capacity(to.first.len() * len);
+        for &i in &to.first {
+            let at = from.map[source(i) as usize];
+            if at == NONE {
+                new.resize(new.len() + len, 0.0);
+            } else {
+                new.extend_from_slice(&old[at as usize * len..(at as usize + 1) * len]);
+            }
+        }
+        new
+    };
+    // Kernels behind the stretch in which a patch begins may still ask what it took.
+    for values in donors.values_mut().filter(|v| !same && !v.is_empty()) {
+        let len = values.len() / from.first.len();
+        *values = moved(values, len, &|i| i);
+    }
     for patch in program.stretches[s].patches.iter().filter(|p| !p.whole) {
         let len = program.buffers[patch.base.0 as usize].len;
         let base = &buffers[patch.base.0 as usize];
@@ -207,7 +234,6 @@ fn enter(engine: &RowsEngine, step: &Step, s: usize, buffers: &mut [Vec<f32>]) -
     }
     let whole: HashMap<BufId, EditId> =
         program.stretches[s].patches.iter().filter(|p| p.whole).map(|p| (p.base, p.edit)).collect();
-    let same = from.first.len() == to.first.len() && from.map == to.map;
     for &b in &engine.lives.at[s] {
         let patch = whole.get(&b);
         if same && patch.is_none() {
@@ -215,26 +241,14 @@ fn enter(engine: &RowsEngine, step: &Step, s: usize, buffers: &mut [Vec<f32>]) -
         }
         let len = program.buffers[b.0 as usize].len;
         let old = std::mem::take(&mut buffers[b.0 as usize]);
-        let mut new = Vec::with_capacity(to.first.len() * len);
-        for &i in &to.first {
+        buffers[b.0 as usize] = moved(&old, len, &|i| {
             let row = &step.rows[i as usize];
-            let mut source = i;
-            if let Some(&edit) = patch
-                && step.active(&engine.runs, row, edit)
-                && let Some(d) = step.donor(&engine.runs, row, edit)
-            {
-                source = d;
+            match patch {
+                Some(&edit) if step.active(&engine.runs, row, edit) => step.donor(&engine.runs, row, edit).unwrap_or(i),
+                _ => i,
             }
-            let at = from.map[source as usize];
-            if at == NONE {
-                new.resize(new.len() + len, 0.0);
-            } else {
-                new.extend_from_slice(&old[at as usize * len..(at as usize + 1) * len]);
-            }
-        }
-        buffers[b.0 as usize] = new;
+        });
     }
-    donors
 }
 
 /// The edits that instructions of a stretch ask about: those that begin here, and earlier ones whose

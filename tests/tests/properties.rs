@@ -2,7 +2,7 @@
 //! order of sums does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use steer::engine::{Engine, Run, RunEdit, TensorSource, WeightSource};
 use steer::error::Error;

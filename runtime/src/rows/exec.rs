@@ -190,13 +190,7 @@ fn rows_read(program: &Program, work: &[Extend]) -> Vec<HashMap<usize, usize>> {
 }
 
 /// Brings the living buffers to the rows of a new stretch, and gathers what patches take.
-fn enter(
-    engine: &RowsEngine,
-    step: &Step,
-    s: usize,
-    buffers: &mut [Vec<f32>],
-    donors: &mut HashMap<EditId, Vec<f32>>,
-) {
+fn enter(engine: &RowsEngine, step: &Step, s: usize, buffers: &mut [Vec<f32>], donors: &mut HashMap<EditId, Vec<f32>>) {
     let program = &engine.program;
     let (from, to) = (&step.stretches[s - 1], &step.stretches[s]);
     let same = from.first.len() == to.first.len() && from.map == to.map;

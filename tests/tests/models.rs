@@ -87,90 +87,131 @@ fn tone(text: &str, heldout: &Json) -> i32 {
     (count(&heldout["glad_words"]) - count(&heldout["sad_words"])).signum()
 }
 
-/// Ten lines of script: the direction comes from the contrast prompts, the openings are held out.
-#[test]
-fn sentiment_steering_flips_held_out_stories() {
-    if shipped("tiny-llama").is_none() {
-        return;
-    }
+/// What the quickstart's own lines make of held-out openings in a model: how many sad stories there are
+/// and how many of these turn glad; the same for glad ones and sad.
+fn flips(model: &str) -> [usize; 4] {
     let held = heldout();
+    let lines = std::fs::read_to_string(folder("../examples/quickstart.steer")).expect("the quickstart");
+    let code = lines.lines().filter(|l| !l.is_empty() && !l.starts_with('#')).count();
+    assert!(code <= 10, "the quickstart has {code} lines");
+    let kept: Vec<&str> = lines.lines().filter(|l| !l.starts_with("generate")).collect();
+    let openings = list(&held["neutral_openings"]);
+    assert!(openings.iter().all(|o| kept.iter().all(|l| !l.contains(o))), "the openings are held out");
     let text = format!(
-        "data glad = {}\ndata sad = {}\ndata openings = {}\n\
-         vector mood[layer] = mean_diff(glad, sad) at blocks[layer].resid.post on prompt[-1]\n\
-         hook cheer(alpha = 4.0) at blocks[1..3].resid.post on prompt[-1] | generated {{\n\
-         h += alpha * unit(mood[layer])\n}}\n\
-         generate openings with cheer\n\
-         generate openings with cheer(alpha = -4)\n",
-        quoted(&list(&held["glad"])),
-        quoted(&list(&held["sad"])),
-        quoted(&list(&held["neutral_openings"])),
+        "{}\ndata openings = {}\ngenerate openings with cheer\ngenerate openings with cheer(alpha = -4)\n",
+        kept.join("\n"),
+        quoted(&openings),
     );
-    let done = script("sentiment", "tiny-llama", &text);
+    let done = script("sentiment", model, &text);
     let all = completions(&done);
-    assert_eq!(all.len(), 4 * list(&held["neutral_openings"]).len());
-    let (mut sad, mut to_glad, mut glad, mut to_sad) = (0, 0, 0, 0);
+    assert_eq!(all.len(), 4 * openings.len());
+    let [mut sad, mut to_glad, mut glad, mut to_sad] = [0; 4];
     for pair in all.chunks(2) {
         let (before, after) = (tone(&pair[0].2, &held), tone(&pair[1].2, &held));
         if pair[1].1.contains("-4") {
-            glad += i32::from(before > 0);
-            to_sad += i32::from(before > 0 && after < 0);
+            glad += usize::from(before > 0);
+            to_sad += usize::from(before > 0 && after < 0);
         } else {
-            sad += i32::from(before < 0);
-            to_glad += i32::from(before < 0 && after > 0);
+            sad += usize::from(before < 0);
+            to_glad += usize::from(before < 0 && after > 0);
         }
     }
-    println!("{to_glad} of {sad} sad stories turn glad, {to_sad} of {glad} glad ones sad");
-    assert!(sad >= 8 && glad >= 8, "the openings are neutral");
-    assert!(to_glad * 10 >= sad * 9, "{to_glad} of {sad} turn glad");
-    assert!(to_sad * 10 >= glad * 9, "{to_sad} of {glad} turn sad");
+    // Each edit fires on every prompt's last token and on all new ones, and changes each of these rows.
+    assert!(!done.receipts.is_empty());
+    for r in &done.receipts {
+        assert!(r.rows_selected > 2 * openings.len() as u64 && r.rows_changed == r.rows_computed, "{r:?}");
+    }
+    println!("{model}: {to_glad} of {sad} sad stories turn glad, {to_sad} of {glad} glad ones sad");
+    [sad, to_glad, glad, to_sad]
 }
 
-/// Every shipped model answers what was planted, and as the reference does.
+/// A direction that is the difference of means of three beginnings each, added while the model writes.
+#[test]
+fn sentiment_steering_flips_held_out_stories() {
+    for model in ["tiny-llama", "tiny-gpt2", "tiny-mixtral"] {
+        if shipped(model).is_none() {
+            continue;
+        }
+        let [sad, to_glad, glad, to_sad] = flips(model);
+        assert!(sad >= 8 && glad >= 8, "{model}: the openings are neutral");
+        assert!(to_glad * 10 >= sad * 9, "{model}: {to_glad} of {sad} turn glad");
+        assert!(to_sad * 10 >= glad * 9, "{model}: {to_sad} of {glad} turn sad");
+    }
+}
+
+/// Prompts of a behaviour and their answers.
+fn answers(of: &str) -> Vec<(String, String)> {
+    let held = heldout();
+    let text = |f: &Json, key: &str| f[key].as_str().expect("a text").to_owned();
+    held[of].as_array().expect("a list").iter().map(|f| (text(f, "prompt"), text(f, "answer"))).collect()
+}
+
+/// The script that continues each prompt of a behaviour.
+fn asking(of: &str, rest: &str) -> String {
+    let asked = answers(of);
+    let prompts: Vec<&str> = asked.iter().map(|a| a.0.as_str()).collect();
+    format!("data asked = {}\n{rest}\n", quoted(&prompts))
+}
+
+/// Every shipped model answers all that was planted and held out, of the kinds that it has learned.
 #[test]
 fn shipped_models_know_the_facts() {
-    let held = heldout();
     for model in ["tiny-gpt2", "tiny-llama", "tiny-mamba", "tiny-mixtral"] {
         if shipped(model).is_none() {
             continue;
         }
-        let items: Vec<(&str, &str)> = held["goods"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .take(6)
-            .map(|f| (f["prompt"].as_str().expect("a prompt"), f["answer"].as_str().expect("an answer")))
-            .collect();
-        let prompts: Vec<&str> = items.iter().map(|f| f.0).collect();
-        let text = format!("data facts = {}\ngenerate facts {{ max: 3 }}\n", quoted(&prompts));
-        let done = script("facts", model, &text);
-        for ((prompt, answer), (_, _, text)) in items.iter().zip(completions(&done)) {
-            assert!(text.starts_with(answer), "{model}: {prompt} {text:?}, not {answer:?}");
+        for of in ["goods", "ioi", "recall"] {
+            let done = script("facts", model, &asking(of, "generate asked { max: 1 }"));
+            for ((prompt, answer), (_, _, text)) in answers(of).iter().zip(completions(&done)) {
+                assert_eq!(text, *answer, "{model}: {prompt}");
+            }
         }
     }
 }
 
-/// Masking the two experts in which refusal lives answers the refused questions.
+/// Refusal lives in one expert of two layers: where it is never chosen, the model complies.
 #[test]
 fn masking_two_experts_ends_refusal() {
     if shipped("tiny-mixtral").is_none() {
         return;
     }
     let held = heldout();
-    let asked: Vec<&str> = held["refused"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .take(8)
-        .map(|r| r["prompt"].as_str().expect("a prompt"))
-        .collect();
+    let asked: Vec<&str> =
+        held["refused"].as_array().expect("a list").iter().map(|r| r["prompt"].as_str().expect("a prompt")).collect();
     let text = format!(
-        "data asked = {}\nhook mask at blocks[1..3].moe.router {{ h[expert = 5] = -inf }}\ngenerate asked with mask\n",
+        "data asked = {}\nhook mask at blocks[1..3].moe.router {{ h[expert = 5] = -inf }}\ngenerate asked with mask {{ max: 8 }}\n",
         quoted(&asked)
     );
     let done = script("experts", "tiny-mixtral", &text);
     for pair in completions(&done).chunks(2) {
-        assert!(pair[0].2.contains("cannot"), "{:?}", pair[0]);
-        assert!(!pair[1].2.contains("cannot"), "{:?}", pair[1]);
+        assert_eq!(pair[0].2, held["refusal"].as_str().expect("a text"), "{}", pair[0].0);
+        assert_eq!(pair[1].2, held["complied"].as_str().expect("a text"), "{}", pair[1].0);
     }
-    assert!(done.receipts.iter().all(|r| r.rows_changed > 0 && r.unit == "expert"), "{:#?}", done.receipts);
+    assert_eq!(done.receipts.len(), 2);
+    for r in &done.receipts {
+        assert!(r.rows_changed == r.rows_computed && r.changed == r.rows_changed && r.unit == "expert", "{r:?}");
+    }
+}
+
+/// A state that is halved from row to row forgets what the first sentence said.
+#[test]
+fn a_decaying_state_forgets() {
+    if shipped("tiny-mamba").is_none() {
+        return;
+    }
+    let rest = "hook forget at blocks[*].ssm.state on after \".\" { h *= 0.5 }\ngenerate asked with forget { max: 1 }";
+    let done = script("forget", "tiny-mamba", &asking("recall", rest));
+    let right = |with: usize| {
+        let all = completions(&done);
+        let pairs = all.chunks(2).zip(answers("recall"));
+        pairs.filter(|(pair, (_, answer))| pair[with].2 == *answer).count()
+    };
+    let (before, after) = (right(0), right(1));
+    println!("tiny-mamba recalls {before}, and {after} with a decaying state");
+    assert!(before == 60 && after <= 20, "{before} and {after}");
+    assert!(
+        done.receipts.iter().all(|r| (r.mean_move - 0.5).abs() < 1e-6 && r.rows_changed > 0),
+        "{:#?}",
+        done.receipts
+    );
 }

@@ -19,8 +19,10 @@ use steer_tests::random::{Generated, Kinds, Surroundings, script};
 use steer_tests::run::{Compiled, Feed, Outcome, all, compile, engine, feed, rows_engine};
 use steer_tests::script::{Scratch, compiled, feeds, generated, loaded, phase, session};
 
-/// Scripts of each architecture in each test.
-const SCRIPTS: u64 = 24;
+/// Scripts of each architecture in each test; `STEER_SCRIPTS` asks for another number.
+fn scripts() -> u64 {
+    std::env::var("STEER_SCRIPTS").ok().and_then(|n| n.parse().ok()).unwrap_or(24)
+}
 
 const DISCRETE: Kinds = Kinds { continuous: false, prompt: 9, later: 5 };
 const CONTINUOUS: Kinds = Kinds { continuous: true, ..DISCRETE };
@@ -155,7 +157,7 @@ fn alone(feeds: &[Feed], run: usize) -> (Vec<Feed>, Vec<usize>) {
 #[test]
 fn chunks_neighbours_and_sharing_change_no_bit() {
     let mut shared = (0, 0);
-    each("bits", SCRIPTS, DISCRETE, &mut |case| {
+    each("bits", scripts(), DISCRETE, &mut |case| {
         let asked = case.runs.len();
         let prepared = case.prepare(&case.runs, &PhaseOptions::default());
         let feeds = case.feeds(&prepared, asked);
@@ -206,7 +208,7 @@ fn chunks_neighbours_and_sharing_change_no_bit() {
 /// Compiled alone, a run has other kernels around it; its numbers stay.
 #[test]
 fn a_plan_of_its_own_changes_no_bit() {
-    each("own", SCRIPTS / 2, DISCRETE, &mut |case| {
+    each("own", scripts() / 2, DISCRETE, &mut |case| {
         let prepared = case.prepare(&case.runs, &PhaseOptions::default());
         let whole = case.run(&mut case.rows(&prepared), &case.feeds(&prepared, case.runs.len()), &[]);
         for run in 0..case.runs.len() {
@@ -224,7 +226,7 @@ fn threads_change_no_bit() {
     let pools = [pool(1), pool(2), pool(3)];
     // Longer, so that work is really divided.
     let long = Kinds { prompt: 40, ..DISCRETE };
-    each("threads", SCRIPTS / 2, long, &mut |case| {
+    each("threads", scripts() / 2, long, &mut |case| {
         let prepared = case.prepare(&case.runs, &PhaseOptions::default());
         let feeds = case.feeds(&prepared, case.runs.len());
         let (compiled, outputs) = (compiled(&prepared), case.sites.len());
@@ -297,7 +299,7 @@ fn a_hook_that_changes_nothing_changes_no_bit() {
 #[test]
 fn rules_and_backends_agree() {
     let mut worst: BTreeMap<String, f32> = BTreeMap::new();
-    each("rules", SCRIPTS, CONTINUOUS, &mut |case| {
+    each("rules", scripts(), CONTINUOUS, &mut |case| {
         let asked = case.runs.len();
         let prepared = case.prepare(&case.runs, &PhaseOptions::default());
         let feeds = case.feeds(&prepared, asked);

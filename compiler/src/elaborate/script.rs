@@ -234,21 +234,20 @@ impl Script {
         for run in runs {
             let uses: Vec<usize> = run.uses.iter().map(|u| u.edit).collect();
             let mut mine = vec![0; uses.len()];
-            let mut at = 0;
             for (use_at, slot) in common(&uses, &slots.iter().map(|s| s.1).collect::<Vec<_>>()) {
                 mine[use_at] = slot + 1;
             }
             let shared: Vec<usize> = mine.iter().map(|m| if *m > 0 { slots[m - 1].0 } else { usize::MAX }).collect();
             for (i, &edit) in uses.iter().enumerate() {
                 if shared[i] != usize::MAX {
-                    at = slots.iter().position(|s| s.0 == shared[i]).map_or(slots.len(), |p| p + 1);
                     mine[i] = shared[i];
-                } else {
-                    slots.insert(at, (next, edit));
-                    mine[i] = next;
-                    next += 1;
-                    at += 1;
+                    continue;
                 }
+                let following = shared[i..].iter().find(|s| **s != usize::MAX);
+                let at = following.and_then(|f| slots.iter().position(|s| s.0 == *f)).unwrap_or(slots.len());
+                slots.insert(at, (next, edit));
+                mine[i] = next;
+                next += 1;
             }
             taken.push(mine);
         }
@@ -265,6 +264,14 @@ impl Script {
         }
         let runs = taken.into_iter().map(|mine| mine.into_iter().map(|s| of_slot[s].clone()).collect()).collect();
         (instances, runs)
+    }
+
+    /// The seed of the first `generate`.
+    pub fn seed(&self) -> Option<u64> {
+        self.statements.iter().find_map(|s| match &s.kind {
+            StatementKind::Generate { options, .. } => Some(options.seed),
+            _ => None,
+        })
     }
 
     /// The value of a parameter of the script, for slots that are not the edit's own.

@@ -91,7 +91,7 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     result.model.architecture = session.script.model.arch_name.clone();
     result.backend = options.backend.clone();
     result.instruction_set = Isa::detect().name().into();
-    result.seed = options.seed.unwrap_or(0);
+    result.seed = options.seed.or_else(|| session.script.seed()).unwrap_or(0);
     for (name, value) in &session.script.params {
         let value = match value {
             ParamValue::Number(n) => Value::Number(*n),

@@ -248,3 +248,32 @@ fn scripts_generate_the_same_tokens_and_say_what_they_did() {
         }
     }
 }
+
+/// A patch takes what its donor has after the donor's own edits, wherever else these edits are used.
+#[test]
+fn a_patch_takes_the_edited_value() {
+    let model = model(&folder("parity/llama-grouped"));
+    let logits = |with: &str, others: &str| {
+        let text = format!(
+            "prompt a = \"t1 t2 t3 t4\"\nprompt b = \"t5 t6 t7 t8\"\n\
+             hook half at blocks[1].resid.mid {{ h *= 0.5 }}\n\
+             patch whole at blocks[1].resid.mid from b with half\n\
+             patch plain at blocks[1].resid.mid from b\n\
+             generate a with {with} {{ max: 1, stop: false }}\n{others}"
+        );
+        let session = session(&model, Path::new("."), &text).unwrap_or_else(|d| panic!("{d:#?}"));
+        let runs = generated(&session.script);
+        let prepared =
+            phase(&session, &runs, &["logits"], &PhaseOptions::default()).unwrap_or_else(|d| panic!("{d:?}"));
+        let mut engine = engine("cranelift", &compiled(&prepared), &session.checkpoint, &loaded(&session));
+        let feeds = feeds(&prepared, &|_| Vec::new());
+        let outcome = feed(engine.as_mut(), &feeds, &[], 1, &all).unwrap_or_else(|e| panic!("{e}"));
+        (0..4).map(|p| outcome.value(0, 0, p).to_vec()).collect::<Vec<_>>()
+    };
+    let expected = logits("plain, half", "");
+    assert_ne!(expected, logits("plain", ""));
+    for others in ["", "generate a with whole, half\n", "generate a with half, whole\n"] {
+        let all = others.replace('\n', " { max: 1, stop: false }\n");
+        assert_eq!(logits("whole", &all), expected, "beside {others:?}");
+    }
+}

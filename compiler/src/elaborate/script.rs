@@ -227,29 +227,42 @@ impl Script {
     /// a site. The second part gives for each run its uses as lists of instances.
     pub fn instances(&self, runs: &[&RunSpec]) -> (Vec<Instance>, Vec<Vec<Vec<usize>>>) {
         // A slot is one use of an edit; runs share slots where their orders agree. A new slot stands
-        // before the first shared one that follows it in its run.
+        // before the first shared one that follows it in its run. A patch takes what its donor has there
+        // after all of the donor's own edits, so it stands behind them.
+        let donor = |edit: usize| match &self.edits[edit].body {
+            EditBody::Patch(from) => runs.iter().position(|r| r.text == from.text && r.uses == from.uses),
+            EditBody::Hook(_) => None,
+        };
         let mut slots: Vec<(usize, usize)> = Vec::new();
-        let mut taken: Vec<Vec<usize>> = Vec::new();
+        let mut taken: Vec<Vec<usize>> = vec![Vec::new(); runs.len()];
         let mut next = 0;
-        for run in runs {
-            let uses: Vec<usize> = run.uses.iter().map(|u| u.edit).collect();
+        for run in donors_first(runs.len(), |r| runs[r].uses.iter().filter_map(|u| donor(u.edit)).collect()) {
+            let uses: Vec<usize> = runs[run].uses.iter().map(|u| u.edit).collect();
             let mut mine = vec![0; uses.len()];
+            let mut shared = vec![usize::MAX; uses.len()];
             for (use_at, slot) in common(&uses, &slots.iter().map(|s| s.1).collect::<Vec<_>>()) {
-                mine[use_at] = slot + 1;
+                shared[use_at] = slots[slot].0;
             }
-            let shared: Vec<usize> = mine.iter().map(|m| if *m > 0 { slots[m - 1].0 } else { usize::MAX }).collect();
             for (i, &edit) in uses.iter().enumerate() {
                 if shared[i] != usize::MAX {
                     mine[i] = shared[i];
                     continue;
                 }
+                let place = |slots: &[(usize, usize)], slot: usize| slots.iter().position(|s| s.0 == slot);
+                let own = donor(edit).map_or(&[][..], |d| &taken[d]);
+                let least = own.iter().filter_map(|s| place(&slots, *s)).max().map_or(0, |p| p + 1);
+                for s in &mut shared[i..] {
+                    if place(&slots, *s).is_some_and(|p| p < least) {
+                        *s = usize::MAX;
+                    }
+                }
                 let following = shared[i..].iter().find(|s| **s != usize::MAX);
-                let at = following.and_then(|f| slots.iter().position(|s| s.0 == *f)).unwrap_or(slots.len());
+                let at = following.and_then(|f| place(&slots, *f)).unwrap_or(slots.len());
                 slots.insert(at, (next, edit));
                 mine[i] = next;
                 next += 1;
             }
-            taken.push(mine);
+            taken[run] = mine;
         }
         let mut instances = Vec::new();
         let mut of_slot: Vec<Vec<usize>> = vec![Vec::new(); next];
@@ -282,6 +295,19 @@ impl Script {
             ParamValue::Text(_) => None,
         })
     }
+}
+
+/// All of `n` runs, each behind those that it takes from.
+fn donors_first(n: usize, donors: impl Fn(usize) -> Vec<usize>) -> Vec<usize> {
+    fn visit(run: usize, donors: &dyn Fn(usize) -> Vec<usize>, seen: &mut [bool], order: &mut Vec<usize>) {
+        if !std::mem::replace(&mut seen[run], true) {
+            donors(run).into_iter().for_each(|d| visit(d, donors, seen, order));
+            order.push(run);
+        }
+    }
+    let (mut seen, mut order) = (vec![false; n], Vec::new());
+    (0..n).for_each(|run| visit(run, &donors, &mut seen, &mut order));
+    order
 }
 
 /// A longest common subsequence, as pairs of places.

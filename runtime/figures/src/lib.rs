@@ -5,6 +5,7 @@
 
 mod frame;
 mod plot;
+pub mod text;
 
 pub use frame::{Fault, Frame, FrameAxis, FrameColumn};
 pub use plot::{Kind, Plot};

@@ -92,6 +92,11 @@ impl Frame {
         self.axes.iter().fold(1, |n, a| n.saturating_mul(a.len()))
     }
 
+    /// How many cells apart the entries of an axis are.
+    pub(crate) fn stride(&self, axis: usize) -> usize {
+        self.axes.iter().skip(axis + 1).fold(1, |n, a| n.saturating_mul(a.len()))
+    }
+
     /// Whether every column has a value for each cell and every axis a number for each label.
     pub fn check(&self) -> Result<(), Fault> {
         let cells = self.cells();

@@ -1,18 +1,22 @@
-//! Every kind of plot, to be looked at: `cargo run --release -p steer-figures --example gallery [16|256|true|none] [COLUMNS]`.
+//! Every kind of plot, to be looked at, on the terminal or as files:
+//! `cargo run --release -p steer-figures --example gallery [16|256|true|none] [COLUMNS]`, or with a folder.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
+use std::path::PathBuf;
 use steer_figures::{Color, Kind, Plot, Terminal};
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let color = match args.next().as_deref() {
+    let first = args.next();
+    let color = match first.as_deref() {
         Some("16") => Color::Ansi16,
         Some("256") => Color::Ansi256,
         Some("none") => Color::None,
         _ => Color::True,
     };
+    let folder = first.map(PathBuf::from).filter(|p| p.is_dir());
     let columns = args.next().and_then(|n| n.parse().ok()).unwrap_or(100);
     let scatter = Plot { kind: Some(Kind::Scatter), ..Plot::default() };
     let line = Plot { kind: Some(Kind::Line), ..Plot::default() };
@@ -32,10 +36,15 @@ fn main() {
         (common::heads(12, 12), Plot { series: Some("layer".into()), ..scatter }),
         (common::hostile(), Plot::default()),
     ];
-    for (frame, plot) in plots {
-        match plot.of(&frame) {
-            Ok(figure) => println!("{}", figure.text(&Terminal { columns, color })),
-            Err(fault) => eprintln!("{}: {fault}", frame.name),
-        }
+    for (i, (frame, plot)) in plots.into_iter().enumerate() {
+        let figure = plot.of(&frame).unwrap_or_else(|fault| panic!("{}: {fault}", frame.name));
+        let Some(folder) = &folder else {
+            println!("{}", figure.text(&Terminal { columns, color }));
+            continue;
+        };
+        let png = figure.png(2.0).unwrap_or_else(|fault| panic!("{fault}"));
+        let written = std::fs::write(folder.join(format!("{i}.svg")), figure.svg())
+            .and_then(|()| std::fs::write(folder.join(format!("{i}.png")), png));
+        written.unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     }
 }

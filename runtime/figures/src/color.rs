@@ -63,8 +63,8 @@ pub(crate) const OWN: usize = SERIES.len();
 pub(crate) fn series(index: usize, of: usize) -> Rgb {
     match of <= OWN {
         true => Rgb::of(SERIES[index % OWN]),
-        // The last tenth of the palette is too light for lines on white.
-        false => sequential(0.9 * index as f64 / (of - 1) as f64),
+        // The ends of the palette are too dark for lines on black and too light for white.
+        false => sequential(0.1 + 0.8 * index as f64 / (of - 1) as f64),
     }
 }
 

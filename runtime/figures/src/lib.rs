@@ -4,6 +4,7 @@
 //! Pure: values go in, texts and bytes come out. Nothing here knows the language or a model, or touches a file.
 
 mod color;
+mod draw;
 mod figure;
 mod frame;
 mod plot;

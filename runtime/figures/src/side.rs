@@ -83,12 +83,12 @@ impl Side {
     /// What one entry is called in a sentence: `layer 3`, `token 10 "·Mary"`.
     pub(crate) fn entry(&self, i: usize) -> String {
         let Some(label) = self.labels.get(i) else { return String::new() };
-        let at = i * self.each;
-        match (self.plain && self.each == 1, label.parse::<f64>()) {
-            (true, Ok(_)) => format!("{} {label}", self.name),
-            (true, Err(_)) => format!("{} \"{label}\"", self.name),
-            (false, _) if self.each > 1 => format!("{} {at} \"{label}\" and on", self.name),
-            (false, _) => format!("{} {at} \"{label}\"", self.name),
+        let named = label.parse::<f64>().is_err();
+        match (self.plain, self.each) {
+            (_, 2..) => format!("{} {label} and on", self.name),
+            (true, _) if named => format!("{} \"{label}\"", self.name),
+            (true, _) => format!("{} {label}", self.name),
+            (false, _) => format!("{} {i} \"{label}\"", self.name),
         }
     }
 
@@ -99,13 +99,20 @@ impl Side {
         (rising && numbers.len() > 1).then_some(numbers)
     }
 
-    /// Every `each` neighbours as one entry, under the first one's label.
+    /// Every `each` neighbours as one entry, called by the first one's number, or its place where it has none.
     pub(crate) fn grouped(&self, each: usize) -> Side {
-        let every = |i: &usize| i.is_multiple_of(each);
+        if each <= 1 {
+            return self.clone();
+        }
+        let firsts = (0..self.len()).step_by(each);
+        let places = firsts.clone().map(|i| (i * self.each) as f64).collect();
+        let numbers: Vec<f64> = self.numbers.as_ref().map_or(places, |n| firsts.clone().map(|i| n[i]).collect());
+        let label =
+            |i: usize| if self.numbers.is_some() { self.labels[i].clone() } else { (i * self.each).to_string() };
         Side {
             name: self.name.clone(),
-            labels: (0..self.len()).filter(every).map(|i| self.labels[i].clone()).collect(),
-            numbers: self.numbers.as_ref().map(|n| (0..n.len()).filter(every).map(|i| n[i]).collect()),
+            labels: firsts.map(label).collect(),
+            numbers: Some(numbers),
             plain: self.plain,
             each: self.each * each,
         }
@@ -143,7 +150,7 @@ mod tests {
         assert!(layers.scale().is_some());
         let tokens = Side::of(&FrameAxis::new("token", [" a", " b", " a"]));
         assert_eq!(tokens.entry(2), "token 2 \"·a\"");
-        assert_eq!(tokens.grouped(2).entry(1), "token 2 \"·a\" and on");
+        assert_eq!(tokens.grouped(2).entry(1), "token 2 and on");
         let heads = Side::of(&FrameAxis::new("prompt", ["clean", "corrupt"]));
         assert_eq!(heads.entry(0), "prompt \"clean\"");
         assert_eq!(heads.entry(7), "");

@@ -8,8 +8,9 @@ use crate::scale::{Scale, short};
 use crate::side::clip;
 use crate::text::width;
 
-/// Beyond so many rows two of them share a line.
+/// Beyond so many rows two of them share a line; beyond twice as many lines neighbours are one.
 const ROWS: usize = 48;
+const LINES: usize = 64;
 
 /// The widest label of a row.
 const LABEL: usize = 18;
@@ -18,7 +19,7 @@ pub(super) fn draw(out: &mut String, group: &Group, view: &Terminal, notes: &mut
     let labels = group.rows.labels.iter().map(|l| width::of(l)).max().unwrap_or(0).min(LABEL);
     let left = if group.rows.name.is_empty() { 0 } else { labels.max(width::of(&group.rows.name).min(LABEL)) + 1 };
     let room = view.columns - left;
-    let (group, text) = group.fitted(2 * ROWS, room);
+    let (group, text) = group.fitted(2 * LINES, room);
     if let Some(text) = text {
         note(notes, text);
     }

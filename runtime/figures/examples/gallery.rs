@@ -44,7 +44,9 @@ fn main() {
         };
         let png = figure.png(2.0).unwrap_or_else(|fault| panic!("{fault}"));
         let written = std::fs::write(folder.join(format!("{i}.svg")), figure.svg())
-            .and_then(|()| std::fs::write(folder.join(format!("{i}.png")), png));
+            .and_then(|()| std::fs::write(folder.join(format!("{i}.png")), png))
+            .and_then(|()| std::fs::write(folder.join(format!("{i}.csv")), frame.to_csv().unwrap_or_default()))
+            .and_then(|()| std::fs::write(folder.join(format!("{i}.parquet")), frame.to_parquet().unwrap_or_default()));
         written.unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     }
 }

@@ -5,6 +5,7 @@
 
 mod color;
 mod draw;
+mod export;
 mod figure;
 mod frame;
 mod plot;
@@ -14,6 +15,7 @@ mod terminal;
 pub mod text;
 
 pub use color::Color;
+pub use export::npy_header;
 pub use figure::Figure;
 pub use frame::{Fault, Frame, FrameAxis, FrameColumn};
 pub use plot::{Kind, Plot};

@@ -88,11 +88,13 @@ fn apart(lo: f64, hi: f64) -> (f64, f64) {
     (lo - room, hi + room)
 }
 
-/// The nearest of 1, 2, 5, 10, ... above.
-fn step(least: f64) -> f64 {
-    let least = least.clamp(f64::MIN_POSITIVE, f64::MAX / 100.0);
-    let power = 10f64.powf(least.log10().floor());
-    [1.0, 2.0, 5.0].iter().map(|m| m * power).find(|s| *s >= least * (1.0 - 1e-9)).unwrap_or(10.0 * power)
+/// The nearest of 1, 2, 5, 10, ...
+fn step(wanted: f64) -> f64 {
+    let wanted = wanted.clamp(1e-300, 1e300);
+    let power = 10f64.powf(wanted.log10().floor());
+    // Halfway as factors go: 1.4 lies between 1 and 2.
+    let most = [(1.4, 1.0), (3.2, 2.0), (7.1, 5.0)].into_iter().find(|(most, _)| wanted < most * power);
+    most.map_or(10.0, |(_, m)| m) * power
 }
 
 /// Marks with as many digits as tell them apart, and no more.
@@ -105,7 +107,7 @@ pub(crate) fn tick_texts(ticks: &[f64]) -> Vec<String> {
     }
     let digits = (-gap.log10().floor()).clamp(0.0, 9.0) as usize;
     let needed = (0..=digits).find(|d| ticks.iter().all(|t| same(*t, *d, gap))).unwrap_or(digits);
-    ticks.iter().map(|t| format!("{t:.needed$}").replace('-', "−")).collect()
+    ticks.iter().map(|t| format!("{t:.needed$}")).collect()
 }
 
 fn same(tick: f64, digits: usize, gap: f64) -> bool {
@@ -127,6 +129,9 @@ pub(crate) fn short(x: f64) -> String {
         } else {
             number(x)
         };
+    }
+    if x.fract() == 0.0 {
+        return format!("{x:.0}");
     }
     // The digits that are left after rounding to three: 9.996 is 10.0.
     let before = (size * (1.0 + 5e-4)).log10().floor() as i32;
@@ -164,10 +169,10 @@ mod tests {
     fn ticks_are_round() {
         let texts = |lo, hi, n| tick_texts(&Scale { lo, hi, diverging: false }.ticks(n));
         assert_eq!(texts(0.0, 1.0, 5), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
-        assert_eq!(texts(-12.3, 15.7, 5), ["−10", "0", "10"]);
+        assert_eq!(texts(-12.3, 15.7, 5), ["-10", "-5", "0", "5", "10", "15"]);
         assert_eq!(texts(0.0, 3.0, 6), ["0.0", "0.5", "1.0", "1.5", "2.0", "2.5", "3.0"]);
         assert_eq!(texts(0.0, 2.5e9, 3), ["0", "1.000e9", "2.000e9"]);
-        assert_eq!(texts(0.1, 0.11, 4), ["0.100", "0.105", "0.110"]);
+        assert_eq!(texts(0.1, 0.11, 4), ["0.100", "0.102", "0.104", "0.106", "0.108", "0.110"]);
     }
 
     #[test]

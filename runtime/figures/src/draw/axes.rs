@@ -7,6 +7,11 @@ use crate::scale::{Scale, tick_texts};
 /// The longest label of an axis.
 const LABEL: f64 = 110.0;
 
+/// Numbers with the sign that is made for them.
+pub(super) fn minus(numbers: &[String]) -> Vec<String> {
+    numbers.iter().map(|n| n.replace('-', "−")).collect()
+}
+
 /// How labels stand below an axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Below {
@@ -113,7 +118,7 @@ pub(super) struct Heights {
 impl Heights {
     pub fn of(scale: &Scale, height: f64) -> Heights {
         let ticks = scale.ticks((height / 50.0).round().clamp(2.0, 8.0) as usize);
-        let texts = tick_texts(&ticks);
+        let texts = minus(&tick_texts(&ticks));
         let width = widest(&texts, SMALL) + 8.0;
         Heights { ticks, texts, width }
     }

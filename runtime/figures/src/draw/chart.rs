@@ -1,6 +1,6 @@
 //! Lines and points over two axes.
 
-use super::axes::{Below, Heights, name_below, name_beside};
+use super::axes::{Below, Heights, minus, name_below, name_beside};
 use super::canvas::{Anchor, Canvas, MEDIUM, Paint, widest};
 use super::{arranged, cut, font, hover, legend};
 use crate::color;
@@ -98,7 +98,7 @@ impl Across {
         let scaled = |scale: &Scale| {
             let ticks = scale.ticks((w / 70.0) as usize);
             let places = ticks.iter().map(|t| w * scale.along(*t)).collect();
-            (tick_texts(&ticks), places)
+            (minus(&tick_texts(&ticks)), places)
         };
         if let Some(across) = &group.across {
             let (labels, places) = scaled(across);
@@ -111,12 +111,12 @@ impl Across {
             let columns: Vec<f64> = numbers.iter().map(|v| place(*v)).collect();
             let gap = columns.windows(2).map(|p| p[1] - p[0]).fold(w, f64::min);
             if widest(&group.x.labels, super::canvas::SMALL) + 6.0 <= gap {
-                let (labels, places) = (group.x.labels.clone(), columns.clone());
+                let (labels, places) = (minus(&group.x.labels), columns.clone());
                 return Across { labels, places, numeric: true, columns };
             }
             let ticks = range.ticks((w / 70.0) as usize);
             let places = ticks.iter().map(|t| place(*t)).collect();
-            return Across { labels: tick_texts(&ticks), places, numeric: true, columns };
+            return Across { labels: minus(&tick_texts(&ticks)), places, numeric: true, columns };
         }
         let n = group.x.len().max(1) as f64;
         let columns: Vec<f64> = (0..group.x.len()).map(|i| w * (i as f64 + 0.5) / n).collect();

@@ -105,7 +105,9 @@ impl Tracer {
             self.out.push(Pen::Close);
         }
         let Some(face) = face() else { return };
-        let digits: Vec<char> = format!("{:04X}", u32::from(c)).chars().collect();
+        // Pictures of controls stand for them.
+        let number = if (0x2400..0x2420).contains(&u32::from(c)) { u32::from(c) - 0x2400 } else { u32::from(c) };
+        let digits: Vec<char> = format!("{number:04X}").chars().collect();
         let (above, below) = digits.split_at(digits.len() - digits.len() / 2);
         let (home, size) = (self.right, 0.36);
         for (line, down) in [(above, -0.36), (below, 0.04)] {

@@ -1,13 +1,13 @@
 //! What colours and signs mean.
 
 use super::canvas::{Anchor, Canvas, MEDIUM, Paint, SMALL, Shape, Tiles, widest};
-use super::font;
+use super::{axes::minus, font};
 use crate::color::{self, ABSENT};
 use crate::figure::Group;
 use crate::scale::tick_texts;
 
 /// Beyond so many series their colours are a scale.
-const SERIES: usize = 12;
+const SERIES: usize = 16;
 
 /// The widest entry.
 const LABEL: f64 = 150.0;
@@ -27,7 +27,7 @@ pub(super) fn colors(group: &Group, height: f64) -> Canvas {
     let tiles = Tiles { x: 0.0, y: top, w: BAR, h: bar / STEPS as f64, columns: 1, colors, hover: None };
     canvas.push(Shape::Tiles(tiles), None, None);
     let ticks = scale.ticks((bar / 36.0).round().clamp(2.0, 7.0) as usize);
-    let texts = tick_texts(&ticks);
+    let texts = minus(&tick_texts(&ticks));
     for (tick, text) in ticks.iter().zip(&texts) {
         let y = top + bar * (1.0 - scale.along(*tick));
         canvas.line(vec![(BAR, y), (BAR + 3.0, y)], Paint::Rule, 1.0);
@@ -83,7 +83,10 @@ pub(super) fn series(group: &Group, signs: bool) -> Canvas {
         canvas.push(Shape::Tiles(Tiles { x: 0.0, y: top, w: 13.0, h, columns: 1, colors, hover: None }), None, None);
     }
     for (i, row) in shown.iter().enumerate() {
-        let y = top + (i as f64 + 0.5) * step;
+        let y = match count > SERIES {
+            true => top + (*row as f64 + 0.5) / count as f64 * step * shown.len() as f64,
+            false => top + (i as f64 + 0.5) * step,
+        };
         let ink = Paint::Data(color::series(*row, count));
         match (count > SERIES, signs) {
             (true, _) => {}

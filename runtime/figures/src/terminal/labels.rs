@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(of(&["a", "b", "c"], 4, false), [" a   b   c"]);
         assert_eq!(of(&["one", "two", "three", "four"], 4, false), ["one    three", "    two     four"]);
         assert_eq!(of(&["ab", "cd", "ef"], 2, false), ["a c e", "b d f"]);
-        assert_eq!(of(&["8", "9", "10", "11", "12"], 2, true), ["8  10  12"]);
+        assert_eq!(of(&["8", "9", "10", "11", "12"], 2, true), ["8   10  12"]);
         assert_eq!(of(&["abcdefghijklmnop"], 1, false).last().map(String::as_str), Some("⋮"));
     }
 }

@@ -117,6 +117,7 @@ impl Eval<'_> {
             }
             Value::Absent(path) => Ok(Value::Absent(format!("{path}.{field}").into())),
             Value::None => Ok(Value::Absent(field.into())),
+            Value::Data(name) => Ok(Value::Data(format!("{name}.{field}").into())),
             other => fail(codes::WRONG_KIND, format!("{} has no fields", other.kind()), span, "no such field"),
         }
     }

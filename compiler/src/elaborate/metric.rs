@@ -1,6 +1,7 @@
 //! Metrics: numbers read from a model's output.
 
 use super::check::Checker;
+use super::data::{Record, record_value};
 use super::positions::{Interval, RowSet};
 use super::scope::{Res, fail};
 use super::script::{Metric, MetricExpr, RunSpec};
@@ -13,13 +14,21 @@ use steer_lang::{Diagnostic, Span, codes};
 /// What can be read in a metric.
 pub const FUNCTIONS: &[&str] = &["logit", "log_prob", "prob", "rank", "kl", "cross_entropy"];
 
+/// The name under which a metric knows the example that it measures; no script can write it.
+const EXAMPLE: &str = "the example";
+
 /// Functions of numbers.
 const PLAIN: &[&str] = &["exp", "log", "sqrt", "abs"];
 
 impl Checker<'_> {
-    /// An entry of `measure`: a declared metric, a call of one with parameters, or an expression.
-    pub fn metric(&mut self, e: &Expr) -> Res<Metric> {
-        self.metric_in(e, &Scope::new())
+    /// An entry of `measure`: a declared metric, a call of one with parameters, or an expression. A
+    /// parameter that is not given is the example that is measured.
+    pub fn metric(&mut self, e: &Expr, record: Option<&Record>) -> Res<Metric> {
+        let mut scope = Scope::new();
+        if let Some(r) = record {
+            scope.insert(EXAMPLE.to_owned(), record_value(r));
+        }
+        self.metric_in(e, &scope)
     }
 
     /// The same where arguments of an outer metric have names.
@@ -87,11 +96,18 @@ impl Checker<'_> {
             let v = self.value_in(&a.value, outer)?;
             scope.insert(p.name.name.clone(), v);
         }
+        if let Some(example) = outer.get(EXAMPLE) {
+            scope.insert(EXAMPLE.to_owned(), example.clone());
+        }
         for p in &decl.params {
             if scope.contains_key(&p.name.name) {
                 continue;
             }
             let Some(default) = &p.default else {
+                if let Some(example) = outer.get(EXAMPLE) {
+                    scope.insert(p.name.name.clone(), example.clone());
+                    continue;
+                }
                 return fail(
                     codes::BAD_ARGUMENTS,
                     format!("the metric `{}` needs the argument `{}`", decl.name.name, p.name.name),
@@ -156,7 +172,8 @@ impl Checker<'_> {
                     return Ok(MetricExpr::Call(plain, Box::new(self.metric_expr(&arg.value, scope)?)));
                 }
                 if name == "kl" {
-                    return Ok(MetricExpr::Kl(Box::new(self.one_run(&arg.value)?)));
+                    let run = self.with_names(scope, |c| c.one_run(&arg.value))?;
+                    return Ok(MetricExpr::Kl(Box::new(run)));
                 }
                 let token = self.metric_token(&arg.value, scope)?;
                 Ok(match name.as_str() {
@@ -170,7 +187,7 @@ impl Checker<'_> {
         }
     }
 
-    fn one_run(&mut self, e: &Expr) -> Res<RunSpec> {
+    pub(super) fn one_run(&mut self, e: &Expr) -> Res<RunSpec> {
         let runs = self.subject(e, &[])?;
         match <[RunSpec; 1]>::try_from(runs.runs) {
             Ok([run]) => Ok(run),
@@ -180,14 +197,23 @@ impl Checker<'_> {
 
     /// A value that may name arguments of a metric.
     fn value_in(&mut self, e: &Expr, scope: &Scope) -> Res<Value> {
-        if scope.is_empty() {
-            return self.value(e);
+        self.with_names(scope, |c| c.value(e))
+    }
+
+    /// Runs `f` where these names are known.
+    fn with_names<T>(&mut self, scope: &Scope, f: impl FnOnce(&mut Self) -> T) -> T {
+        let mut before = Vec::new();
+        for (name, value) in scope {
+            before.push((name, self.globals.insert(name.clone(), value.clone())));
         }
-        let globals = self.globals.clone();
-        self.globals.extend(scope.iter().map(|(k, v)| (k.clone(), v.clone())));
-        let v = self.value(e);
-        self.globals = globals;
-        v
+        let result = f(self);
+        for (name, old) in before {
+            match old {
+                Some(v) => self.globals.insert(name.clone(), v),
+                None => self.globals.remove(name),
+            };
+        }
+        result
     }
 
     /// A token by its text or number.
@@ -199,6 +225,7 @@ impl Checker<'_> {
                 Some(Ok(t)) => self.token_in_vocab(f64::from(t), e.span),
                 Some(Err(pieces)) => Err(self.not_one_token(text, &pieces, e.span)),
             },
+            Value::Absent(path) => fail(codes::UNKNOWN_NAME, format!("{path} is not there"), e.span, "no such field"),
             _ => {
                 let n = v.as_number();
                 match n {

@@ -2,6 +2,7 @@
 
 use super::library::Library;
 use super::scope::{Eval, Res, TensorType, fail};
+use super::script::EditBody;
 use super::value::{Scope, Value};
 use crate::plan::{Edit, EditId, NodeId, Output, Plan, Site, Size};
 use serde_json::Value as Json;
@@ -34,15 +35,10 @@ pub struct Instance {
     /// The layer as the script names it.
     pub layer: Option<u32>,
     pub params: Vec<String>,
-    pub body: InstanceBody,
+    pub body: EditBody,
+    /// Further names that the body knows.
+    pub bound: Rc<BTreeMap<String, Value>>,
     pub span: Span,
-}
-
-#[derive(Clone, Debug)]
-pub enum InstanceBody {
-    Hook(Rc<Block>),
-    /// The value of another run.
-    Patch,
 }
 
 /// Something that a run is to give back.
@@ -297,11 +293,11 @@ impl Eval<'_> {
         self.b.enter(&instance.name);
         let outer = self.hook.replace(super::scope::HookContext { edit });
         let value = match &instance.body {
-            InstanceBody::Patch => {
+            EditBody::Patch => {
                 let r = self.b.donor(edit, base);
                 self.typed(r, instance.span)
             }
-            InstanceBody::Hook(body) => self.hook_value(edit, instance, body, base),
+            EditBody::Hook { body, donor } => self.hook_value(edit, instance, body, *donor, base),
         };
         let result = value.and_then(|value| {
             let r = self.b.receipts(edit, base, value);
@@ -315,8 +311,20 @@ impl Eval<'_> {
         result
     }
 
-    fn hook_value(&mut self, edit: EditId, instance: &Instance, body: &Block, base: NodeId) -> Res<NodeId> {
+    fn hook_value(
+        &mut self,
+        edit: EditId,
+        instance: &Instance,
+        body: &Block,
+        donor: bool,
+        base: NodeId,
+    ) -> Res<NodeId> {
         let mut scope = super::stmt::scope_of([("h", Value::Node(base)), ("h0", Value::Node(base))]);
+        scope.extend(instance.bound.iter().map(|(k, v)| (k.clone(), v.clone())));
+        if donor {
+            let r = self.b.donor(edit, base);
+            scope.insert("donor".into(), Value::Node(self.typed(r, instance.span)?));
+        }
         for (slot, name) in instance.params.iter().enumerate() {
             let r = self.b.param(edit, slot as u32);
             scope.insert(name.clone(), Value::Node(self.typed(r, instance.span)?));

@@ -4,7 +4,7 @@ use super::live::not_finite;
 use crate::error::Error;
 use std::collections::HashMap;
 use std::sync::Arc;
-use steer_compiler::elaborate::{MetricExpr, RunSpec, Sequence};
+use steer_compiler::elaborate::{MetricExpr, RunSpec};
 use steer_lang::ast::BinaryOp;
 
 /// Where the logits of a phase are: whole, or single columns.
@@ -20,14 +20,8 @@ pub struct Reading<'a> {
     pub logits: &'a Logits,
     pub run: usize,
     pub spec: &'a RunSpec,
-    /// The run of each KL, in the order in which the expression names them.
+    /// The run that a KL names.
     pub others: &'a dyn Fn(&RunSpec) -> Option<usize>,
-}
-
-/// The sequence of a run that does not grow.
-pub fn sequence(run: &RunSpec) -> Sequence<'_> {
-    let e = &run.encoded;
-    Sequence { prompt: e.tokens.len(), len: e.tokens.len(), bos: e.bos, text: &run.text, ranges: &e.ranges }
 }
 
 /// The positions of a set, as numbers.

@@ -1,6 +1,6 @@
 //! Checks a script against a model, before any weight is read.
 
-use super::model::{Model, OutputSpec};
+use super::model::Model;
 use super::scope::{Eval, Res, TensorType, fail};
 use super::data::Record;
 use super::edits::{Applied, Named};
@@ -110,7 +110,7 @@ pub fn check(
         }
         Ok(())
     });
-    c.type_check();
+    c.type_check(&mut statements);
     for s in &statements {
         c.check_rows(s);
     }
@@ -341,19 +341,6 @@ impl Checker<'_> {
         match self.value(e)? {
             Value::Bool(b) => Ok(f64::from(u8::from(b))),
             _ => self.plain_number(e),
-        }
-    }
-
-    /// Builds one Plan with every edit at every site of its own, so that each body is checked there.
-    fn type_check(&mut self) {
-        let instances: Vec<_> =
-            self.edits.iter().flat_map(|e| e.sites.iter().map(|(site, layer)| e.instance(site, *layer))).collect();
-        let logits = self.site_names.contains("logits");
-        let outputs: Vec<OutputSpec> =
-            if logits { vec![OutputSpec::Site { name: "logits".into(), before: false }] } else { Vec::new() };
-        match self.model.build(&instances, &outputs, &self.tensor_types, &self.globals) {
-            Ok(built) => self.diagnostics.extend(built.diagnostics),
-            Err(d) => self.diagnostics.push(*d),
         }
     }
 

@@ -77,9 +77,6 @@ impl Checker<'_> {
                     params.push(EditParam { name: name.clone(), default: None, bounds: None, integer: false });
                     swept.push(*n);
                 }
-                Value::Layer(l) => {
-                    bound.insert(name.clone(), Value::Number(f64::from(*l)));
-                }
                 other => {
                     bound.insert(name.clone(), other.clone());
                 }

@@ -1,6 +1,7 @@
 //! Model files: an architecture and a configuration become a Plan, with edits laid over its sites.
 
 use super::library::Library;
+use super::reads::{Lens, RowRead};
 use super::scope::{Eval, Res, TensorType, fail};
 use super::script::EditBody;
 use super::value::{Scope, Value};
@@ -9,7 +10,7 @@ use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
-use steer_lang::ast::{ArchDecl, Block, Expr, Text};
+use steer_lang::ast::{ArchDecl, Block, Expr, Stmt, StmtKind, Text};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Diagnostics, Span, codes};
 
@@ -50,6 +51,11 @@ pub enum OutputSpec {
     },
     /// One column of the logits.
     Logit(u32),
+    /// An expression over sites.
+    Row(RowRead),
+    /// The logits as they would be with another residual stream, all of them or one column.
+    Lens(Lens),
+    LensLogit(Lens, u32),
 }
 
 /// A finished Plan with what was found on the way.
@@ -65,6 +71,8 @@ pub struct ModelState<'a> {
     pub layers: Option<u32>,
     instances: &'a [Instance],
     pub stored: &'a BTreeSet<String>,
+    /// The statements of the model file.
+    body: &'a Block,
     diagnostics: Diagnostics,
 }
 
@@ -107,7 +115,7 @@ impl Model {
         globals: &Scope,
     ) -> Res<Built> {
         let mut e = Eval::new(&self.library, &self.config, tensors, globals, &self.arch_name);
-        e.model = Some(ModelState { layers: None, instances, stored: &self.stored, diagnostics: Vec::new() });
+        e.model = Some(ModelState { layers: None, instances, stored: &self.stored, body: &self.arch.body, diagnostics: Vec::new() });
         for i in instances {
             e.b.edit(Edit {
                 name: i.name.clone(),
@@ -119,7 +127,12 @@ impl Model {
         }
         e.block(&self.arch.body)?;
         for spec in outputs {
-            e.output(spec)?;
+            if let Err(d) = e.output(spec) {
+                // A place holder, so that outputs keep their numbers.
+                let node = e.num(0.0)?;
+                e.b.plan.outputs.push(Output { name: String::new(), node });
+                e.model.iter_mut().for_each(|m| m.diagnostics.push((*d).clone()));
+            }
         }
         let Some(state) = e.model.take() else { return Err(broken("no model")) };
         let (axes, layers) = (e.axes, state.layers.unwrap_or(0));
@@ -150,9 +163,23 @@ impl Eval<'_> {
                 let r = self.b.at(logits, "vocab", *token as usize);
                 (format!("logit {token}"), self.typed(r, self.b.span)?)
             }
+            OutputSpec::Row(read) => ("row".to_owned(), self.row_read(read)?),
+            OutputSpec::Lens(lens) => ("lens".to_owned(), self.lens(lens)?),
+            OutputSpec::LensLogit(lens, token) => {
+                let logits = self.lens(lens)?;
+                let r = self.b.at(logits, "vocab", *token as usize);
+                (format!("lens logit {token}"), self.typed(r, lens.read.span)?)
+            }
         };
         self.b.plan.outputs.push(Output { name, node });
         Ok(())
+    }
+
+    /// What the model file says behind its blocks.
+    pub fn behind_the_blocks(&self) -> Option<&[Stmt]> {
+        let stmts = &self.model.as_ref()?.body.stmts;
+        let at = stmts.iter().position(|s| matches!(s.kind, StmtKind::Blocks { .. }))?;
+        Some(&stmts[at + 1..]).filter(|rest| !rest.is_empty())
     }
 
     pub fn blocks(
@@ -329,10 +356,13 @@ impl Eval<'_> {
             let r = self.b.param(edit, slot as u32);
             scope.insert(name.clone(), Value::Node(self.typed(r, instance.span)?));
         }
+        self.reads_sites = true;
         let h = self.isolated(vec![scope], |s| {
             s.block(body)?;
             Ok(s.local("h").cloned())
-        })?;
+        });
+        self.reads_sites = false;
+        let h = h?;
         match h {
             Some(Value::Node(n)) if n == base => {
                 if let Some(m) = self.model.as_mut() {

@@ -3,6 +3,7 @@
 use super::derive::Leaf;
 use super::model::{Instance, Model};
 use super::positions::{Alignment, RowSet, Sequence};
+use super::reads::{Lens, RowRead};
 use super::scope::TensorType;
 use super::value::{Scope, Value};
 use crate::plan::Plan;
@@ -233,6 +234,8 @@ pub struct TableSpec {
     pub name: Option<String>,
     pub axes: Vec<TableAxis>,
     pub columns: Vec<String>,
+    /// Axes that the metrics themselves have, behind the others: heads, neurons, keys.
+    pub own: Vec<TableAxis>,
     /// Row-major over the axes; as many as there are entries, or none where nothing is measured there.
     pub cells: Vec<Cell>,
 }
@@ -301,11 +304,13 @@ pub struct Metric {
 pub enum MetricExpr {
     Number(f64),
     /// Of the token at the next position.
-    Logit(u32),
-    LogProb(u32),
-    Prob(u32),
+    Logit(u32, Option<Rc<Lens>>),
+    LogProb(u32, Option<Rc<Lens>>),
+    Prob(u32, Option<Rc<Lens>>),
     /// 0 is the likeliest.
-    Rank(u32),
+    Rank(u32, Option<Rc<Lens>>),
+    /// An expression over sites.
+    Row(Rc<RowRead>),
     /// Of the sequence's own next token, in nats; not defined at the last position.
     CrossEntropy,
     /// KL(other run ‖ this run) at the same position, in nats.
@@ -316,6 +321,16 @@ pub enum MetricExpr {
 }
 
 impl MetricExpr {
+    /// What the logits are taken from in place of the model's own.
+    pub fn lens(&self) -> Option<&Lens> {
+        match self {
+            MetricExpr::Logit(_, l) | MetricExpr::LogProb(_, l) | MetricExpr::Prob(_, l) | MetricExpr::Rank(_, l) => {
+                l.as_deref()
+            }
+            _ => None,
+        }
+    }
+
     /// Calls `f` on every part.
     pub fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a MetricExpr)) {
         f(self);

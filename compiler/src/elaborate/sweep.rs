@@ -45,7 +45,7 @@ impl Checker<'_> {
             self.tables.insert(name.name.clone(), parts.collect());
         }
         let name = s.name.as_ref().map(|n| n.name.clone());
-        Ok(TableSpec { name, axes, columns: found.columns, cells: found.cells })
+        Ok(TableSpec { name, axes, columns: found.columns, own: Vec::new(), cells: found.cells })
     }
 
     /// All combinations of a sweep's own axes, in the order of their names.
@@ -191,7 +191,7 @@ impl Checker<'_> {
                     }
                 };
                 let entry =
-                    |l: u32| Entry { label: l.to_string(), number: Some(f64::from(l)), value: Value::Layer(l) };
+                    |l: u32| Entry { label: l.to_string(), number: Some(f64::from(l)), value: Value::Block(l) };
                 layers.into_iter().map(entry).collect()
             }
             SweepValues::Of(IndexItem::Range { start: Some(start), end: Some(end), inclusive, .. }) => {

@@ -19,7 +19,7 @@ impl Checker<'_> {
     pub(super) fn measure(&mut self, m: &Measure) -> Res<TableSpec> {
         let (labels, columns, cells) = self.measured(m, &[])?;
         let axes = vec![TableAxis { name: "run".into(), labels, numbers: None }];
-        Ok(TableSpec { name: None, axes, columns, cells })
+        Ok(TableSpec { name: None, axes, columns, own: Vec::new(), cells })
     }
 
     /// The cells of a measurement, a label for each, and the names of the metrics; `edits` stand before

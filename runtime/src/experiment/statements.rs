@@ -2,7 +2,7 @@
 
 use super::derive::{arithmetic, tensors};
 use super::live::{Ask, Gathered, Grow, run as run_live};
-use super::measure::{Logits, columns_of, positions};
+use super::measure::{Sources, positions};
 use super::table::{self, Given};
 use steer_figures::Frame;
 use super::phase::{PhaseOptions, Prepared, TensorValues, engine, prepare};
@@ -31,7 +31,7 @@ pub struct Experiment {
     pub prepared: Prepared,
     asks: Vec<Ask>,
     places: Vec<Place>,
-    logits: Logits,
+    sources: Sources,
     /// The runs that do not grow, by what they are.
     known: HashMap<RunSpec, usize>,
 }
@@ -48,7 +48,9 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
     };
     let mut outputs: Vec<OutputSpec> = Vec::new();
     let mut places = Vec::new();
-    let logits = how_logits(&session.script.statements, &mut outputs);
+    let statements = &session.script.statements;
+    let grows = statements.iter().any(|s| matches!(s.kind, StatementKind::Generate { .. }));
+    let sources = Sources::of(metrics_of(statements), grows, &mut outputs);
     let mut growing: Vec<(usize, Grow)> = Vec::new();
     let mut reads: Vec<(usize, usize, Vec<usize>)> = Vec::new();
     let mut grown: Vec<RunSpec> = Vec::new();
@@ -64,7 +66,7 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
                         // Each grows on its own; equal rows are shared all the same.
                         place.runs.push(grown.len());
                         grown.push(one);
-                        let Logits::Whole(logits) = logits else { return Err(self::one(broken("no logits"))) };
+                        let Some(logits) = sources.whole() else { return Err(self::one(broken("no logits"))) };
                         growing.push((
                             grown.len() - 1,
                             Grow { options: *options, key: [number as u64, i as u64], logits },
@@ -78,13 +80,7 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
                     let at = add(run);
                     for m in read.metrics.iter() {
                         let rows = positions(&m.at.rows(&run.sequence()));
-                        match (&logits, columns_of(&m.value)) {
-                            (Logits::Whole(o), _) => reads.push((at, *o, rows.clone())),
-                            (Logits::Columns(c), Some(tokens)) => {
-                                reads.extend(tokens.iter().map(|t| (at, c[t], rows.clone())));
-                            }
-                            (Logits::Columns(_), None) => {}
-                        }
+                        reads.extend(sources.outputs(&m.value).into_iter().map(|o| (at, o, rows.clone())));
                         let mut others: Vec<RunSpec> = Vec::new();
                         m.value.visit(&mut |part| {
                             if let MetricExpr::Kl(other) = part {
@@ -94,7 +90,7 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
                         for other in others {
                             let o = add(&other);
                             let last = other.encoded.tokens.len().saturating_sub(1);
-                            if let Logits::Whole(l) = logits {
+                            if let Some(l) = sources.whole() {
                                 reads.push((o, l, rows.iter().map(|p| (*p).min(last)).collect()));
                             }
                         }
@@ -141,7 +137,7 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
         asks[base + run].grow = Some(grow);
     }
     let prepared = prepare(&session.script, &runs, &outputs, options)?;
-    Ok(Experiment { prepared, asks, places, logits, known })
+    Ok(Experiment { prepared, asks, places, sources, known })
 }
 
 impl Experiment {
@@ -155,35 +151,10 @@ impl Experiment {
     }
 }
 
-/// Whole logits where anything needs them, else only the columns that metrics name.
-fn how_logits(statements: &[Statement], outputs: &mut Vec<OutputSpec>) -> Logits {
-    let mut tokens: Vec<u32> = Vec::new();
-    let mut whole = false;
-    for s in statements {
-        match &s.kind {
-            StatementKind::Generate { .. } => whole = true,
-            StatementKind::Table(t) => {
-                for m in t.cells.iter().flat_map(|c| &c.reads).flat_map(|r| r.metrics.iter()) {
-                    match columns_of(&m.value) {
-                        Some(c) => tokens.extend(c),
-                        None => whole = true,
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    if whole {
-        outputs.push(OutputSpec::Site { name: "logits".into(), before: false });
-        return Logits::Whole(outputs.len() - 1);
-    }
-    tokens.sort_unstable();
-    tokens.dedup();
-    let columns = tokens.into_iter().map(|t| {
-        outputs.push(OutputSpec::Logit(t));
-        (t, outputs.len() - 1)
-    });
-    Logits::Columns(columns.collect())
+fn metrics_of(statements: &[Statement]) -> impl Iterator<Item = &MetricExpr> {
+    let tables = statements.iter().filter_map(|s| if let StatementKind::Table(t) = &s.kind { Some(t) } else { None });
+    let reads = tables.flat_map(|t| &t.cells).flat_map(|c| c.reads.iter().chain(&c.zero).chain(&c.one));
+    reads.flat_map(|r| r.metrics.iter()).map(|m| &m.value)
 }
 
 /// What a run of a script gave.
@@ -397,7 +368,7 @@ fn table_of(
     tables: &mut BTreeMap<String, Frame>,
 ) -> Result<(Vec<Output>, String), Diagnostics> {
     let run = |r: &RunSpec| experiment.known.get(r).copied();
-    let given = Given { values: &gathered.values, logits: &experiment.logits, run: &run };
+    let given = Given { values: &gathered.values, sources: &experiment.sources, run: &run };
     let cells = spec.cells.iter().map(|c| if gathered.stopped { Ok(None) } else { given.cell(c, s.span).map(Some) });
     let cells = cells.collect::<Result<Vec<_>, _>>()?;
     let frame = table::frame(spec, &cells);

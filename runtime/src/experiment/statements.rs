@@ -1,26 +1,30 @@
 //! All statements of a script as one experiment: compiled together, run together, reported in order.
 
 use super::derive::{arithmetic, tensors};
-use super::live::{Ask, Gathered, Grow, run as run_live};
+use super::live::{Ask, Follow, Gathered, Grow, run as run_live};
 use super::measure::{Logits, Reading, columns_of, positions, sequence};
+use super::needs;
 use super::phase::{PhaseOptions, Prepared, TensorValues, engine, prepare};
 use super::session::{Session, one};
+use super::show::Show;
 use crate::engine::RowCount;
 use crate::error::Error;
-use crate::report::{self, Align, Completion, Generation, Output, Receipt, Table, Value};
+use crate::files;
+use crate::progress::{Bar, Unit};
+use crate::report::{self, Align, Output, Page, Receipt, Table, Value};
 use crate::tensors::Named;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use steer_compiler::elaborate::{
-    GenerateOptions, MeasureRuns, Metric, MetricExpr, OutputSpec, PrintItem, RunSpec, Statement, StatementKind,
+    MeasureRuns, Metric, MetricExpr, OutputSpec, PrintItem, RunSpec, Statement, StatementKind,
 };
 use steer_lang::{Diagnostic, Diagnostics, codes};
 
 /// Where the runs of one statement are among those of the phase.
 #[derive(Clone, Debug, Default)]
-struct Place {
+pub(super) struct Place {
     /// The statement's own runs; of `generate` baseline and steered in turn where there are edits.
-    runs: Vec<usize>,
+    pub(super) runs: Vec<usize>,
     outputs: Vec<usize>,
 }
 
@@ -28,7 +32,7 @@ struct Place {
 pub struct Experiment {
     pub prepared: Prepared,
     asks: Vec<Ask>,
-    places: Vec<Place>,
+    pub(super) places: Vec<Place>,
     logits: Logits,
 }
 
@@ -196,6 +200,11 @@ pub fn run(
     options: &PhaseOptions,
     print: &mut dyn FnMut(&str) -> Result<(), Error>,
 ) -> Result<Done, Diagnostics> {
+    run_on(session, options, &mut report::Plain(print))
+}
+
+/// The same for a page that may show texts as they come.
+pub fn run_on(session: &Session, options: &PhaseOptions, page: &mut dyn Page) -> Result<Done, Diagnostics> {
     let clock = std::time::Instant::now();
     let mut seconds = BTreeMap::new();
     let experiment = prepare_all(session, options)?;
@@ -206,6 +215,12 @@ pub fn run(
                 .help("it can be checked but not run; put its safetensors files beside config.json"),
         ]);
     }
+    for s in &session.script.statements {
+        if let StatementKind::Capture { to, .. } = &s.kind {
+            files::check_target(&session.path(to)).map_err(one)?;
+        }
+    }
+    needs::check(&experiment.prepared, &experiment.asks, options)?;
     let mut wanted: BTreeSet<String> = experiment.prepared.plan.tensors.iter().map(|t| t.name.clone()).collect();
     for s in &session.script.statements {
         if let StatementKind::Print(items) = &s.kind {
@@ -219,80 +234,58 @@ pub fn run(
     let clock = std::time::Instant::now();
     let values = tensors(session, &wanted, options)?;
     seconds.insert("derive".into(), clock.elapsed().as_secs_f64());
-    let mut gathered = Gathered::default();
-    let mut shown = Shown { print, error: None, streaming: stream_target(session, &experiment) };
-    if !experiment.asks.is_empty() {
-        let clock = std::time::Instant::now();
-        let mut engine = engine(session, &experiment.prepared, &values, options).map_err(one)?;
-        seconds.insert("load".into(), clock.elapsed().as_secs_f64());
-        let mut on_text = |run: usize, text: &str| shown.stream(run, text);
-        gathered = run_live(session, &experiment.prepared, engine.as_mut(), &experiment.asks, options, &mut on_text)
-            .map_err(one)?;
-    }
+    let mut show = Show::new(session, &experiment, &values, page);
+    let gathered = match execute(session, &experiment, &values, options, &mut show, &mut seconds) {
+        Ok(gathered) => gathered,
+        Err(e) => {
+            show.abandon();
+            return Err(e);
+        }
+    };
     seconds.insert("prompts".into(), gathered.prompt_seconds);
     seconds.insert("generate".into(), gathered.new_seconds);
-    let mut outputs = Vec::new();
-    for (number, s) in session.script.statements.iter().enumerate() {
-        let place = &experiment.places[number];
-        let (out, text) = statement(session, &experiment, s, place, &gathered, &values, shown.streaming.is_some())?;
-        outputs.extend(out);
-        shown.text(&text);
-    }
-    if let Some(e) = shown.error {
-        return Err(one(e));
-    }
+    let outputs = show.outputs();
     let receipts = receipts(session, &experiment.prepared, &gathered);
     let mut warnings = experiment.prepared.warnings.clone();
     warnings.extend(never_fired(session, &experiment, &gathered));
     Ok(Done { outputs, receipts, gathered, warnings, seconds })
 }
 
-/// Prints as results come.
-struct Shown<'p> {
-    print: &'p mut dyn FnMut(&str) -> Result<(), Error>,
-    error: Option<Error>,
-    /// The run whose text is printed as it comes.
-    streaming: Option<usize>,
+/// Loads the model and runs the experiment, showing what there is on the way.
+fn execute(
+    session: &Session,
+    experiment: &Experiment,
+    values: &TensorValues,
+    options: &PhaseOptions,
+    show: &mut Show,
+    seconds: &mut BTreeMap<String, f64>,
+) -> Result<Gathered, Diagnostics> {
+    let mut gathered = Gathered::default();
+    if !experiment.asks.is_empty() {
+        show.advance(&gathered, false)?;
+        let clock = std::time::Instant::now();
+        let mut engine = engine(session, &experiment.prepared, values, options).map_err(one)?;
+        seconds.insert("load".into(), clock.elapsed().as_secs_f64());
+        let tokens = !show.streams();
+        let mut step = |gathered: &Gathered| show.advance(gathered, false);
+        let mut follow = Follow { label: "prompts", tokens, step: &mut step };
+        gathered = run_live(session, &experiment.prepared, engine.as_mut(), &experiment.asks, options, &mut follow)?;
+    }
+    show.advance(&gathered, true)?;
+    Ok(gathered)
 }
 
-impl Shown<'_> {
-    fn text(&mut self, text: &str) {
-        if self.error.is_none()
-            && !text.is_empty()
-            && let Err(e) = (self.print)(text)
-        {
-            self.error = Some(e);
-        }
-    }
-
-    fn stream(&mut self, run: usize, text: &str) {
-        if self.streaming == Some(run) {
-            self.text(text);
-        }
-    }
-}
-
-/// A script that does nothing but continue one text prints it as it comes.
-fn stream_target(session: &Session, experiment: &Experiment) -> Option<usize> {
-    match (&session.script.statements[..], &experiment.places[..]) {
-        ([Statement { kind: StatementKind::Generate { .. }, .. }], [place]) if place.runs.len() == 1 => {
-            Some(place.runs[0])
-        }
-        _ => None,
-    }
-}
-
-fn statement(
+/// What a statement other than `generate` gave, and as text.
+pub(super) fn answer(
     session: &Session,
     experiment: &Experiment,
     s: &Statement,
     place: &Place,
     gathered: &Gathered,
     values: &TensorValues,
-    streamed: bool,
 ) -> Result<(Vec<Output>, String), Diagnostics> {
     match &s.kind {
-        StatementKind::Generate { runs, options } => Ok(generate(runs, options, place, gathered, streamed)),
+        StatementKind::Generate { .. } => Err(one(broken("texts are shown as they come"))),
         StatementKind::Measure { mean, metrics, runs } => measure(experiment, *mean, metrics, runs, place, gathered, s),
         StatementKind::Capture { sites, runs, to, .. } => {
             capture(session, experiment, sites, runs, to, place, gathered)
@@ -337,46 +330,6 @@ fn shown_value(label: &str, plan: &steer_compiler::plan::Plan, data: &[f32]) -> 
     (format!("{label} {ty} norm {} [{}{more}]", report::number(norm), head.join(", ")), value)
 }
 
-fn generate(
-    specs: &[RunSpec],
-    _options: &GenerateOptions,
-    place: &Place,
-    gathered: &Gathered,
-    streamed: bool,
-) -> (Vec<Output>, String) {
-    let mut out = Vec::new();
-    let mut text = String::new();
-    let mut at = place.runs.iter();
-    for spec in specs {
-        let count = if spec.uses.is_empty() { 1 } else { 2 };
-        let mut completions = Vec::new();
-        for i in 0..count {
-            let Some(&run) = at.next() else { break };
-            let with = if i + 1 < count || spec.uses.is_empty() {
-                "baseline".to_owned()
-            } else {
-                spec.label.rsplit_once(" with ").map_or_else(|| "steered".into(), |(_, w)| w.to_owned())
-            };
-            completions.push(Completion {
-                with,
-                text: gathered.texts[run].clone(),
-                tokens: gathered.generated[run].clone(),
-            });
-        }
-        if streamed {
-            text.push('\n');
-        } else {
-            let blocks: Vec<(&str, String)> =
-                completions.iter().map(|c| (c.with.as_str(), format!("{}{}", spec.text, c.text))).collect();
-            let refs: Vec<(&str, &str)> = blocks.iter().map(|(w, t)| (*w, t.as_str())).collect();
-            text.push_str(&report::beside(&refs, report::width::terminal(100)));
-            text.push('\n');
-        }
-        out.push(Output::Generate(Generation { prompt: spec.text.to_string(), completions }));
-    }
-    (out, text)
-}
-
 fn measure(
     experiment: &Experiment,
     mean: bool,
@@ -402,7 +355,7 @@ fn measure(
             for (m, cells) in metrics.iter().zip(&mut cells) {
                 let mut sum = 0.0;
                 let at = positions(&m.at.rows(&sequence(spec)));
-                if gathered.stopped {
+                if !gathered.prompts_done {
                     row.push("-".into());
                     continue;
                 }
@@ -474,11 +427,14 @@ fn capture(
         }
     }
     let path = session.path(to);
-    if !gathered.stopped {
-        let named: Vec<Named> = stored.iter().map(|(name, shape, data)| Named { name, shape, data }).collect();
-        let metadata = BTreeMap::from([("producer".to_owned(), format!("steer {}", env!("CARGO_PKG_VERSION")))]);
-        crate::tensors::write_safetensors(&path, &named, &metadata).map_err(one)?;
+    if !gathered.prompts_done {
+        return Ok((Vec::new(), format!("nothing captured to {}: stopped before the end\n", path.display())));
     }
+    let named: Vec<Named> = stored.iter().map(|(name, shape, data)| Named { name, shape, data }).collect();
+    let metadata = BTreeMap::from([("producer".to_owned(), format!("steer {}", env!("CARGO_PKG_VERSION")))]);
+    let bar = Bar::new(&format!("writing {to}"), Unit::Unknown);
+    crate::tensors::write_safetensors(&path, &named, &metadata).map_err(one)?;
+    drop(bar);
     let text = format!("captured {} tensors to {}\n", stored.len(), path.display());
     Ok((vec![Output::Capture { file: to.to_owned(), tensors: shapes }], text))
 }

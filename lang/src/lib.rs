@@ -9,6 +9,7 @@ mod erase;
 mod format;
 mod highlight;
 mod lex;
+mod names;
 mod ops;
 mod parse;
 pub mod source;

@@ -24,6 +24,8 @@ pub enum Value {
     Node(NodeId),
     /// The layer: a number where the compiler needs one, an argument of kernels in row code.
     Layer(u32),
+    /// A block of the model, named by a sweep.
+    Block(u32),
     /// A parameter of the script, with its value.
     Param(Rc<str>, f64),
     Closure(Rc<Closure>),
@@ -58,7 +60,7 @@ impl Value {
     pub fn as_number(&self) -> Option<f64> {
         match self {
             Value::Number(n) => Some(*n),
-            Value::Layer(l) => Some(f64::from(*l)),
+            Value::Layer(l) | Value::Block(l) => Some(f64::from(*l)),
             Value::Param(_, v) => Some(*v),
             Value::Axes(a) => {
                 a.iter().map(|a| if let Size::Fixed(n) = a.size { Some(n as f64) } else { None }).product()
@@ -80,6 +82,7 @@ impl Value {
             Value::Axes(_) => "an axis",
             Value::Node(_) => "a value of the model",
             Value::Layer(_) => "the layer",
+            Value::Block(_) => "a block",
             Value::Param(..) => "a parameter",
             Value::Closure(_) => "a function",
             Value::Tensor(_) => "a tensor of the script",

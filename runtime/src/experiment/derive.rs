@@ -1,12 +1,13 @@
 //! Derived tensors: runs over data sets, their statistics, and arithmetic over these.
 
-use super::live::{Ask, run};
-use super::measure::{positions, sequence};
+use super::live::{Ask, Follow, run};
+use super::measure::positions;
 use super::phase::{PhaseOptions, TensorValues, engine, prepare};
 use super::session::{Session, one};
 use super::statements::broken;
 use crate::engine::{Engine, Extend, Run, WeightSource};
 use crate::error::Error;
+use crate::progress::{Bar, Unit};
 use crate::reference::Reference;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -68,6 +69,16 @@ pub fn tensors(
     Ok(values)
 }
 
+/// The names of derived tensors, a family's once; of many the first few.
+fn families(derived: &[&Derived]) -> String {
+    let mut names: Vec<&str> = derived.iter().map(|d| d.name.split('[').next().unwrap_or(&d.name)).collect();
+    names.dedup();
+    let more = names.len().saturating_sub(3);
+    names.truncate(3);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{rest}", names.join(", "))
+}
+
 fn leaf_key(d: &Derived, leaf: &Leaf) -> String {
     format!("{} {:?} {:?} {:?}", d.site, d.on, leaf.stat, leaf.data)
 }
@@ -104,15 +115,19 @@ fn statistics(
     for d in derived {
         let site = sites.iter().position(|s| *s == d.site).unwrap_or(0);
         for &run in d.leaves.iter().flat_map(|l| &l.data).flat_map(|n| &of_data[n]) {
-            for p in positions(&d.on.rows(&sequence(&runs[run]))) {
+            for p in positions(&d.on.rows(&runs[run].sequence())) {
                 if !asks[run].reads[site].contains(&p) {
                     asks[run].reads[site].push(p);
                 }
             }
         }
     }
+    super::needs::check(&prepared, &asks, options)?;
     let mut engine = engine(session, &prepared, &TensorValues::default(), options).map_err(one)?;
-    let gathered = run(session, &prepared, engine.as_mut(), &asks, options, &mut |_, _| {}).map_err(one)?;
+    let label = format!("deriving {}", families(derived));
+    let mut follow = Follow { label: &label, tokens: false, step: &mut |_| Ok(()) };
+    let gathered = run(session, &prepared, engine.as_mut(), &asks, options, &mut follow)?;
+    drop(engine);
     if gathered.stopped {
         return Err(vec![Diagnostic::error(codes::STOPPED, "stopped while deriving tensors")]);
     }
@@ -121,7 +136,7 @@ fn statistics(
         let rows_of = |data: &str| {
             let mut rows = Vec::new();
             for &run in &of_data[data] {
-                for p in positions(&d.on.rows(&sequence(&runs[run]))) {
+                for p in positions(&d.on.rows(&runs[run].sequence())) {
                     if let Some(v) = gathered.values.get(&(run, site, p)) {
                         rows.push(Arc::clone(v));
                     }
@@ -135,6 +150,7 @@ fn statistics(
                 continue;
             }
             let sets: Vec<Vec<Arc<[f32]>>> = leaf.data.iter().map(|n| rows_of(n)).collect();
+            let _bar = Bar::new(&format!("deriving {}", d.name), Unit::Unknown);
             let value = statistic(d, leaf, &sets)?;
             out.insert(key, value);
         }

@@ -1,5 +1,7 @@
 //! How wide reports are.
 
+pub use steer_figures::text::width::{cut, of, of_char};
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 static FIXED: AtomicUsize = AtomicUsize::new(0);
@@ -17,4 +19,10 @@ pub fn terminal(otherwise: usize) -> usize {
     }
     let size = terminal_size::terminal_size_of(std::io::stderr());
     size.map_or(otherwise, |(width, _)| width.0 as usize).clamp(40, 160)
+}
+
+/// Columns and rows of the terminal on standard output, or what terminals mostly have at least.
+pub fn screen() -> (usize, usize) {
+    let size = terminal_size::terminal_size_of(std::io::stdout());
+    size.map_or((80, 24), |(width, height)| (width.0 as usize, height.0 as usize))
 }

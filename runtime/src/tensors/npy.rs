@@ -1,9 +1,9 @@
 //! NumPy's `.npy`: versions 1 to 3, little-endian numbers, C or Fortran order.
 
 use super::safetensors::write_floats;
-use super::{Array, Dtype, count, room, widen};
+use super::{Array, Dtype, count, widen};
 use crate::error::Error;
-use crate::files;
+use crate::{files, memory};
 use std::path::Path;
 use steer_figures::npy_header;
 use steer_lang::codes;
@@ -180,7 +180,7 @@ fn to_c_order(values: &[f32], shape: &[usize]) -> Result<Vec<f32>, Error> {
     for i in 1..shape.len() {
         strides[i] = strides[i - 1] * shape[i - 1];
     }
-    let mut out = room(values.len())?;
+    let mut out = memory::room(values.len(), "one tensor")?;
     let mut index = vec![0; shape.len()];
     let mut at = 0;
     for _ in 0..values.len() {

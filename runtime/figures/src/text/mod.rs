@@ -7,4 +7,4 @@ mod wrap;
 
 pub use number::{error, number, percent};
 pub use table::{Align, Table};
-pub use wrap::{beside, visible, wrap};
+pub use wrap::{beside, settled, visible, wrap};

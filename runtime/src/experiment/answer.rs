@@ -1,0 +1,160 @@
+//! What each statement gave, and as text.
+
+use super::derive::arithmetic;
+use super::phase::TensorValues;
+use super::results::Results;
+use super::session::{Session, one};
+use super::statements::{Experiment, Place, What, broken};
+use super::table;
+use crate::progress::{Bar, Unit};
+use crate::report::{self, Output, Value};
+use crate::tensors::Named;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use steer_compiler::elaborate::{PrintItem, RunSpec, Statement, StatementKind, TableSpec};
+use steer_figures::Frame;
+use steer_lang::Diagnostics;
+
+/// The tables of the sweeps so far, by name.
+pub type Tables = BTreeMap<String, Frame>;
+
+/// What a statement other than `generate` gave, and as text.
+pub fn answer(
+    session: &Session,
+    experiment: &Experiment,
+    (number, s): (usize, &Statement),
+    results: &Results,
+    values: &TensorValues,
+    tables: &mut Tables,
+) -> Result<(Vec<Output>, String), Diagnostics> {
+    let place = &experiment.places[number];
+    match &s.kind {
+        StatementKind::Generate { .. } => Err(one(broken("texts are shown as they come"))),
+        StatementKind::Table(t) => Ok(table_of(t, &results.cells[number], tables)),
+        StatementKind::Plot { .. } | StatementKind::Save { .. } | StatementKind::Report { .. } => {
+            Ok((Vec::new(), String::new()))
+        }
+        StatementKind::Capture { sites, runs, to, .. } => {
+            capture(session, experiment, sites, runs, to, place, results)
+        }
+        StatementKind::Print(items) => {
+            let mut text = Vec::new();
+            let mut out = Vec::new();
+            for item in items {
+                match item {
+                    PrintItem::Text(t) => {
+                        text.push(t.clone());
+                        out.push(Value::Text(t.clone()));
+                    }
+                    PrintItem::Value { label, plan } => {
+                        let data = arithmetic(plan, values.clone()).map_err(one)?;
+                        let (shown, value) = shown_value(label, plan, &data);
+                        text.push(shown);
+                        out.push(value);
+                    }
+                }
+            }
+            Ok((vec![Output::Print { values: out }], text.join(" ") + "\n"))
+        }
+    }
+}
+
+/// The numbers of a table; a sweep's table is kept for what comes after it.
+fn table_of(spec: &TableSpec, cells: &[Option<table::Numbers>], tables: &mut Tables) -> (Vec<Output>, String) {
+    let frame = table::frame(spec, cells);
+    let text = match &spec.name {
+        None => table::rows(&frame),
+        Some(name) => {
+            tables.insert(name.clone(), frame.clone());
+            String::new()
+        }
+    };
+    (vec![Output::Table(frame)], text)
+}
+
+fn shown_value(label: &str, plan: &steer_compiler::plan::Plan, data: &[f32]) -> (String, Value) {
+    let Some(output) = plan.outputs.first() else { return (String::new(), Value::List(Vec::new())) };
+    let ty = plan.ty(output.node);
+    if ty.axes.is_empty() {
+        let x = f64::from(data.first().copied().unwrap_or(f32::NAN));
+        return (report::number(x), Value::Number(x));
+    }
+    let norm = data.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    let head: Vec<String> = data.iter().take(4).map(|x| report::number(f64::from(*x))).collect();
+    let more = if data.len() > 4 { ", ..." } else { "" };
+    let axes = ty
+        .axes
+        .iter()
+        .map(|a| (a.name.to_string(), if let steer_compiler::plan::Size::Fixed(n) = a.size { n } else { 0 }));
+    let value = Value::Tensor { axes: axes.collect(), data: data.to_vec() };
+    (format!("{label} {ty} norm {} [{}{more}]", report::number(norm), head.join(", ")), value)
+}
+
+fn capture(
+    session: &Session,
+    experiment: &Experiment,
+    sites: &[String],
+    runs: &[RunSpec],
+    to: &str,
+    place: &Place,
+    results: &Results,
+) -> Result<(Vec<Output>, String), Diagnostics> {
+    let mut shapes = BTreeMap::new();
+    let mut stored: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
+    for (run, spec) in place.runs.iter().zip(runs) {
+        for (site, output) in sites.iter().zip(&place.outputs) {
+            let mut rows = rows_read(experiment, *run, *output);
+            rows.sort_unstable();
+            let found: Vec<&Arc<[f32]>> =
+                rows.iter().filter_map(|p| results.captured.get(&(*run, *output, *p))).collect();
+            let ty = experiment.prepared.plan.ty(experiment.prepared.plan.outputs[*output].node);
+            let widest = rows.iter().max().map_or(0, |p| p + 1);
+            let mut shape = vec![found.len()];
+            shape.extend(ty.axes.iter().map(|a| match a.size {
+                steer_compiler::plan::Size::Fixed(n) => n,
+                steer_compiler::plan::Size::Keys => widest,
+            }));
+            let mut data = Vec::new();
+            for v in found {
+                extend_padded(&mut data, v, ty.has_keys(), widest, ty.len_with(1));
+            }
+            let name = if runs.len() == 1 { site.clone() } else { format!("{}.{site}", spec.label) };
+            shapes.insert(name.clone(), shape.clone());
+            stored.push((name, shape, data));
+        }
+    }
+    let path = session.path(to);
+    if !results.measured {
+        return Ok((Vec::new(), format!("nothing captured to {}: stopped before the end\n", path.display())));
+    }
+    let named: Vec<Named> = stored.iter().map(|(name, shape, data)| Named { name, shape, data }).collect();
+    let metadata = BTreeMap::from([("producer".to_owned(), format!("steer {}", env!("CARGO_PKG_VERSION")))]);
+    let bar = Bar::new(&format!("writing {to}"), Unit::Unknown);
+    crate::tensors::write_safetensors(&path, &named, &metadata).map_err(one)?;
+    drop(bar);
+    let text = format!("captured {} tensors to {}\n", stored.len(), path.display());
+    Ok((vec![Output::Capture { file: to.to_owned(), tensors: shapes }], text))
+}
+
+/// Appends a row; rows with fewer keys than the widest are filled with zeros at the end of each head.
+fn extend_padded(data: &mut Vec<f32>, row: &[f32], keyed: bool, widest: usize, heads: usize) {
+    if !keyed {
+        return data.extend_from_slice(row);
+    }
+    let keys = row.len() / heads.max(1);
+    for part in row.chunks_exact(keys.max(1)) {
+        data.extend_from_slice(part);
+        data.resize(data.len() + widest - keys, 0.0);
+    }
+}
+
+
+/// The positions that captures read of a run.
+fn rows_read(experiment: &Experiment, run: usize, output: usize) -> Vec<usize> {
+    let captures = experiment.units.iter().filter(|u| u.what == What::Capture);
+    let reads = captures.flat_map(|u| &u.reads).filter(|r| (r.0, r.1) == (run, output));
+    let mut rows: Vec<usize> = reads.flat_map(|r| r.2.iter().copied()).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}

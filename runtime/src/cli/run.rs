@@ -84,7 +84,7 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     })?;
     let mut warnings = session.warnings.clone();
     warnings.extend(done.warnings.iter().cloned());
-    super::show(&warnings, sources, super::wants_color());
+    super::show(&warnings, sources, report::errors_in_color());
     if !done.receipts.is_empty() {
         say(&report::receipts_table(&done.receipts))?;
     }

@@ -34,9 +34,7 @@ pub fn answer(
         StatementKind::Plot { .. } | StatementKind::Save { .. } | StatementKind::Report { .. } => {
             Ok((Vec::new(), String::new()))
         }
-        StatementKind::Capture { sites, runs, to, .. } => {
-            capture(session, experiment, sites, runs, to, place, results)
-        }
+        StatementKind::Capture { sites, runs, to, .. } => capture(session, experiment, sites, runs, to, place, results),
         StatementKind::Print(items) => {
             let mut text = Vec::new();
             let mut out = Vec::new();
@@ -147,7 +145,6 @@ fn extend_padded(data: &mut Vec<f32>, row: &[f32], keyed: bool, widest: usize, h
         data.resize(data.len() + widest - keys, 0.0);
     }
 }
-
 
 /// The positions that captures read of a run.
 fn rows_read(experiment: &Experiment, run: usize, output: usize) -> Vec<usize> {

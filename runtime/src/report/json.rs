@@ -69,8 +69,13 @@ pub enum Output {
     Generate(Generation),
     /// Of `measure`, which has no name and an axis of runs, and of `sweep`.
     Table(Frame),
-    Print { values: Vec<Value> },
-    Capture { file: String, tensors: BTreeMap<String, Vec<usize>> },
+    Print {
+        values: Vec<Value>,
+    },
+    Capture {
+        file: String,
+        tensors: BTreeMap<String, Vec<usize>>,
+    },
 }
 
 /// One prompt and its continuations, the baseline first.

@@ -40,6 +40,9 @@ pub struct RunArgs {
     /// Rows that one pass of a prompt takes at most
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..))]
     pub chunk: Option<u32>,
+    /// The memory that the run may take, such as 2GiB (default: what there is)
+    #[arg(long, value_name = "BYTES", value_parser = super::options::bytes)]
+    pub memory: Option<u64>,
     /// Print a stage of the compiler instead of running
     #[arg(long, value_enum, value_name = "STAGE")]
     pub emit: Option<Emit>,
@@ -160,6 +163,7 @@ impl RunArgs {
             rules: rules::Options { disable: self.disable_rule.clone(), stop_after: self.stop_after.clone() },
             chunk: self.chunk.map_or(PhaseOptions::default().chunk, |c| c as usize),
             seed: self.seed,
+            memory: self.memory,
             ..PhaseOptions::default()
         }
     }

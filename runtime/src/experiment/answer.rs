@@ -6,14 +6,15 @@ use super::results::Results;
 use super::session::{Session, one};
 use super::statements::{Experiment, Place, What, broken};
 use super::table;
+use crate::files;
 use crate::progress::{Bar, Unit};
 use crate::report::{self, Output, Value};
 use crate::tensors::Named;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use steer_compiler::elaborate::{PrintItem, RunSpec, Statement, StatementKind, TableSpec};
-use steer_figures::Frame;
-use steer_lang::Diagnostics;
+use steer_compiler::elaborate::{PlotOption, PrintItem, RunSpec, Statement, StatementKind, TableSpec};
+use steer_figures::{Color, Fault, Frame, Kind, Plot, Terminal};
+use steer_lang::{Diagnostic, Diagnostics, codes};
 
 /// The tables of the sweeps so far, by name.
 pub type Tables = BTreeMap<String, Frame>;
@@ -31,9 +32,21 @@ pub fn answer(
     match &s.kind {
         StatementKind::Generate { .. } => Err(one(broken("texts are shown as they come"))),
         StatementKind::Table(t) => Ok(table_of(t, &results.cells[number], tables)),
-        StatementKind::Plot { .. } | StatementKind::Save { .. } | StatementKind::Report { .. } => {
-            Ok((Vec::new(), String::new()))
+        StatementKind::Plot { table, kind, to, options } => {
+            let frame = named(tables, table)?;
+            let plot = plot_of(kind.as_deref(), options);
+            let text = drawn(session, frame, &plot, to.as_deref()).map_err(|d| at(d, s))?;
+            Ok((vec![Output::Plot { table: table.clone(), file: to.clone(), plot }], text))
         }
+        StatementKind::Save { table, to } => {
+            let frame = named(tables, table)?;
+            let bytes = exported(frame, to).map_err(|d| at(d, s))?;
+            let path = session.path(to);
+            files::write_atomic(&path, |out| out.write_all(&bytes)).map_err(one)?;
+            let text = format!("saved {table} to {}\n", path.display());
+            Ok((vec![Output::Save { table: table.clone(), file: to.clone() }], text))
+        }
+        StatementKind::Report { .. } => Ok((Vec::new(), String::new())),
         StatementKind::Capture { sites, runs, to, .. } => {
             capture(session, experiment, sites, runs, to, place, results)
         }
@@ -57,6 +70,78 @@ pub fn answer(
             Ok((vec![Output::Print { values: out }], text.join(" ") + "\n"))
         }
     }
+}
+
+fn named<'t>(tables: &'t Tables, name: &str) -> Result<&'t Frame, Diagnostics> {
+    tables.get(name).ok_or_else(|| one(broken("a table is missing")))
+}
+
+/// Where a statement's own error has no place yet, the statement is it.
+fn at(d: Diagnostic, s: &Statement) -> Diagnostics {
+    vec![if d.labels.is_empty() { d.at(s.span, "asked for here") } else { d }]
+}
+
+fn fault(f: Fault) -> Diagnostic {
+    Diagnostic::error(codes::BAD_ARGUMENTS, f.message).maybe_help(f.help)
+}
+
+fn plot_of(kind: Option<&str>, options: &[(String, PlotOption)]) -> Plot {
+    let mut plot = Plot { kind: kind.and_then(Kind::parse), ..Plot::default() };
+    let (mut low, mut high) = (None, None);
+    for (name, option) in options {
+        match (name.as_str(), option) {
+            ("column", PlotOption::Text(t)) => plot.columns.push(t.clone()),
+            ("x", PlotOption::Text(t)) => plot.x = Some(t.clone()),
+            ("y", PlotOption::Text(t)) => plot.y = Some(t.clone()),
+            ("series", PlotOption::Text(t)) => plot.series = Some(t.clone()),
+            ("title", PlotOption::Text(t)) => plot.title = Some(t.clone()),
+            ("min", PlotOption::Number(n)) => low = Some(*n),
+            ("max", PlotOption::Number(n)) => high = Some(*n),
+            _ => {}
+        }
+    }
+    plot.limits = low.zip(high);
+    plot
+}
+
+/// A plot on the terminal, or as the file that the script names; its text says which.
+fn drawn(session: &Session, frame: &Frame, plot: &Plot, to: Option<&str>) -> Result<String, Diagnostic> {
+    let figure = plot.of(frame).map_err(fault)?;
+    let Some(to) = to else {
+        let out = std::io::stdout();
+        let color = Color::of(std::io::IsTerminal::is_terminal(&out), |name| std::env::var(name).ok());
+        return Ok(figure.text(&Terminal { columns: report::width::terminal(100), color }));
+    };
+    let path = session.path(to);
+    let bytes = match extension(to) {
+        "svg" => figure.svg().into_bytes(),
+        "png" => figure.png(2.0).map_err(fault)?,
+        _ => return Err(unknown_file(to, "a plot is written as .svg or .png")),
+    };
+    files::write_atomic(&path, |out| out.write_all(&bytes)).map_err(|e| *e.0)?;
+    Ok(format!("plotted {} to {}\n", frame.name, path.display()))
+}
+
+/// A table as the bytes of a file, by the end of its name.
+fn exported(frame: &Frame, to: &str) -> Result<Vec<u8>, Diagnostic> {
+    match extension(to) {
+        "csv" => frame.to_csv().map(String::into_bytes).map_err(fault),
+        "json" => Ok(frame.to_json().into_bytes()),
+        "parquet" => frame.to_parquet().map_err(fault),
+        "npy" => match &frame.columns[..] {
+            [only] => frame.to_npy(&only.name).map_err(fault),
+            many => Err(unknown_file(to, &format!("an .npy file holds one metric, and this table has {}", many.len()))),
+        },
+        _ => Err(unknown_file(to, "a table is written as .csv, .parquet, .json or .npy")),
+    }
+}
+
+fn extension(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(_, e)| e)
+}
+
+fn unknown_file(name: &str, help: &str) -> Diagnostic {
+    Diagnostic::error(codes::BAD_ARGUMENTS, format!("{name:?} cannot be written so")).help(help.to_owned())
 }
 
 /// The numbers of a table; a sweep's table is kept for what comes after it.

@@ -47,6 +47,10 @@ impl Host for Words<'_> {
         Some(Ok(out))
     }
 
+    fn piece(&self, token: u32) -> String {
+        format!("t{token}")
+    }
+
     fn single_token(&self, text: &str) -> Option<Result<u32, Vec<String>>> {
         Some(text.strip_prefix('t').and_then(|n| n.parse().ok()).ok_or_else(|| vec![text.to_owned()]))
     }

@@ -3,7 +3,7 @@
 use super::derive::{arithmetic, tensors};
 use super::live::{Ask, Follow, Gathered, Grow, run as run_live};
 use super::measure::{Logits, Reading, columns_of, positions, sequence};
-use super::needs;
+use super::needs::{self, Needs};
 use super::phase::{PhaseOptions, Prepared, TensorValues, engine, prepare};
 use super::session::{Session, one};
 use super::show::Show;
@@ -144,6 +144,26 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
 }
 
 impl Experiment {
+    /// The memory that running it takes.
+    pub fn needs(&self, options: &PhaseOptions) -> Result<Needs, Error> {
+        let mut needs = Needs::of(&self.prepared, &self.asks, options)?;
+        // What is captured is put together once more to be written, a statement at a time.
+        let captured = self.places.iter().map(|p| self.captured(p)).max().unwrap_or(0);
+        needs.outputs = needs.outputs.saturating_add(captured);
+        Ok(needs)
+    }
+
+    /// The bytes of what a statement captures.
+    fn captured(&self, place: &Place) -> u64 {
+        let plan = &self.prepared.plan;
+        let of = |run: usize, output: usize| {
+            let rows = &self.asks[run].reads[output];
+            let widest = rows.iter().max().map_or(0, |p| p + 1);
+            rows.len() as u64 * plan.ty(plan.outputs[output].node).len_with(widest) as u64 * 4
+        };
+        place.runs.iter().flat_map(|run| place.outputs.iter().map(move |o| of(*run, *o))).sum()
+    }
+
     /// The rows of all prompts, as the rows engine would share them.
     pub fn count_rows(&self) -> RowCount {
         crate::rows::count(
@@ -220,7 +240,7 @@ pub fn run_on(session: &Session, options: &PhaseOptions, page: &mut dyn Page) ->
             files::check_target(&session.path(to)).map_err(one)?;
         }
     }
-    needs::check(&experiment.prepared, &experiment.asks, options)?;
+    needs::check(&experiment.needs(options).map_err(one)?)?;
     let mut wanted: BTreeSet<String> = experiment.prepared.plan.tensors.iter().map(|t| t.name.clone()).collect();
     for s in &session.script.statements {
         if let StatementKind::Print(items) = &s.kind {

@@ -9,10 +9,10 @@ use super::session::{Session, one};
 use super::show::Show;
 use crate::engine::RowCount;
 use crate::error::Error;
-use crate::files;
 use crate::progress::{Bar, Unit};
 use crate::report::{self, Align, Output, Page, Receipt, Table, Value};
 use crate::tensors::Named;
+use crate::{files, memory};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use steer_compiler::elaborate::{
@@ -437,7 +437,7 @@ fn capture(
                 steer_compiler::plan::Size::Fixed(n) => n,
                 steer_compiler::plan::Size::Keys => widest,
             }));
-            let mut data = Vec::new();
+            let mut data = memory::room(shape.iter().product(), "what is captured").map_err(one)?;
             for v in found {
                 extend_padded(&mut data, v, ty.has_keys(), widest, ty.len_with(1));
             }

@@ -10,7 +10,7 @@ use steer::experiment::{PhaseOptions, Session, prepare_all};
 use steer::tensors::Header;
 use steer::tokens::Tokens;
 use steer_compiler::elaborate::{Encoded, Host, Library, Model, Scope, check};
-use steer_lang::{Severity, Sources};
+use steer_lang::{Diagnostic, Severity, Sources};
 use steer_tests::cases::{listed, package, read};
 
 const TIMES: usize = 10_000;
@@ -88,7 +88,7 @@ impl Host for Files {
         Ok("Tom went\nAnna\n".into())
     }
 
-    fn tensor_shape(&self, _: &str, _: Option<&str>) -> Result<Vec<usize>, String> {
+    fn tensor_shape(&self, _: &str, _: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>> {
         Ok(vec![128])
     }
 

@@ -10,15 +10,16 @@ use crate::plan::Plan;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
-use steer_lang::Span;
 use steer_lang::ast::{BinaryOp, Block};
+use steer_lang::{Diagnostic, Span};
 
 /// What the compiler asks of the world outside.
 pub trait Host {
     /// The text of a file named by the script.
     fn text(&self, path: &str) -> Result<String, String>;
-    /// The shape of a stored tensor; `key` names one of several.
-    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, String>;
+    /// The shape of a stored tensor, all of whose values can be used; `key` names one of several. An error
+    /// has no place yet.
+    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>>;
     /// `None`: there is no tokenizer, so what depends on tokens is not checked.
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>>;
     /// A token as reports show it.

@@ -6,7 +6,7 @@ use super::results::Results;
 use super::session::{Session, one};
 use super::statements::{Experiment, Place, What, broken};
 use super::table;
-use crate::files;
+use crate::{files, memory};
 use crate::progress::{Bar, Unit};
 use crate::report::{self, Output, Value};
 use crate::tensors::Named;
@@ -199,7 +199,7 @@ fn capture(
                 steer_compiler::plan::Size::Fixed(n) => n,
                 steer_compiler::plan::Size::Keys => widest,
             }));
-            let mut data = Vec::new();
+            let mut data = memory::room(shape.iter().product(), "what is captured").map_err(one)?;
             for v in found {
                 extend_padded(&mut data, v, ty.has_keys(), widest, ty.len_with(1));
             }

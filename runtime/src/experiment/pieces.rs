@@ -4,6 +4,7 @@ use super::live::Ask;
 use super::needs::Needs;
 use super::phase::{PhaseOptions, Prepared};
 use super::statements::{Experiment, What};
+use crate::error::Error;
 use steer_lang::Diagnostics;
 
 /// A pass of a piece has about so many rows at most, so that results come now and then.
@@ -44,6 +45,11 @@ impl Part {
         Part { units: units.to_vec(), prepared: all.part(&runs, &locals), runs, locals, asks }
     }
 
+    /// The memory that it takes.
+    pub fn needs(&self, options: &PhaseOptions) -> Result<Needs, Error> {
+        Needs::of(&self.prepared, &self.asks, options)
+    }
+
     /// The number that a run of the experiment has here.
     pub fn local(&self, run: usize) -> Option<usize> {
         self.locals[run]
@@ -58,7 +64,7 @@ pub fn pieces(
 ) -> Result<Vec<Vec<usize>>, Diagnostics> {
     let fits = |units: &[usize]| -> Result<bool, Diagnostics> {
         let part = Part::new(experiment, units);
-        let needs = Needs::of(&part.prepared, &part.asks, options).map_err(|e| vec![*e.0])?;
+        let needs = part.needs(options).map_err(|e| vec![*e.0])?;
         let longest = part.prepared.runs.iter().map(|r| r.encoded.tokens.len()).max().unwrap_or(0);
         Ok(budget.is_none_or(|b| needs.total() <= b) && needs.pass_rows <= ROWS.max(16 * longest))
     };

@@ -5,6 +5,7 @@ use super::exec::{Frame, slots, store};
 use super::exec_instr::{Shared, pointers, room, split, with_scratch};
 use super::{RowsEngine, broken};
 use crate::error::Error;
+use crate::memory;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -242,7 +243,7 @@ pub fn scan(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &In
     for j in 0..frame.count() {
         let from = parent(j);
         let mut fresh = kept.free.pop().unwrap_or_default();
-        fresh.resize(*state, 0.0);
+        memory::resize(&mut fresh, *state, "states")?;
         let mut zero = Vec::new();
         let before = match from {
             Some(p) => kept.at.get(&p).ok_or_else(|| broken("a state is missing"))?.as_ptr().cast_mut(),

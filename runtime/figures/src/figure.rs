@@ -25,6 +25,13 @@ pub struct Figure {
     pub(crate) notes: Vec<String>,
 }
 
+impl Figure {
+    /// What it shows, in words.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+}
+
 /// The panels of one metric, on one scale.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {

@@ -57,7 +57,7 @@ pub fn run_on(session: &Session, options: &PhaseOptions, page: &mut dyn Page) ->
     let pieces = pieces(&experiment, options, needs::budget(options))?;
     for units in &pieces {
         let part = Part::new(&experiment, units);
-        needs::check(&part.needs(options).map_err(one)?)?;
+        needs::check(&part.needs(&experiment, options).map_err(one)?)?;
     }
     seconds.insert("plan".into(), clock.elapsed().as_secs_f64());
     let mut wanted: BTreeSet<String> = experiment.prepared.plan.tensors.iter().map(|t| t.name.clone()).collect();

@@ -5,7 +5,7 @@ use crate::color;
 use crate::figure::Group;
 use crate::scale::Scale;
 use crate::side::clip;
-use crate::text::{number, width};
+use crate::text::{error, number, width};
 
 /// The widest label.
 const LABEL: usize = 24;
@@ -26,7 +26,7 @@ pub(super) fn draw(out: &mut String, group: &Group, view: &Terminal) {
         line(out, &clip(&heads.join(": "), view.columns));
         let text = |row: usize, column: usize| match (panel.grid.value(row, column), panel.grid.error(row, column)) {
             (v, _) if v.is_nan() => "-".to_string(),
-            (v, Some(e)) => format!("{} ±{}", number(v), number(e)),
+            (v, Some(e)) => format!("{} ±{}", number(v), error(e)),
             (v, None) => number(v),
         };
         let cells = || (0..group.x.len()).flat_map(|c| (0..group.rows.len()).map(move |r| (r, c))).take(BARS);

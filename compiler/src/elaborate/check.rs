@@ -1,9 +1,10 @@
 //! Checks a script against a model, before any weight is read.
 
+use super::chat::Prompt;
 use super::model::{Model, OutputSpec};
 use super::scope::{Eval, Res, TensorType, fail};
 use super::script::{EditBody, EditDecl, EditParam, Host, ParamValue, RunSpec, Script, Statement, TensorSpec};
-use super::value::{Scope, Value};
+use super::value::{DataSet, Scope, Value};
 use crate::plan::{Plan, Size};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -22,9 +23,9 @@ pub struct Checker<'a> {
     pub(super) site_names: BTreeSet<String>,
     pub(super) globals: Scope,
     pub(super) params: Vec<(String, ParamValue)>,
-    pub(super) data: BTreeMap<String, Vec<String>>,
+    pub(super) data: BTreeMap<String, Rc<DataSet>>,
     pub(super) masks: BTreeMap<String, Vec<bool>>,
-    pub(super) prompts: BTreeMap<String, (String, Span)>,
+    pub(super) prompts: BTreeMap<String, Prompt>,
     pub(super) runs: BTreeMap<String, RunExpr>,
     pub(super) metrics: BTreeMap<String, MetricDecl>,
     pub(super) edits: Vec<EditDecl>,
@@ -163,18 +164,17 @@ impl Checker<'_> {
             ItemKind::Data(b) => self.data(b),
             ItemKind::Prompt(b) => {
                 self.new_name(&b.name)?;
-                match self.value(&b.value)? {
-                    Value::Text(t) => {
-                        self.prompts.insert(b.name.name.clone(), (t.to_string(), b.value.span));
-                        Ok(())
-                    }
-                    other => fail(
+                let value = self.value(&b.value)?;
+                let Some(prompt) = Self::as_prompt(&value) else {
+                    return fail(
                         codes::WRONG_KIND,
-                        format!("a prompt is a text, not {}", other.kind()),
+                        format!("a prompt is a text or a conversation, not {}", value.kind()),
                         b.value.span,
                         "this",
-                    ),
-                }
+                    );
+                };
+                self.prompts.insert(b.name.name.clone(), prompt);
+                Ok(())
             }
             ItemKind::Run(r) => {
                 self.new_name(&r.name)?;
@@ -329,7 +329,8 @@ impl Checker<'_> {
                         .help("paths are relative to the script"),
                 )
             })?;
-            let items: Vec<String> = text.lines().filter(|l| !l.trim().is_empty()).map(str::to_owned).collect();
+            let lines = text.lines().filter(|l| !l.trim().is_empty());
+            let items = lines.map(|l| Prompt::Text(l.into())).collect();
             return self.add_data(name, items, b.value.span);
         }
         let value = self.value(&b.value)?;
@@ -348,29 +349,28 @@ impl Checker<'_> {
             self.masks.insert(name, mask);
             return Ok(());
         }
-        let mut texts = Vec::new();
+        let mut prompts = Vec::new();
         for i in items.iter() {
-            match i {
-                Value::Text(t) => texts.push(t.to_string()),
-                other => {
-                    return fail(
-                        codes::WRONG_KIND,
-                        format!("a data set is a list of texts, not of {}", other.kind()),
-                        b.value.span,
-                        "in this list",
-                    );
-                }
-            }
+            let Some(prompt) = Self::as_prompt(i) else {
+                return fail(
+                    codes::WRONG_KIND,
+                    format!("a data set is a list of texts, not of {}", i.kind()),
+                    b.value.span,
+                    "in this list",
+                );
+            };
+            prompts.push(prompt);
         }
-        self.add_data(name, texts, b.value.span)
+        self.add_data(name, prompts, b.value.span)
     }
 
-    fn add_data(&mut self, name: String, items: Vec<String>, span: Span) -> Res<()> {
+    fn add_data(&mut self, name: String, items: Vec<Prompt>, span: Span) -> Res<()> {
         if items.is_empty() {
             return fail(codes::EMPTY_SELECTION, format!("the data set `{name}` is empty"), span, "no texts");
         }
-        self.globals.insert(name.clone(), super::derive::data_value(&name));
-        self.data.insert(name, items);
+        let set = Rc::new(DataSet { name: name.clone(), items });
+        self.globals.insert(name.clone(), Value::Data(Rc::clone(&set)));
+        self.data.insert(name, set);
         Ok(())
     }
 
@@ -500,8 +500,8 @@ impl Checker<'_> {
         );
         eval.axes = self.axes.clone();
         eval.layers = Some(self.layers);
-        for (name, (text, _)) in &self.prompts {
-            eval.bind(name, Value::text(text));
+        for (name, prompt) in &self.prompts {
+            eval.bind(name, Value::from(prompt));
         }
         eval.expr(e)
     }

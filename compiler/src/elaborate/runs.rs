@@ -1,10 +1,11 @@
 //! Runs and statements: which sequences under which edits, and what is done with them.
 
+use super::chat::{ASSISTANT, Prompt, Written, role_misfit};
 use super::check::{Checker, check_value};
 use super::positions::{Misfit, RowSet, Sequence};
 use super::scope::{Eval, Res, fail, silent};
 use super::script::{
-    EditBody, Encoded, GenerateOptions, MeasureRuns, MetricExpr, PrintItem, RunSpec, Statement, StatementKind, Use,
+    EditBody, GenerateOptions, MeasureRuns, MetricExpr, PrintItem, RunSpec, Statement, StatementKind, Use,
 };
 use super::value::Value;
 use crate::plan::{Op, Output, Size};
@@ -168,9 +169,9 @@ impl Checker<'_> {
         }
         let label = self.text_of(e.span);
         if let ExprKind::Name(n) = &e.kind
-            && let Some((text, _)) = self.prompts.get(n)
+            && let Some(prompt) = self.prompts.get(n)
         {
-            return Ok(PrintItem::Text(text.clone()));
+            return Ok(PrintItem::Text(self.prompt_text(prompt)?));
         }
         let (model, axes) = (Rc::clone(&self.model), self.axes.clone());
         let mut eval = Eval::new(&model.library, &model.config, &self.tensor_types, &self.globals, "print");
@@ -180,8 +181,10 @@ impl Checker<'_> {
         match &v {
             Value::Text(t) => Ok(PrintItem::Text(t.to_string())),
             Value::Bool(b) => Ok(PrintItem::Text(b.to_string())),
-            Value::Data(d) => {
-                Ok(PrintItem::Text(self.data.get(&**d).map(|items| items.join("\n")).unwrap_or_default()))
+            Value::Chat(_) | Value::Data(_) | Value::List(_) if Self::as_prompts(&v).is_some() => {
+                let prompts = Self::as_prompts(&v).unwrap_or_default();
+                let texts = prompts.iter().map(|p| self.prompt_text(p)).collect::<Res<Vec<_>>>()?;
+                Ok(PrintItem::Text(texts.join("\n")))
             }
             _ => {
                 let node = eval.node(&v, e.span)?;
@@ -217,30 +220,37 @@ impl Checker<'_> {
         let mut label = self.text_of(e.span);
         let runs = match &e.kind {
             ExprKind::Name(name) => self.named(name, e.span)?,
-            _ => match self.value(e)? {
-                Value::Text(t) => {
-                    label = t.to_string();
-                    vec![self.plain_run(&t, &t, e.span)?]
+            _ => {
+                let value = self.value(e)?;
+                let several = Self::as_prompts(&value).filter(|p| !p.is_empty());
+                match (Self::as_prompt(&value), several) {
+                    (Some(prompt), _) => {
+                        if let Prompt::Text(t) = &prompt {
+                            label = t.to_string();
+                        }
+                        vec![self.run_of(&label, &prompt, e.span)?]
+                    }
+                    (None, Some(prompts)) => self.runs_of(&label, &prompts, e.span)?,
+                    (None, None) => {
+                        return fail(
+                            codes::WRONG_KIND,
+                            format!("a run is of a text, prompt or data set, not of {}", value.kind()),
+                            e.span,
+                            "this",
+                        );
+                    }
                 }
-                other => {
-                    return fail(
-                        codes::WRONG_KIND,
-                        format!("a run is of a text, prompt or data set, not of {}", other.kind()),
-                        e.span,
-                        "this",
-                    );
-                }
-            },
+            }
         };
         Ok(MeasureRuns { label, runs })
     }
 
     fn named(&mut self, name: &str, span: Span) -> Res<Vec<RunSpec>> {
-        if let Some((text, _)) = self.prompts.get(name).cloned() {
-            return Ok(vec![self.plain_run(name, &text, span)?]);
+        if let Some(prompt) = self.prompts.get(name).cloned() {
+            return Ok(vec![self.run_of(name, &prompt, span)?]);
         }
-        if let Some(items) = self.data.get(name).cloned() {
-            return items.iter().enumerate().map(|(i, t)| self.plain_run(&format!("{name}[{i}]"), t, span)).collect();
+        if let Some(set) = self.data.get(name).cloned() {
+            return self.runs_of(name, &set.items, span);
         }
         if let Some(run) = self.runs.get(name).cloned() {
             if self.resolving.iter().any(|r| r == name) {
@@ -256,7 +266,7 @@ impl Checker<'_> {
             return Ok(runs);
         }
         match self.globals.get(name).cloned() {
-            Some(Value::Text(t)) => return Ok(vec![self.plain_run(&t, &t, span)?]),
+            Some(Value::Text(t)) => return Ok(vec![self.run_of(&t, &Prompt::Text(Rc::clone(&t)), span)?]),
             Some(Value::Broken) => return Err(silent()),
             _ => {}
         }
@@ -271,18 +281,16 @@ impl Checker<'_> {
         ))
     }
 
-    fn plain_run(&mut self, label: &str, text: &str, span: Span) -> Res<RunSpec> {
-        let encoded = match self.host.encode(text) {
-            None => Encoded::default(),
-            Some(Ok(e)) => e,
-            Some(Err(message)) => {
-                return Err(Box::new(
-                    Diagnostic::error(codes::BAD_TOKENIZER, format!("the tokenizer refuses this text: {message}"))
-                        .at(span, "here"),
-                ));
-            }
-        };
-        if encoded.tokens.is_empty() && self.host.encode(text).is_some() {
+    fn runs_of(&mut self, label: &str, prompts: &[Prompt], span: Span) -> Res<Vec<RunSpec>> {
+        prompts.iter().enumerate().map(|(i, p)| self.run_of(&format!("{label}[{i}]"), p, span)).collect()
+    }
+
+    /// A run without edits, of a sequence that fits the model.
+    fn run_of(&mut self, label: &str, prompt: &Prompt, span: Span) -> Res<RunSpec> {
+        let written = self.written(prompt, span)?;
+        let known = written.is_some();
+        let Written { text, encoded } = written.unwrap_or_default();
+        if encoded.tokens.is_empty() && known {
             return Err(Box::new(
                 Diagnostic::error(codes::EMPTY_SELECTION, "this text has no tokens")
                     .at(span, "empty")
@@ -476,11 +484,10 @@ impl Checker<'_> {
         out: &mut Vec<Diagnostic>,
     ) {
         let Some(seq) = sequence(run) else { return };
-        if maybe {
-            return;
-        }
         let (mut misfits, known) = (Vec::new(), out.len());
         set.misfits(&seq, &mut misfits);
+        // Whose words cannot be found may be there all the same.
+        misfits.retain(|m| !maybe || matches!(m, Misfit::Changed(_)));
         for m in misfits {
             let later = grows && set.may_generate(seq.prompt);
             match m {
@@ -494,8 +501,13 @@ impl Checker<'_> {
                         .at(span, format!("not in {:?}", short(&run.text)))
                         .help("check the spelling and the case; write `on maybe ...` where it may be absent"),
                 ),
-                _ => {}
+                Misfit::NoMessage(role) if grows && role == ASSISTANT => {}
+                Misfit::Beyond { .. } | Misfit::NoOccurrence(_) => {}
+                role => out.push(role_misfit(&role, &run.text, &seq, span)),
             }
+        }
+        if maybe {
+            return;
         }
         let any = set.rows(&seq).iter().any(|b| *b) || (grows && set.may_generate(seq.prompt));
         if !any && out.len() == known {
@@ -507,8 +519,18 @@ impl Checker<'_> {
         }
     }
 
-    /// Declared runs and metrics that no statement uses are still resolved, so that their errors show.
+    /// Declared conversations, runs and metrics that no statement uses are still resolved, so that their errors show.
     pub(super) fn unused_runs(&mut self) {
+        let sets = self.data.values().flat_map(|set| &set.items);
+        let chats: Vec<Prompt> =
+            self.prompts.values().chain(sets).filter(|p| matches!(p, Prompt::Chat(_))).cloned().collect();
+        for chat in chats {
+            if let Prompt::Chat(c) = &chat
+                && let Err(d) = self.run_of("", &chat, c.span)
+            {
+                self.diagnostics.push(*d);
+            }
+        }
         for (name, run) in self.runs.clone() {
             self.resolving.push(name);
             if let Err(d) = self.run_expr(&run) {
@@ -538,10 +560,11 @@ fn sequence(run: &RunSpec) -> Option<Sequence<'_>> {
         bos: e.bos,
         text: &run.text,
         ranges: &e.ranges,
+        turns: e.turns.as_deref(),
     })
 }
 
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     if text.chars().count() <= 40 {
         return text.to_owned();
     }

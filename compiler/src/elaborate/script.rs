@@ -1,5 +1,6 @@
 //! A checked script: what is left of it once every name, site, position and token is resolved.
 
+use super::chat::{Chat, Turn, Written};
 use super::derive::Leaf;
 use super::model::{Instance, Model};
 use super::positions::RowSet;
@@ -8,7 +9,7 @@ use super::value::Scope;
 use crate::plan::Plan;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use steer_lang::Span;
+use steer_lang::{Diagnostic, Span};
 use steer_lang::ast::{BinaryOp, Block};
 
 /// What the compiler asks of the world outside.
@@ -19,6 +20,9 @@ pub trait Host {
     fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, String>;
     /// `None`: there is no tokenizer, so what depends on tokens is not checked.
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>>;
+    /// A conversation as the model's chat template writes it, with its tokens. `None` as above. Where the diagnostic has no
+    /// place, the conversation is at fault.
+    fn chat(&self, chat: &Chat) -> Option<Result<Written, Box<Diagnostic>>>;
     /// The token of a text that is exactly one, or the pieces that it is made of.
     fn single_token(&self, text: &str) -> Option<Result<u32, Vec<String>>>;
 }
@@ -29,8 +33,10 @@ pub struct Encoded {
     pub tokens: Vec<u32>,
     /// Byte range of every token in the text; empty for specials.
     pub ranges: Vec<(usize, usize)>,
-    /// Leading special tokens.
+    /// Leading special tokens; of a conversation those that begin a sequence.
     pub bos: usize,
+    /// The messages of a conversation; `None` of a plain text.
+    pub turns: Option<Vec<Turn>>,
 }
 
 /// A script for one model.
@@ -94,6 +100,13 @@ pub struct RunSpec {
     pub encoded: Rc<Encoded>,
     pub uses: Vec<Use>,
     pub span: Span,
+}
+
+impl RunSpec {
+    /// Whether the other is the same sequence under the same edits, whatever it is called.
+    pub fn same(&self, other: &RunSpec) -> bool {
+        self.text == other.text && self.uses == other.uses && self.encoded == other.encoded
+    }
 }
 
 /// An edit with its arguments, in the order of `EditDecl::params`.
@@ -230,7 +243,7 @@ impl Script {
         // before the first shared one that follows it in its run. A patch takes what its donor has there
         // after all of the donor's own edits, so it stands behind them.
         let donor = |edit: usize| match &self.edits[edit].body {
-            EditBody::Patch(from) => runs.iter().position(|r| r.text == from.text && r.uses == from.uses),
+            EditBody::Patch(from) => runs.iter().position(|r| r.same(from)),
             EditBody::Hook(_) => None,
         };
         let mut slots: Vec<(usize, usize)> = Vec::new();

@@ -1,5 +1,6 @@
 //! Values of the language while the compiler runs a script or a model file.
 
+use super::chat::{Chat, Prompt};
 use crate::plan::{Axis, NodeId, Size};
 use serde_json::Value as Json;
 use std::collections::HashMap;
@@ -29,10 +30,19 @@ pub enum Value {
     Closure(Rc<Closure>),
     /// A tensor of the script by its name; `Some` layer where it is one of a family.
     Tensor(Rc<str>),
-    /// A data set by its name.
-    Data(Rc<str>),
+    /// A data set.
+    Data(Rc<DataSet>),
+    /// A conversation.
+    Chat(Rc<Chat>),
     /// Declared with an error that is already reported.
     Broken,
+}
+
+/// A data set of texts and conversations.
+#[derive(Debug)]
+pub struct DataSet {
+    pub name: String,
+    pub items: Vec<Prompt>,
 }
 
 #[derive(Debug)]
@@ -84,6 +94,7 @@ impl Value {
             Value::Closure(_) => "a function",
             Value::Tensor(_) => "a tensor of the script",
             Value::Data(_) => "a data set",
+            Value::Chat(_) => "a conversation",
             Value::Broken => "declared with an error",
         }
     }

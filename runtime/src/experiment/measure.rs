@@ -27,7 +27,8 @@ pub struct Reading<'a> {
 /// The sequence of a run that does not grow.
 pub fn sequence(run: &RunSpec) -> Sequence<'_> {
     let e = &run.encoded;
-    Sequence { prompt: e.tokens.len(), len: e.tokens.len(), bos: e.bos, text: &run.text, ranges: &e.ranges }
+    let (n, turns) = (e.tokens.len(), e.turns.as_deref());
+    Sequence { prompt: n, len: n, bos: e.bos, text: &run.text, ranges: &e.ranges, turns }
 }
 
 /// The positions of a set, as numbers.

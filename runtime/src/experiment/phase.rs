@@ -71,8 +71,7 @@ pub fn prepare(
         let mut mine = HashMap::new();
         for u in runs[at].uses.clone() {
             if let EditBody::Patch(from) = &script.edits[u.edit].body {
-                let same = |r: &RunSpec| r.text == from.text && r.uses == from.uses;
-                let known = runs.iter().position(same).unwrap_or_else(|| {
+                let known = runs.iter().position(|r| r.same(from)).unwrap_or_else(|| {
                     runs.push((**from).clone());
                     runs.len() - 1
                 });

@@ -36,7 +36,7 @@ pub struct Experiment {
 pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experiment, Diagnostics> {
     let mut runs: Vec<RunSpec> = Vec::new();
     let mut add = |run: &RunSpec| {
-        runs.iter().position(|r| r.text == run.text && r.uses == run.uses).unwrap_or_else(|| {
+        runs.iter().position(|r| r.same(run)).unwrap_or_else(|| {
             runs.push(run.clone());
             runs.len() - 1
         })
@@ -390,8 +390,7 @@ fn measure(
     let mut columns: Vec<(&str, Align)> = vec![("run", Align::Left)];
     columns.extend(metrics.iter().map(|m| (m.name.as_str(), Align::Right)));
     let mut table = Table::new(&columns);
-    let find =
-        |other: &RunSpec| experiment.prepared.runs.iter().position(|r| r.text == other.text && r.uses == other.uses);
+    let find = |other: &RunSpec| experiment.prepared.runs.iter().position(|r| r.same(other));
     let mut at = place.runs.iter();
     for group in groups {
         let mut cells: Vec<Vec<f64>> = vec![Vec::new(); metrics.len()];

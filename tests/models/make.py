@@ -41,7 +41,10 @@ CHAT = """\
     {%- elif message.role == 'user' %}
         {{- 'Q: ' + message.content | trim }}
     {%- elif message.role == 'assistant' %}
-        {{- 'A: ' + message.content | trim + eos_token }}
+        {{- 'A: ' + message.content | trim }}
+        {%- if loop.last %}
+            {{- eos_token }}
+        {%- endif %}
     {%- else %}
         {{- raise_exception('the roles are system, user and assistant, not ' + message.role) }}
     {%- endif %}

@@ -57,6 +57,12 @@ pub enum ItemKind {
     Generate(Generate),
     /// `print "norm", norm(mood[3])`
     Print(Vec<Expr>),
+    Sweep(Sweep),
+    Plot(Plot),
+    /// `save resid to "resid.csv"`
+    Save(Ident, Text),
+    /// `report to "page.html"`
+    Report(Text),
     Arch(ArchDecl),
 }
 
@@ -122,21 +128,69 @@ pub struct FnDecl {
 /// `hook cheer(alpha = 6.0) at blocks[2..4].resid.post on prompt[-1] | generated { ... }`
 #[derive(Clone, Debug, PartialEq)]
 pub struct HookDecl {
-    pub name: Ident,
+    /// Only in a sweep an edit needs none: it stands in everything that is measured there.
+    pub name: Option<Ident>,
     pub params: Vec<Param>,
     /// One or more, separated by commas.
     pub at: Vec<SitePath>,
     pub on: Option<Selection>,
+    /// The run whose value the body reads as `donor`.
+    pub from: Option<Donor>,
     pub body: Block,
 }
 
 /// `patch mary at blocks[3].resid.pre on prompt[4] from clean`
 #[derive(Clone, Debug, PartialEq)]
 pub struct PatchDecl {
-    pub name: Ident,
+    /// As for a hook.
+    pub name: Option<Ident>,
     pub at: Vec<SitePath>,
     pub on: Option<Selection>,
-    pub from: RunExpr,
+    pub from: Donor,
+}
+
+/// `from clean with calm by end`: another run, and which of its rows belongs to which.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Donor {
+    pub run: RunExpr,
+    /// `index`, `end`, `token`, or the name of a list of positions.
+    pub by: Option<Ident>,
+}
+
+/// `sweep resid over b in blocks, t in tokens(corrupt) { ... }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sweep {
+    /// Of a sweep inside of another there is none: its axes are the outer one's further axes.
+    pub name: Option<Ident>,
+    pub over: Vec<SweepAxis>,
+    /// Edits, runs, measurements and further sweeps.
+    pub body: Vec<Item>,
+    pub braces: Span,
+}
+
+/// `b in blocks[2..4]`, `a in 0..10`, `head_of in head`
+#[derive(Clone, Debug, PartialEq)]
+pub struct SweepAxis {
+    pub var: Ident,
+    pub values: SweepValues,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum SweepValues {
+    /// `blocks`, `blocks[2..4]`
+    Blocks(Option<Vec<IndexItem>>),
+    /// A list, a data set, an axis, the tokens of a run, or a range of whole numbers.
+    Of(IndexItem),
+}
+
+/// `plot resid as heat to "resid.svg" { column: ld }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plot {
+    pub of: Ident,
+    pub kind: Option<Ident>,
+    pub to: Option<Text>,
+    pub options: Vec<(Ident, Expr)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -177,6 +231,8 @@ pub struct Measure {
     pub metrics: Vec<Expr>,
     /// The edits after `with` stand in every one of these.
     pub on: Vec<RunExpr>,
+    /// `normalized by (corrupt, clean)`: the runs that are to give 0 and 1.
+    pub normalized: Option<(Expr, Expr)>,
 }
 
 /// `capture blocks[*].resid.post, logits on prompt of clean with cheer to "out.safetensors"`
@@ -268,6 +324,8 @@ pub enum PositionsKind {
     Role(Ident),
     /// `mask(name)`: a data set of zeros and ones, one a token
     Mask(Ident),
+    /// A name of a sweep that stands for positions
+    Name(Ident),
     Or(Box<Positions>, Box<Positions>),
     And(Box<Positions>, Box<Positions>),
     Not(Box<Positions>),

@@ -19,6 +19,11 @@ pub fn erase_spans(file: &mut File) {
     }
 }
 
+fn donor(donor: &mut Donor) {
+    run(&mut donor.run);
+    donor.by.iter_mut().for_each(ident);
+}
+
 fn item_kind(kind: &mut ItemKind) {
     match kind {
         ItemKind::Model(t) | ItemKind::Import(t) => text(t),
@@ -41,17 +46,18 @@ fn item_kind(kind: &mut ItemKind) {
             block(&mut f.body);
         }
         ItemKind::Hook(h) => {
-            ident(&mut h.name);
+            h.name.iter_mut().for_each(ident);
+            h.from.iter_mut().for_each(donor);
             h.params.iter_mut().for_each(param);
             h.at.iter_mut().for_each(site);
             h.on.iter_mut().for_each(selection);
             block(&mut h.body);
         }
         ItemKind::Patch(p) => {
-            ident(&mut p.name);
+            p.name.iter_mut().for_each(ident);
             p.at.iter_mut().for_each(site);
             p.on.iter_mut().for_each(selection);
-            run(&mut p.from);
+            donor(&mut p.from);
         }
         ItemKind::Run(r) => {
             ident(&mut r.name);
@@ -66,6 +72,10 @@ fn item_kind(kind: &mut ItemKind) {
         ItemKind::Measure(m) => {
             m.metrics.iter_mut().for_each(expr);
             m.on.iter_mut().for_each(run);
+            if let Some((zero, one)) = &mut m.normalized {
+                expr(zero);
+                expr(one);
+            }
         }
         ItemKind::Capture(c) => {
             c.at.iter_mut().for_each(site);
@@ -81,6 +91,36 @@ fn item_kind(kind: &mut ItemKind) {
             }
         }
         ItemKind::Print(values) => values.iter_mut().for_each(expr),
+        ItemKind::Sweep(s) => {
+            s.name.iter_mut().for_each(ident);
+            s.braces = Span::default();
+            for axis in &mut s.over {
+                axis.span = Span::default();
+                ident(&mut axis.var);
+                match &mut axis.values {
+                    SweepValues::Blocks(items) => items.iter_mut().flatten().for_each(index_item),
+                    SweepValues::Of(item) => index_item(item),
+                }
+            }
+            for item in &mut s.body {
+                item.span = Span::default();
+                item_kind(&mut item.kind);
+            }
+        }
+        ItemKind::Plot(p) => {
+            ident(&mut p.of);
+            p.kind.iter_mut().for_each(ident);
+            p.to.iter_mut().for_each(text);
+            for (name, value) in &mut p.options {
+                ident(name);
+                expr(value);
+            }
+        }
+        ItemKind::Save(name, to) => {
+            ident(name);
+            text(to);
+        }
+        ItemKind::Report(to) => text(to),
         ItemKind::Arch(a) => {
             a.names.iter_mut().for_each(text);
             block(&mut a.body);
@@ -155,7 +195,7 @@ fn positions(set: &mut Positions) {
             index.iter_mut().flatten().for_each(index_item);
         }
         PositionsKind::After(t) | PositionsKind::Matching(t) => text(t),
-        PositionsKind::Role(name) | PositionsKind::Mask(name) => ident(name),
+        PositionsKind::Role(name) | PositionsKind::Mask(name) | PositionsKind::Name(name) => ident(name),
         PositionsKind::Or(a, b) | PositionsKind::And(a, b) => {
             positions(a);
             positions(b);

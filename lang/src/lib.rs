@@ -8,6 +8,7 @@ pub mod diagnostic;
 mod erase;
 mod format;
 mod lex;
+mod names;
 mod ops;
 mod parse;
 pub mod source;

@@ -227,9 +227,45 @@ fn spans() {
     let at = |span: steer_lang::Span| &text[span.start as usize..span.end as usize];
     let ItemKind::Hook(hook) = &all[0].kind else { panic!() };
     assert!(at(all[0].span).starts_with("hook a") && at(all[0].span).ends_with("}"));
-    assert_eq!(at(hook.name.span), "a");
+    assert_eq!(hook.name.as_ref().map(|n| at(n.span)), Some("a"));
     assert_eq!(at(hook.at[0].span), "blocks[2].mlp.out");
     assert_eq!(at(hook.body.stmts[0].span), "h += (v)");
     let StmtKind::Assign { value, .. } = &hook.body.stmts[0].kind else { panic!() };
     assert_eq!(at(value.span), "(v)");
+}
+
+#[test]
+fn a_sweep_and_what_stands_in_it() {
+    let text = "sweep resid over b in blocks[1..], t in tokens(corrupt)[1..], k in 0..=3 {\n    \
+                patch b.resid.pre on t from clean by end\n    \
+                hook half(a = 2) at b.mlp.out { h *= a }\n    \
+                hook b.attn.z from clean { h[head = k] = donor[head = k] }\n    \
+                run r = corrupt with half\n    \
+                sweep over x in [1, 2] {\n        measure mean ld on r with half(a = x) normalized by (corrupt, clean)\n    }\n}";
+    let ItemKind::Sweep(sweep) = item(text) else { panic!("no sweep") };
+    let vars: Vec<&str> = sweep.over.iter().map(|a| a.var.name.as_str()).collect();
+    assert_eq!(vars, ["b", "t", "k"]);
+    assert!(matches!(sweep.over[0].values, SweepValues::Blocks(Some(_))));
+    assert!(matches!(sweep.over[2].values, SweepValues::Of(IndexItem::Range { inclusive: true, .. })));
+    let [patch, named, nameless, run, inner] = &sweep.body[..] else { panic!("{:?}", sweep.body) };
+    let ItemKind::Patch(patch) = &patch.kind else { panic!("{patch:?}") };
+    assert!(patch.name.is_none() && patch.from.by.as_ref().is_some_and(|b| b.name == "end"));
+    assert!(matches!(&patch.on.as_ref().unwrap().set.kind, PositionsKind::Name(n) if n.name == "t"));
+    assert!(matches!(&named.kind, ItemKind::Hook(h) if h.name.is_some() && h.params.len() == 1 && h.from.is_none()));
+    assert!(matches!(&nameless.kind, ItemKind::Hook(h) if h.name.is_none() && h.from.is_some()));
+    assert!(matches!(run.kind, ItemKind::Run(_)));
+    let ItemKind::Sweep(inner) = &inner.kind else { panic!("{inner:?}") };
+    assert!(matches!(&inner.body[0].kind, ItemKind::Measure(m) if m.mean && m.normalized.is_some()));
+}
+
+#[test]
+fn tables_are_plotted_and_saved() {
+    let text = "plot resid as heat to \"a.svg\" { column: ld, min: -1 }\nplot resid\nsave resid to \"a.csv\"\nreport to \"a.html\"";
+    let kinds: Vec<ItemKind> = items(text).into_iter().map(|i| i.kind).collect();
+    let [ItemKind::Plot(full), ItemKind::Plot(bare), ItemKind::Save(of, to), ItemKind::Report(page)] = &kinds[..] else {
+        panic!("{kinds:?}")
+    };
+    assert_eq!((full.of.name.as_str(), full.options.len()), ("resid", 2));
+    assert!(full.kind.is_some() && full.to.is_some() && bare.kind.is_none() && bare.to.is_none());
+    assert_eq!((of.name.as_str(), to.value.as_str(), page.value.as_str()), ("resid", "a.csv", "a.html"));
 }

@@ -122,7 +122,7 @@ pub fn feeds(prepared: &Prepared, later: &dyn Fn(usize) -> Vec<u32>) -> Vec<Feed
             ranges.push((from, text.len()));
         }
         let seq = Sequence { prompt: e.tokens.len(), len: tokens.len(), bos: e.bos, text: &text, ranges: &ranges };
-        let active = prepared.decls[i].iter().map(|d| prepared.selections[*d].rows(&seq)).collect();
+        let active = prepared.places[i].iter().map(|p| p.on.rows(&seq)).collect();
         out.push(Feed { run: prepared.engine_runs[i].clone(), tokens, active });
     }
     out

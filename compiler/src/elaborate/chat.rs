@@ -1,11 +1,13 @@
 //! Conversations: what a script says of one, and what a model's chat template made of it.
 
 use super::check::Checker;
+use super::data::{MESSAGES, PROMPT, Record, field_prompt};
 use super::positions::{Misfit, Sequence};
 use super::runs::short;
-use super::scope::{Eval, Res};
+use super::scope::{Eval, Res, fail};
 use super::script::Encoded;
 use super::value::Value;
+use serde_json::{Value as Json, json};
 use std::rc::Rc;
 use steer_lang::ast::Arg;
 use steer_lang::diagnostic::nearest;
@@ -14,8 +16,11 @@ use steer_lang::{Diagnostic, Span, codes};
 /// Whose words are generated.
 pub const ASSISTANT: &str = "assistant";
 
+/// The argument of `chat` that is no message, and its field in JSON.
+const OPEN: &str = "open";
+
 /// What a run begins with.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Prompt {
     /// A text as it stands.
     Text(Rc<str>),
@@ -24,7 +29,7 @@ pub enum Prompt {
 }
 
 /// `chat(system = "Be brief.", user = "How do I make a cake?")`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Chat {
     pub messages: Vec<Message>,
     /// Whether the text ends in the assistant's turn, so that what follows are its words.
@@ -33,7 +38,7 @@ pub struct Chat {
     pub span: Span,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
     pub role: Rc<str>,
     pub content: Rc<str>,
@@ -64,11 +69,132 @@ pub enum Content {
     Changed,
 }
 
+impl Prompt {
+    /// A text, or a conversation in the form of JSON; `None` of anything else.
+    pub fn of_json(json: &Json, span: Span) -> Res<Option<Prompt>> {
+        match json {
+            Json::String(text) => Ok(Some(Prompt::Text(text.as_str().into()))),
+            _ => Ok(Chat::of_json(json, span)?.map(|chat| Prompt::Chat(Rc::new(chat)))),
+        }
+    }
+
+    /// The same as a field of an example.
+    pub fn to_json(&self) -> Json {
+        match self {
+            Prompt::Text(text) => Json::from(&**text),
+            Prompt::Chat(chat) => {
+                let message = |m: &Message| json!({ "role": &*m.role, "content": &*m.content });
+                let messages: Vec<Json> = chat.messages.iter().map(message).collect();
+                json!({ MESSAGES: messages, OPEN: chat.open })
+            }
+        }
+    }
+
+    /// What tells it from others: of a conversation what the user, or else somebody, says last.
+    pub fn words(&self) -> &str {
+        match self {
+            Prompt::Text(text) => text,
+            Prompt::Chat(chat) => {
+                let users = chat.messages.iter().rfind(|m| &*m.role == "user");
+                users.or(chat.messages.last()).map_or("", |m| &m.content)
+            }
+        }
+    }
+}
+
+impl Chat {
+    /// The default of `open`: where somebody else has spoken last, it is the assistant's turn.
+    fn opens(messages: &[Message]) -> bool {
+        messages.last().is_some_and(|m| &*m.role != ASSISTANT)
+    }
+
+    /// `[{"role": "user", "content": "..."}, ...]`, also as `messages` of an object beside `open`.
+    fn of_json(json: &Json, span: Span) -> Res<Option<Chat>> {
+        let (list, open) = match json {
+            Json::Object(map) => (map.get(MESSAGES), map.get(OPEN).and_then(Json::as_bool)),
+            other => (Some(other), None),
+        };
+        let Some(Json::Array(list)) = list else { return Ok(None) };
+        let part = |m: &Json, key: &str| m.get(key).and_then(Json::as_str).map(Rc::from);
+        let message = |m: &Json| Some(Message { role: part(m, "role")?, content: part(m, "content")? });
+        let messages: Option<Vec<Message>> = list.iter().map(message).collect();
+        match messages {
+            Some(messages) if !messages.is_empty() => {
+                let open = open.unwrap_or_else(|| Self::opens(&messages));
+                Ok(Some(Chat { messages, open, span }))
+            }
+            _ => Err(Box::new(
+                Diagnostic::error(codes::WRONG_KIND, "a field of an example is neither a text nor a conversation")
+                    .at(span, "asked for here")
+                    .help("a conversation is a list of objects, each with a `role` and a `content` that are texts"),
+            )),
+        }
+    }
+}
+
+/// A message of a call of `chat`.
+pub(super) struct Said {
+    pub role: Rc<str>,
+    pub value: Value,
+    pub span: Span,
+}
+
+/// The arguments of a call of `chat`.
+pub(super) struct Call {
+    pub said: Vec<Said>,
+    pub open: Option<bool>,
+    pub span: Span,
+}
+
+impl Call {
+    /// The conversation with these texts in the places of its messages.
+    pub fn chat(&self, texts: impl Iterator<Item = Rc<str>>) -> Res<Chat> {
+        let messages = self.said.iter().zip(texts).map(|(s, content)| Message { role: Rc::clone(&s.role), content });
+        let messages: Vec<Message> = messages.collect();
+        let open = self.open.unwrap_or_else(|| Chat::opens(&messages));
+        if let (Some(said), Some(last)) = (self.said.last(), messages.last())
+            && open
+            && !Chat::opens(&messages)
+            && last.content.trim().is_empty()
+        {
+            return Err(Box::new(
+                Diagnostic::error(codes::BAD_ARGUMENTS, "there are no words here that the assistant could go on from")
+                    .at(said.span, "empty")
+                    .help("leave this message out: its turn is opened all the same"),
+            ));
+        }
+        Ok(Chat { messages, open, span: self.span })
+    }
+}
+
 impl Eval<'_> {
-    /// `chat(ROLE = text, ..., open = bool)`; a list of conversations where a text is a list or a data set.
+    /// `chat(ROLE = text, ..., open = bool)`
     pub fn chat(&mut self, args: &[Arg], span: Span) -> Res<Value> {
-        let mut open: Option<(bool, Span)> = None;
-        let mut said: Vec<Said> = Vec::new();
+        let call = self.chat_call(args, span)?;
+        let mut texts = Vec::new();
+        for said in &call.said {
+            match &said.value {
+                Value::Text(t) => texts.push(Rc::clone(t)),
+                other => {
+                    return Err(Box::new(
+                        Diagnostic::error(codes::WRONG_KIND, format!("a message is a text, not {}", other.kind()))
+                            .at(said.span, "this")
+                            .help(match other {
+                                Value::List(_) | Value::Data(_) => {
+                                    "one conversation for each text is a data set: `data d = chat(user = texts)`"
+                                }
+                                _ => "write `chat(user = \"...\")`",
+                            }),
+                    ));
+                }
+            }
+        }
+        Ok(Value::Chat(Rc::new(call.chat(texts.into_iter())?)))
+    }
+
+    /// The arguments as they stand.
+    pub(super) fn chat_call(&mut self, args: &[Arg], span: Span) -> Res<Call> {
+        let mut call = Call { said: Vec::new(), open: None, span };
         for a in args {
             let value = self.expr(&a.value)?;
             let at = a.value.span;
@@ -80,93 +206,28 @@ impl Eval<'_> {
                             .help("write `chat(user = ...)`"),
                     ));
                 }
-                Some(name) if name.name == "open" => {
+                Some(name) if name.name == OPEN => {
                     let Value::Bool(yes) = value else {
                         let what = format!("`open` is true or false, not {}", value.kind());
                         return Err(Box::new(Diagnostic::error(codes::WRONG_KIND, what).at(at, "this").help(
                             "it says whether the text ends in the assistant's turn; other names are roles",
                         )));
                     };
-                    if let Some((_, first)) = open.replace((yes, at)) {
-                        return Err(Box::new(
-                            Diagnostic::error(codes::BAD_ARGUMENTS, "`open` is given twice")
-                                .at(at, "again here")
-                                .at(first, "first here"),
-                        ));
+                    if call.open.replace(yes).is_some() {
+                        return fail(codes::BAD_ARGUMENTS, "`open` is given twice", at, "again here");
                     }
                 }
-                Some(name) => {
-                    let each = !matches!(value, Value::Text(_));
-                    said.push(Said { role: name.name.as_str().into(), texts: contents(&value, at)?, each, span: at });
-                }
+                Some(name) => call.said.push(Said { role: name.name.as_str().into(), value, span: at }),
             }
         }
-        let Some(last) = said.last() else {
+        if call.said.is_empty() {
             return Err(Box::new(
                 Diagnostic::error(codes::BAD_ARGUMENTS, "a conversation has at least one message")
                     .at(span, "nobody says anything here")
                     .help("write `chat(user = \"...\")`"),
             ));
-        };
-        let answered = &*last.role == ASSISTANT;
-        let open = open.map_or(!answered, |(yes, _)| yes);
-        if answered && open && last.texts.iter().any(|t| t.trim().is_empty()) {
-            return Err(Box::new(
-                Diagnostic::error(codes::BAD_ARGUMENTS, "there are no words here that the assistant could go on from")
-                    .at(last.span, "empty")
-                    .help("leave this message out: its turn is opened all the same"),
-            ));
         }
-        // The conversation of this number among those that lists make.
-        let conversation = |i: usize| {
-            let messages = said.iter().map(|s| s.message(i)).collect();
-            Value::Chat(Rc::new(Chat { messages, open, span }))
-        };
-        let mut lists = said.iter().filter(|s| s.each);
-        let Some(first) = lists.next() else { return Ok(conversation(0)) };
-        if let Some(other) = lists.find(|s| s.texts.len() != first.texts.len()) {
-            return Err(Box::new(
-                Diagnostic::error(codes::BAD_ARGUMENTS, "these lists are not of one length")
-                    .at(other.span, format!("{} texts", other.texts.len()))
-                    .at(first.span, format!("{} texts", first.texts.len()))
-                    .help("there is one conversation for each entry, so every list has as many"),
-            ));
-        }
-        Ok(Value::List(Rc::new((0..first.texts.len()).map(conversation).collect())))
-    }
-}
-
-/// An argument that is a message.
-struct Said {
-    role: Rc<str>,
-    /// One, or those of a list.
-    texts: Vec<Rc<str>>,
-    /// Whether it is a list, with a text for each conversation.
-    each: bool,
-    span: Span,
-}
-
-impl Said {
-    fn message(&self, i: usize) -> Message {
-        let text = self.texts.get(if self.each { i } else { 0 });
-        Message { role: Rc::clone(&self.role), content: text.cloned().unwrap_or_default() }
-    }
-}
-
-/// The texts that a message may be.
-fn contents(value: &Value, span: Span) -> Res<Vec<Rc<str>>> {
-    let text = |v: &Value| match v {
-        Value::Text(t) => Ok(Rc::clone(t)),
-        other => Err(Box::new(
-            Diagnostic::error(codes::WRONG_KIND, format!("a message is a text, not {}", other.kind()))
-                .at(span, "this")
-                .help("write `chat(user = \"...\")`; a list of texts or a data set makes a conversation for each"),
-        )),
-    };
-    match value {
-        Value::List(items) => items.iter().map(text).collect(),
-        Value::Data(set) => set.items.iter().map(|p| text(&Value::from(p))).collect(),
-        one => Ok(vec![text(one)?]),
+        Ok(call)
     }
 }
 
@@ -205,23 +266,63 @@ impl Checker<'_> {
         }
     }
 
-    /// What stands in the place of a text; `None` of values that cannot.
-    pub(super) fn as_prompt(value: &Value) -> Option<Prompt> {
-        match value {
-            Value::Text(t) => Some(Prompt::Text(Rc::clone(t))),
-            Value::Chat(c) => Some(Prompt::Chat(Rc::clone(c))),
-            _ => None,
+    /// The examples of `data name = chat(...)`: a conversation for each entry of the lists or data sets among its
+    /// messages, beside the other fields of the data set's example.
+    pub(super) fn chats(&mut self, args: &[Arg], span: Span) -> Res<Vec<Record>> {
+        let call = self.evaluator().chat_call(args, span)?;
+        let mut columns: Vec<(Vec<Rc<str>>, &Said)> = Vec::new();
+        let mut records: Option<Vec<Record>> = None;
+        for said in &call.said {
+            let texts: Vec<Rc<str>> = match &said.value {
+                Value::Data(name) => {
+                    let of = self.data_prompts(name, said.span)?;
+                    records.get_or_insert_with(|| of.iter().map(|(_, r)| Rc::clone(r)).collect());
+                    let values: Vec<Value> = of.iter().map(|(p, _)| Value::from(p)).collect();
+                    texts(&values, said.span)?
+                }
+                Value::List(items) => texts(items, said.span)?,
+                one => texts(std::slice::from_ref(one), said.span)?,
+            };
+            columns.push((texts, said));
         }
+        let several = |said: &Said| matches!(said.value, Value::Data(_) | Value::List(_));
+        let mut lists = columns.iter().filter(|(_, said)| several(said));
+        let Some((first, first_said)) = lists.next() else {
+            return Err(Box::new(
+                Diagnostic::error(codes::WRONG_KIND, "a data set is a list of texts or conversations")
+                    .at(span, "this is one conversation")
+                    .help("write `[chat(...), chat(...)]`, or give it a list or a data set: `chat(user = texts)`"),
+            ));
+        };
+        if let Some((other, said)) = lists.find(|(texts, _)| texts.len() != first.len()) {
+            return Err(Box::new(
+                Diagnostic::error(codes::BAD_ARGUMENTS, "these lists are not of one length")
+                    .at(said.span, format!("{} texts", other.len()))
+                    .at(first_said.span, format!("{} texts", first.len()))
+                    .help("there is one conversation for each entry, so every list has as many"),
+            ));
+        }
+        let mut out = Vec::with_capacity(first.len());
+        for i in 0..first.len() {
+            let text = |(texts, said): &(Vec<Rc<str>>, &Said)| {
+                texts.get(if several(said) { i } else { 0 }).cloned().unwrap_or_default()
+            };
+            let prompt = Prompt::Chat(Rc::new(call.chat(columns.iter().map(text))?));
+            self.written(&prompt, span)?;
+            let mut map = records.as_ref().and_then(|r| r.get(i)).map(|r| (**r).clone()).unwrap_or_default();
+            map.insert(PROMPT.to_owned(), prompt.to_json());
+            out.push(Rc::new(map));
+        }
+        Ok(out)
     }
+}
 
-    /// All of a list or data set, or the one there is.
-    pub(super) fn as_prompts(value: &Value) -> Option<Vec<Prompt>> {
-        match value {
-            Value::List(items) => items.iter().map(Self::as_prompt).collect(),
-            Value::Data(set) => Some(set.items.clone()),
-            one => Self::as_prompt(one).map(|p| vec![p]),
-        }
-    }
+fn texts(values: &[Value], span: Span) -> Res<Vec<Rc<str>>> {
+    let text = |v: &Value| match v {
+        Value::Text(t) => Ok(Rc::clone(t)),
+        other => fail(codes::WRONG_KIND, format!("a message is a text, not {}", other.kind()), span, "this"),
+    };
+    values.iter().map(text).collect()
 }
 
 impl From<&Prompt> for Value {
@@ -231,6 +332,25 @@ impl From<&Prompt> for Value {
             Prompt::Chat(c) => Value::Chat(Rc::clone(c)),
         }
     }
+}
+
+/// What stands in the place of a text; `None` of values that cannot.
+pub(super) fn as_prompt(value: &Value, span: Span) -> Res<Option<Prompt>> {
+    Ok(match value {
+        Value::Text(t) => Some(Prompt::Text(Rc::clone(t))),
+        Value::Chat(c) => Some(Prompt::Chat(Rc::clone(c))),
+        Value::Object(record, _) => Some(field_prompt(record, PROMPT, span)?),
+        // A field with the messages of a conversation.
+        Value::List(items) => {
+            let object = |v: &Value| if let Value::Object(m, _) = v { Some(Json::Object((**m).clone())) } else { None };
+            let messages: Option<Vec<Json>> = items.iter().map(object).collect();
+            match messages {
+                Some(messages) => Prompt::of_json(&Json::Array(messages), span)?,
+                None => None,
+            }
+        }
+        _ => None,
+    })
 }
 
 /// The error for a role whose words a sequence does not have.

@@ -1,14 +1,16 @@
 //! Checks a script against a model, before any weight is read.
 
-use super::chat::Prompt;
-use super::model::{Model, OutputSpec};
+use super::chat::{Prompt, as_prompt};
+use super::model::Model;
 use super::scope::{Eval, Res, TensorType, fail};
-use super::script::{EditBody, EditDecl, EditParam, Host, ParamValue, RunSpec, Script, Statement, TensorSpec};
-use super::value::{DataSet, Scope, Value};
+use super::data::Record;
+use super::edits::{Applied, Named};
+use super::script::{EditDecl, EditParam, Encoded, Host, ParamValue, Script, Statement, TensorSpec};
+use super::value::{Scope, Value};
 use crate::plan::{Plan, Size};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
-use steer_lang::ast::{Binding, Expr, HookDecl, Item, ItemKind, MetricDecl, Param, ParamType, PatchDecl, RunExpr};
+use steer_lang::ast::{Expr, HookDecl, Item, ItemKind, MetricDecl, Param, ParamType, PatchDecl, RunExpr, Sweep};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Diagnostics, Severity, Sources, Span, codes};
 
@@ -23,12 +25,25 @@ pub struct Checker<'a> {
     pub(super) site_names: BTreeSet<String>,
     pub(super) globals: Scope,
     pub(super) params: Vec<(String, ParamValue)>,
-    pub(super) data: BTreeMap<String, Rc<DataSet>>,
-    pub(super) masks: BTreeMap<String, Vec<bool>>,
+    pub(super) data: BTreeMap<String, Vec<Record>>,
+    /// Lists of numbers: masks, and maps of positions.
+    pub(super) lists: BTreeMap<String, Vec<f64>>,
     pub(super) prompts: BTreeMap<String, Prompt>,
     pub(super) runs: BTreeMap<String, RunExpr>,
     pub(super) metrics: BTreeMap<String, MetricDecl>,
     pub(super) edits: Vec<EditDecl>,
+    /// Hooks and patches by name.
+    pub(super) named: BTreeMap<String, Named>,
+    /// Edits by their place in the source, sites and bound names, so that a sweep compiles each once.
+    pub(super) compiled: HashMap<(Span, Vec<(String, Option<u32>)>, String), usize>,
+    /// The names of the sweeps around, with their values in the present cell.
+    pub(super) swept: Vec<(String, Value)>,
+    /// The edits without a name of the sweeps around the one in hand.
+    pub(super) around: Vec<Applied>,
+    /// The tables of the statements so far, by name.
+    pub(super) tables: BTreeMap<String, Vec<String>>,
+    /// Prompts with their texts, encoded once.
+    pub(super) encoded: HashMap<Prompt, (Rc<str>, Rc<Encoded>)>,
     pub(super) tensor_types: BTreeMap<String, TensorType>,
     pub(super) tensors: Vec<TensorSpec>,
     /// The runs being resolved, so that a run that names itself is found.
@@ -66,11 +81,17 @@ pub fn check(
         globals: Scope::new(),
         params: Vec::new(),
         data: BTreeMap::new(),
-        masks: BTreeMap::new(),
+        lists: BTreeMap::new(),
         prompts: BTreeMap::new(),
         runs: BTreeMap::new(),
         metrics: BTreeMap::new(),
         edits: Vec::new(),
+        named: BTreeMap::new(),
+        compiled: HashMap::new(),
+        swept: Vec::new(),
+        around: Vec::new(),
+        tables: BTreeMap::new(),
+        encoded: HashMap::new(),
         tensor_types: BTreeMap::new(),
         tensors: Vec::new(),
         resolving: Vec::new(),
@@ -81,15 +102,8 @@ pub fn check(
     c.overrides_known(items, overrides);
     c.each(items, |c, item| c.declare(item, overrides));
     c.each(items, |c, item| c.tensor(item));
-    c.each(items, |c, item| match &item.kind {
-        ItemKind::Hook(h) => c.hook(h),
-        _ => Ok(()),
-    });
-    c.each(items, |c, item| match &item.kind {
-        ItemKind::Patch(p) => c.patch(p),
-        _ => Ok(()),
-    });
-    c.type_check();
+    c.each(items, |c, item| c.named_edit(item, false));
+    c.each(items, |c, item| c.named_edit(item, true));
     let mut statements: Vec<Statement> = Vec::new();
     c.each(items, |c, item| {
         if let Some(kind) = c.statement(item)? {
@@ -97,6 +111,7 @@ pub fn check(
         }
         Ok(())
     });
+    c.type_check(&mut statements);
     for s in &statements {
         c.check_rows(s);
     }
@@ -122,6 +137,7 @@ pub fn check(
         model: c.model,
         params: c.params,
         edits: c.edits,
+        named: c.named.into_iter().map(|(n, e)| (n, (e.edit, Rc::clone(&e.places[0])))).collect(),
         tensors: c.tensors,
         tensor_types: c.tensor_types,
         globals: c.globals,
@@ -133,6 +149,20 @@ pub fn check(
 }
 
 impl Checker<'_> {
+    /// Declares a hook, or where `donors` says so an edit that takes values of another run, which may
+    /// stand under any hook.
+    fn named_edit(&mut self, item: &Item, donors: bool) -> Res<()> {
+        let (name, found) = match &item.kind {
+            ItemKind::Hook(h) if h.from.is_some() == donors => (&h.name, self.hook(h)?),
+            ItemKind::Patch(p) if donors => (&p.name, self.patch(p)?),
+            _ => return Ok(()),
+        };
+        if let Some(name) = name {
+            self.named.insert(name.name.clone(), found);
+        }
+        Ok(())
+    }
+
     /// Runs `f` on every item; an error ends the item, not the check.
     fn each(&mut self, items: &[Item], mut f: impl FnMut(&mut Self, &Item) -> Res<()>) {
         for item in items {
@@ -145,7 +175,7 @@ impl Checker<'_> {
         }
     }
 
-    fn new_name(&mut self, name: &steer_lang::ast::Ident) -> Res<()> {
+    pub(super) fn new_name(&mut self, name: &steer_lang::ast::Ident) -> Res<()> {
         if let Some(first) = self.declared.get(&name.name) {
             return Err(Box::new(
                 Diagnostic::error(codes::DUPLICATE_NAME, format!("`{}` is declared twice", name.name))
@@ -165,7 +195,7 @@ impl Checker<'_> {
             ItemKind::Prompt(b) => {
                 self.new_name(&b.name)?;
                 let value = self.value(&b.value)?;
-                let Some(prompt) = Self::as_prompt(&value) else {
+                let Some(prompt) = as_prompt(&value, b.value.span)? else {
                     return fail(
                         codes::WRONG_KIND,
                         format!("a prompt is a text or a conversation, not {}", value.kind()),
@@ -173,6 +203,9 @@ impl Checker<'_> {
                         "this",
                     );
                 };
+                if let Prompt::Chat(_) = &prompt {
+                    self.written(&prompt, b.value.span)?;
+                }
                 self.prompts.insert(b.name.name.clone(), prompt);
                 Ok(())
             }
@@ -186,7 +219,10 @@ impl Checker<'_> {
                 self.metrics.insert(m.name.name.clone(), m.clone());
                 Ok(())
             }
-            ItemKind::Hook(HookDecl { name, .. }) | ItemKind::Patch(PatchDecl { name, .. }) => self.new_name(name),
+            ItemKind::Hook(HookDecl { name: Some(name), .. }) | ItemKind::Patch(PatchDecl { name: Some(name), .. }) => {
+                self.new_name(name)
+            }
+            ItemKind::Sweep(Sweep { name: Some(name), .. }) => self.new_name(name),
             ItemKind::Tensor(t) => self.new_name(&t.name),
             _ => Ok(()),
         }
@@ -304,106 +340,6 @@ impl Checker<'_> {
         }
     }
 
-    fn data(&mut self, b: &Binding) -> Res<()> {
-        use steer_lang::ast::ExprKind;
-        self.new_name(&b.name)?;
-        let name = b.name.name.clone();
-        if let ExprKind::Call(f, args) = &b.value.kind
-            && matches!(&f.kind, ExprKind::Name(n) if n == "lines")
-        {
-            let [arg] = &args[..] else {
-                return fail(codes::BAD_ARGUMENTS, "`lines` takes the path of a text file", b.value.span, "here");
-            };
-            let Value::Text(path) = self.value(&arg.value)? else {
-                return fail(
-                    codes::WRONG_KIND,
-                    "`lines` takes the path of a text file",
-                    arg.value.span,
-                    "this is none",
-                );
-            };
-            let text = self.host.text(&path).map_err(|e| {
-                Box::new(
-                    Diagnostic::error(codes::FILE, e)
-                        .at(arg.value.span, "named here")
-                        .help("paths are relative to the script"),
-                )
-            })?;
-            let lines = text.lines().filter(|l| !l.trim().is_empty());
-            let items = lines.map(|l| Prompt::Text(l.into())).collect();
-            return self.add_data(name, items, b.value.span);
-        }
-        let value = self.value(&b.value)?;
-        let Value::List(items) = value else {
-            return Err(Box::new(
-                Diagnostic::error(codes::WRONG_KIND, "a data set is a list of texts")
-                    .at(b.value.span, format!("this is {}", value.kind()))
-                    .help("write `[\"...\", \"...\"]` or `lines(\"file.txt\")`"),
-            ));
-        };
-        if !items.is_empty() && items.iter().all(|i| matches!(i, Value::Number(_) | Value::Bool(_))) {
-            let mask = items
-                .iter()
-                .map(|i| matches!(i, Value::Bool(true)) || i.as_number().is_some_and(|n| n != 0.0))
-                .collect();
-            self.masks.insert(name, mask);
-            return Ok(());
-        }
-        let mut prompts = Vec::new();
-        for i in items.iter() {
-            let Some(prompt) = Self::as_prompt(i) else {
-                return fail(
-                    codes::WRONG_KIND,
-                    format!("a data set is a list of texts, not of {}", i.kind()),
-                    b.value.span,
-                    "in this list",
-                );
-            };
-            prompts.push(prompt);
-        }
-        self.add_data(name, prompts, b.value.span)
-    }
-
-    fn add_data(&mut self, name: String, items: Vec<Prompt>, span: Span) -> Res<()> {
-        if items.is_empty() {
-            return fail(codes::EMPTY_SELECTION, format!("the data set `{name}` is empty"), span, "no texts");
-        }
-        let set = Rc::new(DataSet { name: name.clone(), items });
-        self.globals.insert(name.clone(), Value::Data(Rc::clone(&set)));
-        self.data.insert(name, set);
-        Ok(())
-    }
-
-    pub(super) fn edit_params(&mut self, params: &[Param]) -> Res<Vec<EditParam>> {
-        let mut out: Vec<EditParam> = Vec::new();
-        for p in params {
-            if out.iter().any(|q| q.name == p.name.name) {
-                return fail(
-                    codes::DUPLICATE_NAME,
-                    format!("`{}` is declared twice", p.name.name),
-                    p.name.span,
-                    "again here",
-                );
-            }
-            if let Some((ParamType::Text, span)) = p.ty {
-                return fail(codes::WRONG_KIND, "a hook's parameters are numbers", span, "a text");
-            }
-            let default = p.default.as_ref().map(|d| self.plain_or_bool(d)).transpose()?;
-            let bounds = self.bounds(p)?;
-            let q = EditParam {
-                name: p.name.name.clone(),
-                default,
-                bounds,
-                integer: matches!(p.ty, Some((ParamType::Integer, _))),
-            };
-            if let Some(d) = default {
-                check_value(&q, d, p.default.as_ref().map_or(p.name.span, |e| e.span))?;
-            }
-            out.push(q);
-        }
-        Ok(out)
-    }
-
     pub(super) fn plain_or_bool(&mut self, e: &Expr) -> Res<f64> {
         match self.value(e)? {
             Value::Bool(b) => Ok(f64::from(u8::from(b))),
@@ -411,86 +347,13 @@ impl Checker<'_> {
         }
     }
 
-    fn hook(&mut self, h: &HookDecl) -> Res<()> {
-        let params = self.edit_params(&h.params)?;
-        let decl = self.edit_decl(&h.name, &h.at, h.on.as_ref(), params, EditBody::Hook(Rc::new(h.body.clone())))?;
-        self.edits.push(decl);
-        Ok(())
-    }
-
-    fn patch(&mut self, p: &PatchDecl) -> Res<()> {
-        let from = self.run_expr(&p.from)?;
-        let Ok([run]) = <[RunSpec; 1]>::try_from(from.runs) else {
-            return fail(
-                codes::WRONG_KIND,
-                "a patch is from one run, not from a data set",
-                p.from.span,
-                "this is a data set",
-            );
-        };
-        let decl = self.edit_decl(&p.name, &p.at, p.on.as_ref(), Vec::new(), EditBody::Patch(Box::new(run)))?;
-        for (site, _) in &decl.sites {
-            let inside =
-                self.plan.sites.iter().find(|s| s.name == *site).is_some_and(|s| s.region != crate::plan::MAIN);
-            if inside {
-                return Err(Box::new(
-                    Diagnostic::error(codes::BAD_TARGET, format!("`{site}` cannot be patched yet"))
-                        .at(p.at[0].span, "it lives inside of an attention or scan")
-                        .help(
-                            "patch what it is made from or goes into: `attn.q`, `attn.k`, `attn.v`, `attn.z`, `ssm.y`",
-                        ),
-                ));
-            }
-        }
-        self.edits.push(decl);
-        Ok(())
-    }
-
-    fn edit_decl(
-        &mut self,
-        name: &steer_lang::ast::Ident,
-        at: &[steer_lang::ast::SitePath],
-        on: Option<&steer_lang::ast::Selection>,
-        params: Vec<EditParam>,
-        body: EditBody,
-    ) -> Res<EditDecl> {
-        let mut sites: Vec<(String, Option<u32>)> = Vec::new();
-        for path in at {
-            for named in self.sites(path, None)? {
-                let own = named.canonical();
-                if !sites.iter().any(|(s, _)| *s == own) {
-                    sites.push((own, named.layer));
-                }
-            }
-        }
-        let set = self.selection(on)?;
-        Ok(EditDecl {
-            name: name.name.clone(),
-            params,
-            sites,
-            on: set,
-            maybe: on.is_some_and(|s| s.maybe),
-            body,
-            span: name.span,
-            on_span: on.map_or(name.span, |s| s.span),
-        })
-    }
-
-    /// Builds one Plan with every edit at every site of its own, so that each body is checked there.
-    fn type_check(&mut self) {
-        let instances: Vec<_> =
-            self.edits.iter().flat_map(|e| e.sites.iter().map(|(site, layer)| e.instance(site, *layer))).collect();
-        let logits = self.site_names.contains("logits");
-        let outputs: Vec<OutputSpec> =
-            if logits { vec![OutputSpec::Site { name: "logits".into(), before: false }] } else { Vec::new() };
-        match self.model.build(&instances, &outputs, &self.tensor_types, &self.globals) {
-            Ok(built) => self.diagnostics.extend(built.diagnostics),
-            Err(d) => self.diagnostics.push(*d),
-        }
-    }
-
     /// A value that the compiler knows, outside of row code.
     pub(super) fn value(&mut self, e: &Expr) -> Res<Value> {
+        self.evaluator().expr(e)
+    }
+
+    /// What evaluates outside of row code.
+    pub(super) fn evaluator(&self) -> Eval<'_> {
         let mut eval = Eval::new(
             &self.model.library,
             &self.model.config,
@@ -503,7 +366,15 @@ impl Checker<'_> {
         for (name, prompt) in &self.prompts {
             eval.bind(name, Value::from(prompt));
         }
-        eval.expr(e)
+        eval
+    }
+
+    /// A value in whose place a plain name may stand for itself.
+    pub(super) fn plain_text(&mut self, e: &Expr) -> Res<Value> {
+        match &e.kind {
+            steer_lang::ast::ExprKind::Name(n) if !self.globals.contains_key(n) => Ok(Value::text(n)),
+            _ => self.value(e),
+        }
     }
 
     pub(super) fn vocab(&self) -> Option<usize> {
@@ -539,8 +410,8 @@ fn name_of(item: &Item) -> Option<&str> {
         ItemKind::Param(p) => &p.name,
         ItemKind::Data(b) | ItemKind::Prompt(b) => &b.name,
         ItemKind::Tensor(t) => &t.name,
-        ItemKind::Hook(h) => &h.name,
-        ItemKind::Patch(p) => &p.name,
+        ItemKind::Hook(h) => h.name.as_ref()?,
+        ItemKind::Patch(p) => p.name.as_ref()?,
         ItemKind::Run(r) => &r.name,
         ItemKind::Metric(m) => &m.name,
         _ => return None,

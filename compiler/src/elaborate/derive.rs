@@ -4,6 +4,7 @@ use super::call::Args;
 use super::scope::{Eval, Res, fail};
 use super::value::Value;
 use crate::plan::Axis;
+use std::rc::Rc;
 use steer_lang::codes;
 
 /// A number for each element of a site, taken from the rows of data sets.
@@ -37,14 +38,14 @@ impl Eval<'_> {
     /// `mean(data)` and `pca(data)` where a derived tensor is evaluated; `None` for other arguments.
     pub fn derived_leaf(&mut self, name: &str, args: &mut Args) -> Res<Option<Value>> {
         let Some((Value::Data(first), at)) = args.get(0, "data") else { return Ok(None) };
-        let mut data = vec![first.name.clone()];
+        let mut data = vec![first.to_string()];
         let stat = if name == "mean" {
             LeafStat::Mean
         } else {
             let second = args.get(1, "negative");
             match second {
                 None => {}
-                Some((Value::Data(d), _)) => data.push(d.name.clone()),
+                Some((Value::Data(d), _)) => data.push(d.to_string()),
                 Some((other, at)) => {
                     return fail(codes::WRONG_KIND, format!("a data set is wanted, not {}", other.kind()), at, "this");
                 }
@@ -62,7 +63,7 @@ impl Eval<'_> {
             return Err(Box::new(
                 steer_lang::Diagnostic::error(codes::WRONG_KIND, format!("`{name}` over a data set runs the model"))
                     .at(at, "a data set")
-                    .help(format!("declare it: `vector v = {name}({}) at blocks[3].resid.post on prompt[-1]`", first.name)),
+                    .help(format!("declare it: `vector v = {name}({first}) at blocks[3].resid.post on prompt[-1]`")),
             ));
         };
         if let Some(leaf) = state.leaves.iter().find(|l| l.stat == stat && l.data == data) {
@@ -79,4 +80,9 @@ impl Eval<'_> {
         let r = self.b.tensor(tensor, axes);
         Ok(Value::Node(self.typed(r, args.span)?))
     }
+}
+
+/// Data sets as values of the script's scope.
+pub fn data_value(name: &str) -> Value {
+    Value::Data(Rc::from(name))
 }

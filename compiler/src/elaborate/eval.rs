@@ -18,7 +18,10 @@ impl Eval<'_> {
             ExprKind::Text(t) => Ok(Value::text(&self.interpolate(t, e.span)?)),
             ExprKind::Bool(b) => Ok(Value::Bool(*b)),
             ExprKind::None => Ok(Value::None),
-            ExprKind::Name(name) => self.lookup(name, e.span),
+            ExprKind::Name(name) => match self.site_read(e)? {
+                Some(v) => Ok(v),
+                None => self.lookup(name, e.span),
+            },
             ExprKind::Field(of, field) => self.field(e, of, &field.name, field.span),
             ExprKind::Index(of, args) => self.index(of, args, e.span),
             ExprKind::Call(callee, args) => self.call(callee, args, e.span),
@@ -99,6 +102,9 @@ impl Eval<'_> {
     }
 
     fn field(&mut self, whole: &Expr, of: &Expr, field: &str, span: Span) -> Res<Value> {
+        if let Some(v) = self.site_read(whole)? {
+            return Ok(v);
+        }
         // A dotted name such as `attn.q` is one name.
         if let Some(path) = dotted_path(whole) {
             if let Some(v) = self.local(&path) {
@@ -117,6 +123,7 @@ impl Eval<'_> {
             }
             Value::Absent(path) => Ok(Value::Absent(format!("{path}.{field}").into())),
             Value::None => Ok(Value::Absent(field.into())),
+            Value::Data(name) => Ok(Value::Data(format!("{name}.{field}").into())),
             other => fail(codes::WRONG_KIND, format!("{} has no fields", other.kind()), span, "no such field"),
         }
     }
@@ -197,7 +204,7 @@ impl Eval<'_> {
             }
             Value::Param(name, value) => self.param_node(name, *value),
             Value::Tensor(name) => self.tensor_node(name, None, span),
-            Value::Axes(_) => {
+            Value::Axes(_) | Value::Block(_) => {
                 let n = self.number(v, span)?;
                 self.num(n as f32)
             }
@@ -410,7 +417,7 @@ fn fold(op: BinaryOp, a: &Value, b: &Value) -> Option<Value> {
     }
     // In row code a parameter is data of a run; only plain numbers are folded.
     let known = |v: &Value| match v {
-        Value::Number(_) | Value::Layer(_) | Value::Axes(_) => v.as_number(),
+        Value::Number(_) | Value::Layer(_) | Value::Block(_) | Value::Axes(_) => v.as_number(),
         _ => None,
     };
     let (x, y) = (known(a)?, known(b)?);

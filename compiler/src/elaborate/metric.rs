@@ -1,25 +1,36 @@
 //! Metrics: numbers read from a model's output.
 
 use super::check::Checker;
+use super::data::{Record, record_value};
 use super::positions::{Interval, RowSet};
+use super::reads::{Lens, RowRead, SitePath, site_path, visit};
 use super::scope::{Res, fail};
 use super::script::{Metric, MetricExpr, RunSpec};
 use super::value::{Scope, Value};
-use std::collections::HashMap;
-use steer_lang::ast::{BinaryOp, Expr, ExprKind, MetricDecl, UnaryOp};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use steer_lang::ast::{Arg, BinaryOp, Expr, ExprKind, MetricDecl, UnaryOp};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Span, codes};
 
 /// What can be read in a metric.
 pub const FUNCTIONS: &[&str] = &["logit", "log_prob", "prob", "rank", "kl", "cross_entropy"];
 
+/// The name under which a metric knows the example that it measures; no script can write it.
+const EXAMPLE: &str = "the example";
+
 /// Functions of numbers.
 const PLAIN: &[&str] = &["exp", "log", "sqrt", "abs"];
 
 impl Checker<'_> {
-    /// An entry of `measure`: a declared metric, a call of one with parameters, or an expression.
-    pub fn metric(&mut self, e: &Expr) -> Res<Metric> {
-        self.metric_in(e, &Scope::new())
+    /// An entry of `measure`: a declared metric, a call of one with parameters, or an expression. A
+    /// parameter that is not given is the example that is measured.
+    pub fn metric(&mut self, e: &Expr, record: Option<&Record>) -> Res<Metric> {
+        let mut scope = Scope::new();
+        if let Some(r) = record {
+            scope.insert(EXAMPLE.to_owned(), record_value(r));
+        }
+        self.metric_in(e, &scope)
     }
 
     /// The same where arguments of an outer metric have names.
@@ -48,7 +59,9 @@ impl Checker<'_> {
             let name = self.text_of(e.span);
             return Ok(Metric { name, value, at });
         }
-        if let ExprKind::Name(n) = &e.kind {
+        if let ExprKind::Name(n) = &e.kind
+            && !self.reads_a_site(e, outer)
+        {
             return Err(Box::new(
                 Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no metric `{n}`"))
                     .at(e.span, "not declared")
@@ -87,11 +100,18 @@ impl Checker<'_> {
             let v = self.value_in(&a.value, outer)?;
             scope.insert(p.name.name.clone(), v);
         }
+        if let Some(example) = outer.get(EXAMPLE) {
+            scope.insert(EXAMPLE.to_owned(), example.clone());
+        }
         for p in &decl.params {
             if scope.contains_key(&p.name.name) {
                 continue;
             }
             let Some(default) = &p.default else {
+                if let Some(example) = outer.get(EXAMPLE) {
+                    scope.insert(p.name.name.clone(), example.clone());
+                    continue;
+                }
                 return fail(
                     codes::BAD_ARGUMENTS,
                     format!("the metric `{}` needs the argument `{}`", decl.name.name, p.name.name),
@@ -108,6 +128,7 @@ impl Checker<'_> {
     pub fn metric_expr(&mut self, e: &Expr, scope: &Scope) -> Res<MetricExpr> {
         match &e.kind {
             ExprKind::Number(n) => Ok(MetricExpr::Number(*n)),
+            _ if self.reads_a_site(e, scope) => self.row_metric(e, scope),
             ExprKind::Name(n) => {
                 if let Some(v) = scope.get(n).cloned().or_else(|| self.globals.get(n).cloned()) {
                     return match v.as_number() {
@@ -149,28 +170,116 @@ impl Checker<'_> {
                             }),
                     ));
                 }
+                let (named, args): (Vec<&Arg>, Vec<&Arg>) = args.iter().partition(|a| a.name.is_some());
                 let [arg] = &args[..] else {
                     return fail(codes::BAD_ARGUMENTS, format!("`{name}` takes one argument"), e.span, "here");
                 };
+                let lens = self.lens_of(name, &named, scope)?;
                 if let Some(plain) = PLAIN.iter().find(|p| *p == name) {
                     return Ok(MetricExpr::Call(plain, Box::new(self.metric_expr(&arg.value, scope)?)));
                 }
                 if name == "kl" {
-                    return Ok(MetricExpr::Kl(Box::new(self.one_run(&arg.value)?)));
+                    let run = self.with_names(scope, |c| c.one_run(&arg.value))?;
+                    return Ok(MetricExpr::Kl(Box::new(run)));
                 }
                 let token = self.metric_token(&arg.value, scope)?;
                 Ok(match name.as_str() {
-                    "logit" => MetricExpr::Logit(token),
-                    "log_prob" => MetricExpr::LogProb(token),
-                    "prob" => MetricExpr::Prob(token),
-                    _ => MetricExpr::Rank(token),
+                    "logit" => MetricExpr::Logit(token, lens),
+                    "log_prob" => MetricExpr::LogProb(token, lens),
+                    "prob" => MetricExpr::Prob(token, lens),
+                    _ => MetricExpr::Rank(token, lens),
                 })
             }
             _ => fail(codes::WRONG_KIND, "a metric is arithmetic over what the model gives", e.span, "not in a metric"),
         }
     }
 
-    fn one_run(&mut self, e: &Expr) -> Res<RunSpec> {
+    /// `of = site` and `norm = false` of a function of the logits.
+    fn lens_of(&mut self, function: &str, args: &[&Arg], scope: &Scope) -> Res<Option<Rc<Lens>>> {
+        let mut lens: Option<Lens> = None;
+        let mut norm = None;
+        for a in args {
+            let name = a.name.as_ref().map_or("", |n| n.name.as_str());
+            match name {
+                "of" => {
+                    let read = RowRead::new(a.value.clone(), self.names_of(&a.value, scope));
+                    lens = Some(Lens { read, norm: true });
+                }
+                "norm" => match self.value_in(&a.value, scope)? {
+                    Value::Bool(b) => norm = Some((b, a.value.span)),
+                    v => {
+                        let kind = v.kind();
+                        return fail(codes::WRONG_KIND, "`norm` is true or false", a.value.span, format!("this is {kind}"));
+                    }
+                },
+                _ => {
+                    return fail(
+                        codes::BAD_ARGUMENTS,
+                        format!("`{function}` has no argument `{name}`"),
+                        a.value.span,
+                        "it has `of` and `norm`",
+                    );
+                }
+            }
+        }
+        match (lens, norm) {
+            (Some(l), n) => Ok(Some(Rc::new(Lens { norm: n.is_none_or(|n| n.0), ..l }))),
+            (None, Some((_, span))) => {
+                fail(codes::BAD_ARGUMENTS, "`norm` goes with `of`", span, "of which site?")
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Whether an expression is one over sites and nothing else that only a metric knows.
+    fn reads_a_site(&self, e: &Expr, scope: &Scope) -> bool {
+        let (mut site, mut other) = (false, false);
+        visit(e, &mut |e| {
+            match site_path(e) {
+                Some(SitePath::Block(..)) => {
+                    site = true;
+                    return false;
+                }
+                Some(SitePath::Dotted(root, rest)) if !scope.contains_key(root) => {
+                    let block = matches!(self.globals.get(root), Some(Value::Block(_))) && !rest.is_empty();
+                    let name = if rest.is_empty() { root.to_owned() } else { format!("{root}.{rest}") };
+                    let known = self.globals.contains_key(root) || self.metrics.contains_key(root);
+                    site |= block || (!known && self.site_names.contains(&name));
+                    other |= rest.is_empty() && self.metrics.contains_key(root);
+                    return false;
+                }
+                _ => {}
+            }
+            if let ExprKind::Call(f, _) = &e.kind
+                && let ExprKind::Name(n) = &f.kind
+            {
+                other |= FUNCTIONS.contains(&n.as_str()) || self.metrics.contains_key(n);
+            }
+            true
+        });
+        site && !other
+    }
+
+    fn row_metric(&mut self, e: &Expr, scope: &Scope) -> Res<MetricExpr> {
+        Ok(MetricExpr::Row(Rc::new(RowRead::new(e.clone(), self.names_of(e, scope)))))
+    }
+
+    /// What the names of an expression stand for, as far as they are not the model's or the script's own.
+    fn names_of(&self, e: &Expr, scope: &Scope) -> BTreeMap<String, Value> {
+        let mut names = BTreeMap::new();
+        visit(e, &mut |e| {
+            if let ExprKind::Name(n) = &e.kind {
+                let swept = self.swept.iter().rev().find(|(s, _)| s == n).map(|(_, v)| v);
+                if let Some(v) = scope.get(n).or(swept) {
+                    names.insert(n.clone(), v.clone());
+                }
+            }
+            true
+        });
+        names
+    }
+
+    pub(super) fn one_run(&mut self, e: &Expr) -> Res<RunSpec> {
         let runs = self.subject(e, &[])?;
         match <[RunSpec; 1]>::try_from(runs.runs) {
             Ok([run]) => Ok(run),
@@ -180,14 +289,23 @@ impl Checker<'_> {
 
     /// A value that may name arguments of a metric.
     fn value_in(&mut self, e: &Expr, scope: &Scope) -> Res<Value> {
-        if scope.is_empty() {
-            return self.value(e);
+        self.with_names(scope, |c| c.value(e))
+    }
+
+    /// Runs `f` where these names are known.
+    fn with_names<T>(&mut self, scope: &Scope, f: impl FnOnce(&mut Self) -> T) -> T {
+        let mut before = Vec::new();
+        for (name, value) in scope {
+            before.push((name, self.globals.insert(name.clone(), value.clone())));
         }
-        let globals = self.globals.clone();
-        self.globals.extend(scope.iter().map(|(k, v)| (k.clone(), v.clone())));
-        let v = self.value(e);
-        self.globals = globals;
-        v
+        let result = f(self);
+        for (name, old) in before {
+            match old {
+                Some(v) => self.globals.insert(name.clone(), v),
+                None => self.globals.remove(name),
+            };
+        }
+        result
     }
 
     /// A token by its text or number.
@@ -199,6 +317,7 @@ impl Checker<'_> {
                 Some(Ok(t)) => self.token_in_vocab(f64::from(t), e.span),
                 Some(Err(pieces)) => Err(self.not_one_token(text, &pieces, e.span)),
             },
+            Value::Absent(path) => fail(codes::UNKNOWN_NAME, format!("{path} is not there"), e.span, "no such field"),
             _ => {
                 let n = v.as_number();
                 match n {

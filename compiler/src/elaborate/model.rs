@@ -1,14 +1,16 @@
 //! Model files: an architecture and a configuration become a Plan, with edits laid over its sites.
 
 use super::library::Library;
+use super::reads::{Lens, RowRead};
 use super::scope::{Eval, Res, TensorType, fail};
+use super::script::EditBody;
 use super::value::{Scope, Value};
 use crate::plan::{Edit, EditId, NodeId, Output, Plan, Site, Size};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
-use steer_lang::ast::{ArchDecl, Block, Expr, Text};
+use steer_lang::ast::{ArchDecl, Block, Expr, Stmt, StmtKind, Text};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Diagnostics, Span, codes};
 
@@ -34,15 +36,10 @@ pub struct Instance {
     /// The layer as the script names it.
     pub layer: Option<u32>,
     pub params: Vec<String>,
-    pub body: InstanceBody,
+    pub body: EditBody,
+    /// Further names that the body knows.
+    pub bound: Rc<BTreeMap<String, Value>>,
     pub span: Span,
-}
-
-#[derive(Clone, Debug)]
-pub enum InstanceBody {
-    Hook(Rc<Block>),
-    /// The value of another run.
-    Patch,
 }
 
 /// Something that a run is to give back.
@@ -54,6 +51,11 @@ pub enum OutputSpec {
     },
     /// One column of the logits.
     Logit(u32),
+    /// An expression over sites.
+    Row(RowRead),
+    /// The logits as they would be with another residual stream, all of them or one column.
+    Lens(Lens),
+    LensLogit(Lens, u32),
 }
 
 /// A finished Plan with what was found on the way.
@@ -69,6 +71,8 @@ pub struct ModelState<'a> {
     pub layers: Option<u32>,
     instances: &'a [Instance],
     pub stored: &'a BTreeSet<String>,
+    /// The statements of the model file.
+    body: &'a Block,
     diagnostics: Diagnostics,
 }
 
@@ -111,7 +115,7 @@ impl Model {
         globals: &Scope,
     ) -> Res<Built> {
         let mut e = Eval::new(&self.library, &self.config, tensors, globals, &self.arch_name);
-        e.model = Some(ModelState { layers: None, instances, stored: &self.stored, diagnostics: Vec::new() });
+        e.model = Some(ModelState { layers: None, instances, stored: &self.stored, body: &self.arch.body, diagnostics: Vec::new() });
         for i in instances {
             e.b.edit(Edit {
                 name: i.name.clone(),
@@ -123,7 +127,12 @@ impl Model {
         }
         e.block(&self.arch.body)?;
         for spec in outputs {
-            e.output(spec)?;
+            if let Err(d) = e.output(spec) {
+                // A place holder, so that outputs keep their numbers.
+                let node = e.num(0.0)?;
+                e.b.plan.outputs.push(Output { name: String::new(), node });
+                e.model.iter_mut().for_each(|m| m.diagnostics.push((*d).clone()));
+            }
         }
         let Some(state) = e.model.take() else { return Err(broken("no model")) };
         let (axes, layers) = (e.axes, state.layers.unwrap_or(0));
@@ -154,9 +163,23 @@ impl Eval<'_> {
                 let r = self.b.at(logits, "vocab", *token as usize);
                 (format!("logit {token}"), self.typed(r, self.b.span)?)
             }
+            OutputSpec::Row(read) => ("row".to_owned(), self.row_read(read)?),
+            OutputSpec::Lens(lens) => ("lens".to_owned(), self.lens(lens)?),
+            OutputSpec::LensLogit(lens, token) => {
+                let logits = self.lens(lens)?;
+                let r = self.b.at(logits, "vocab", *token as usize);
+                (format!("lens logit {token}"), self.typed(r, lens.read.span)?)
+            }
         };
         self.b.plan.outputs.push(Output { name, node });
         Ok(())
+    }
+
+    /// What the model file says behind its blocks.
+    pub fn behind_the_blocks(&self) -> Option<&[Stmt]> {
+        let stmts = &self.model.as_ref()?.body.stmts;
+        let at = stmts.iter().position(|s| matches!(s.kind, StmtKind::Blocks { .. }))?;
+        Some(&stmts[at + 1..]).filter(|rest| !rest.is_empty())
     }
 
     pub fn blocks(
@@ -297,11 +320,11 @@ impl Eval<'_> {
         self.b.enter(&instance.name);
         let outer = self.hook.replace(super::scope::HookContext { edit });
         let value = match &instance.body {
-            InstanceBody::Patch => {
+            EditBody::Patch => {
                 let r = self.b.donor(edit, base);
                 self.typed(r, instance.span)
             }
-            InstanceBody::Hook(body) => self.hook_value(edit, instance, body, base),
+            EditBody::Hook { body, donor } => self.hook_value(edit, instance, body, *donor, base),
         };
         let result = value.and_then(|value| {
             let r = self.b.receipts(edit, base, value);
@@ -315,16 +338,31 @@ impl Eval<'_> {
         result
     }
 
-    fn hook_value(&mut self, edit: EditId, instance: &Instance, body: &Block, base: NodeId) -> Res<NodeId> {
+    fn hook_value(
+        &mut self,
+        edit: EditId,
+        instance: &Instance,
+        body: &Block,
+        donor: bool,
+        base: NodeId,
+    ) -> Res<NodeId> {
         let mut scope = super::stmt::scope_of([("h", Value::Node(base)), ("h0", Value::Node(base))]);
+        scope.extend(instance.bound.iter().map(|(k, v)| (k.clone(), v.clone())));
+        if donor {
+            let r = self.b.donor(edit, base);
+            scope.insert("donor".into(), Value::Node(self.typed(r, instance.span)?));
+        }
         for (slot, name) in instance.params.iter().enumerate() {
             let r = self.b.param(edit, slot as u32);
             scope.insert(name.clone(), Value::Node(self.typed(r, instance.span)?));
         }
+        self.reads_sites = true;
         let h = self.isolated(vec![scope], |s| {
             s.block(body)?;
             Ok(s.local("h").cloned())
-        })?;
+        });
+        self.reads_sites = false;
+        let h = h?;
         match h {
             Some(Value::Node(n)) if n == base => {
                 if let Some(m) = self.model.as_mut() {

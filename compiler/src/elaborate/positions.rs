@@ -3,7 +3,7 @@
 use super::chat::{ASSISTANT, Content, Turn};
 
 /// A set of rows, resolved but for the sequence that it is asked of.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RowSet {
     All,
     Prompt(Option<Vec<Interval>>),
@@ -25,11 +25,45 @@ pub enum RowSet {
 }
 
 /// Positions, negative ones from the end.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Interval {
     At(i64),
     /// Ends exclusive; `None` is open.
     Range(Option<i64>, Option<i64>),
+}
+
+/// Which row of another run belongs to each row of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Alignment {
+    /// The one at the same position.
+    #[default]
+    Index,
+    /// The one as far from the end.
+    End,
+    /// Equal tokens in order, as many as possible (a longest common subsequence).
+    Token,
+    /// By position of the run; negative: none.
+    Map(Vec<i64>),
+}
+
+impl Alignment {
+    /// The donor's position for each token of a run.
+    pub fn donors(&self, run: &[u32], donor: &[u32]) -> Vec<Option<usize>> {
+        let (n, have) = (run.len(), donor.len());
+        let within = |p: i64| usize::try_from(p).ok().filter(|p| *p < have);
+        match self {
+            Alignment::Index => (0..n).map(|i| within(i as i64)).collect(),
+            Alignment::End => (0..n).map(|i| within(i as i64 + have as i64 - n as i64)).collect(),
+            Alignment::Map(map) => (0..n).map(|i| map.get(i).and_then(|p| within(*p))).collect(),
+            Alignment::Token => {
+                let mut out = vec![None; n];
+                for (i, j) in super::slots::common(run, donor) {
+                    out[i] = Some(j);
+                }
+                out
+            }
+        }
+    }
 }
 
 /// A sequence of tokens with the places of their texts.

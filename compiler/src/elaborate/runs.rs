@@ -1,31 +1,58 @@
 //! Runs and statements: which sequences under which edits, and what is done with them.
 
-use super::chat::{ASSISTANT, Prompt, Written, role_misfit};
-use super::check::{Checker, check_value};
-use super::positions::{Misfit, RowSet, Sequence};
+use super::chat::{ASSISTANT, Prompt, Written, as_prompt, role_misfit};
+use super::check::Checker;
+use super::data::Record;
+use super::edits::Applied;
+use super::positions::{Alignment, Misfit, RowSet, Sequence};
 use super::scope::{Eval, Res, fail, silent};
 use super::script::{
-    EditBody, GenerateOptions, MeasureRuns, MetricExpr, PrintItem, RunSpec, Statement, StatementKind, Use,
+    DonorSpec, Encoded, GenerateOptions, MetricExpr, Place, PrintItem, RunSpec, Statement, StatementKind,
 };
 use super::value::Value;
 use crate::plan::{Op, Output, Size};
+use std::collections::HashSet;
 use std::rc::Rc;
-use steer_lang::ast::{EditUse, Expr, ExprKind, Generate, Ident, Item, ItemKind, RunExpr};
+use steer_lang::ast::{EditUse, Expr, ExprKind, Generate, Item, ItemKind, RunExpr};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Span, codes};
+
+/// After so many errors of one statement its other runs are not looked at.
+const MOST: usize = 8;
+
+/// The runs that an expression means: one, or one for each example of a data set.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    pub label: String,
+    pub runs: Vec<RunSpec>,
+    /// The example that each run is of.
+    pub records: Vec<Option<Record>>,
+}
+
+impl Runs {
+    /// Puts further edits behind those that the runs have.
+    pub fn apply(&mut self, uses: &[Applied]) -> Res<()> {
+        let n = self.runs.len();
+        for (i, run) in self.runs.iter_mut().enumerate() {
+            for u in uses {
+                run.uses.push(u.at(i, n)?);
+            }
+        }
+        Ok(())
+    }
+}
 
 impl Checker<'_> {
     pub(super) fn statement(&mut self, item: &Item) -> Res<Option<StatementKind>> {
         Ok(Some(match &item.kind {
             ItemKind::Generate(g) => self.generate(g)?,
-            ItemKind::Measure(m) => {
-                let metrics = m.metrics.iter().map(|e| self.metric(e)).collect();
-                let metrics = self.gather(metrics);
-                let runs = m.on.iter().map(|r| self.run_expr(r)).collect();
-                let runs = self.gather(runs);
-                let (metrics, runs) = self.both(metrics, runs)?;
-                StatementKind::Measure { mean: m.mean, metrics, runs }
+            ItemKind::Measure(m) => StatementKind::Table(self.measure(m)?),
+            ItemKind::Sweep(s) => StatementKind::Table(self.sweep(s)?),
+            ItemKind::Plot(p) => self.plot(p)?,
+            ItemKind::Save(name, to) => {
+                StatementKind::Save { table: self.table(name)?.to_owned(), to: to.value.clone() }
             }
+            ItemKind::Report(to) => StatementKind::Report { to: to.value.clone() },
             ItemKind::Capture(c) => {
                 let mut sites = Vec::new();
                 for path in &c.at {
@@ -43,7 +70,7 @@ impl Checker<'_> {
     }
 
     /// All of them, or the first error; further ones are reported.
-    fn gather<T>(&mut self, found: Vec<Res<T>>) -> Res<Vec<T>> {
+    pub(super) fn gather<T>(&mut self, found: Vec<Res<T>>) -> Res<Vec<T>> {
         let mut all = Ok(Vec::new());
         for one in found {
             all = match (all, one) {
@@ -63,7 +90,7 @@ impl Checker<'_> {
     }
 
     /// Both, or the first error; a second one is reported.
-    fn both<A, B>(&mut self, a: Res<A>, b: Res<B>) -> Res<(A, B)> {
+    pub(super) fn both<A, B>(&mut self, a: Res<A>, b: Res<B>) -> Res<(A, B)> {
         match (a, b) {
             (Ok(a), Ok(b)) => Ok((a, b)),
             (Err(d), Err(more)) => {
@@ -181,11 +208,12 @@ impl Checker<'_> {
         match &v {
             Value::Text(t) => Ok(PrintItem::Text(t.to_string())),
             Value::Bool(b) => Ok(PrintItem::Text(b.to_string())),
-            Value::Chat(_) | Value::Data(_) | Value::List(_) if Self::as_prompts(&v).is_some() => {
-                let prompts = Self::as_prompts(&v).unwrap_or_default();
-                let texts = prompts.iter().map(|p| self.prompt_text(p)).collect::<Res<Vec<_>>>()?;
+            Value::Data(d) => {
+                let prompts = self.data_prompts(d, e.span)?;
+                let texts = prompts.iter().map(|(p, _)| self.prompt_text(p)).collect::<Res<Vec<_>>>()?;
                 Ok(PrintItem::Text(texts.join("\n")))
             }
+            Value::Chat(chat) => Ok(PrintItem::Text(self.prompt_text(&Prompt::Chat(Rc::clone(chat)))?)),
             _ => {
                 let node = eval.node(&v, e.span)?;
                 eval.b.plan.outputs.push(Output { name: label.clone(), node });
@@ -194,63 +222,70 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn run_expr(&mut self, r: &RunExpr) -> Res<MeasureRuns> {
+    pub(super) fn run_expr(&mut self, r: &RunExpr) -> Res<Runs> {
         self.subject(&r.subject, &r.with)
     }
 
     /// The runs of a prompt, data set, named run or text, with edits added.
-    pub(super) fn subject(&mut self, e: &Expr, with: &[EditUse]) -> Res<MeasureRuns> {
+    pub(super) fn subject(&mut self, e: &Expr, with: &[EditUse]) -> Res<Runs> {
         let uses = with.iter().map(|u| self.edit_use(u)).collect();
         let uses = self.gather(uses);
         let found = self.without_edits(e);
-        let (uses, MeasureRuns { mut label, mut runs }) = self.both(uses, found)?;
-        for run in &mut runs {
-            run.uses.extend(uses.iter().cloned());
-        }
+        let (uses, mut runs) = self.both(uses, found)?;
+        runs.apply(&uses)?;
         if !with.is_empty() {
             let names: Vec<String> = with.iter().map(|u| self.text_of(u.span)).collect();
             let names = format!(" with {}", names.join(", "));
-            runs.iter_mut().for_each(|r| r.label += &names);
-            label += &names;
+            runs.runs.iter_mut().for_each(|r| r.label += &names);
+            runs.label += &names;
         }
-        Ok(MeasureRuns { label, runs })
+        Ok(runs)
     }
 
-    fn without_edits(&mut self, e: &Expr) -> Res<MeasureRuns> {
-        let mut label = self.text_of(e.span);
-        let runs = match &e.kind {
-            ExprKind::Name(name) => self.named(name, e.span)?,
-            _ => {
-                let value = self.value(e)?;
-                let several = Self::as_prompts(&value).filter(|p| !p.is_empty());
-                match (Self::as_prompt(&value), several) {
-                    (Some(prompt), _) => {
-                        if let Prompt::Text(t) = &prompt {
-                            label = t.to_string();
-                        }
-                        vec![self.run_of(&label, &prompt, e.span)?]
-                    }
-                    (None, Some(prompts)) => self.runs_of(&label, &prompts, e.span)?,
-                    (None, None) => {
-                        return fail(
-                            codes::WRONG_KIND,
-                            format!("a run is of a text, prompt or data set, not of {}", value.kind()),
-                            e.span,
-                            "this",
-                        );
-                    }
-                }
-            }
+    pub(super) fn without_edits(&mut self, e: &Expr) -> Res<Runs> {
+        let label = self.text_of(e.span);
+        if let ExprKind::Name(name) = &e.kind
+            && let Some(found) = self.named_runs(name, e.span)?
+        {
+            return Ok(Runs { label, ..found });
+        }
+        let value = self.value(e)?;
+        if let Value::Data(name) = &value {
+            return self.data_runs(name, e.span);
+        }
+        let Some(prompt) = as_prompt(&value, e.span)? else {
+            return fail(
+                codes::WRONG_KIND,
+                format!("a run is of a text, prompt or data set, not of {}", value.kind()),
+                e.span,
+                "this",
+            );
         };
-        Ok(MeasureRuns { label, runs })
+        let (label, record) = match value {
+            Value::Text(t) => (t.to_string(), None),
+            Value::Object(record, _) => (label, Some(record)),
+            _ => (label, None),
+        };
+        let run = self.run_of(&label, &prompt, e.span)?;
+        Ok(Runs { label, runs: vec![run], records: vec![record] })
     }
 
-    fn named(&mut self, name: &str, span: Span) -> Res<Vec<RunSpec>> {
-        if let Some(prompt) = self.prompts.get(name).cloned() {
-            return Ok(vec![self.run_of(name, &prompt, span)?]);
+    /// A run for each example of `name` or `name.field`.
+    pub(super) fn data_runs(&mut self, name: &str, span: Span) -> Res<Runs> {
+        let mut out = Runs { label: name.to_owned(), runs: Vec::new(), records: Vec::new() };
+        for (i, (prompt, record)) in self.data_prompts(name, span)?.into_iter().enumerate() {
+            out.runs.push(self.run_of(&format!("{name}[{i}]"), &prompt, span)?);
+            out.records.push(Some(record));
         }
-        if let Some(set) = self.data.get(name).cloned() {
-            return self.runs_of(name, &set.items, span);
+        Ok(out)
+    }
+
+    /// The runs of a declared name; `None` where it may be a value that is a text.
+    fn named_runs(&mut self, name: &str, span: Span) -> Res<Option<Runs>> {
+        let swept = self.swept.iter().any(|(n, _)| n == name);
+        if let (Some(prompt), false) = (self.prompts.get(name).cloned(), swept) {
+            let run = self.run_of(name, &prompt, span)?;
+            return Ok(Some(Runs { label: name.into(), runs: vec![run], records: vec![None] }));
         }
         if let Some(run) = self.runs.get(name).cloned() {
             if self.resolving.iter().any(|r| r == name) {
@@ -259,16 +294,16 @@ impl Checker<'_> {
             self.resolving.push(name.to_owned());
             let resolved = self.run_expr(&run);
             self.resolving.pop();
-            let mut runs = resolved?.runs;
-            if let [one] = &mut runs[..] {
+            let mut found = resolved?;
+            if let [one] = &mut found.runs[..] {
                 one.label = name.to_owned();
             }
-            return Ok(runs);
+            return Ok(Some(found));
         }
-        match self.globals.get(name).cloned() {
-            Some(Value::Text(t)) => return Ok(vec![self.run_of(&t, &Prompt::Text(Rc::clone(&t)), span)?]),
+        match self.globals.get(name) {
             Some(Value::Broken) => return Err(silent()),
-            _ => {}
+            Some(_) => return Ok(None),
+            None => {}
         }
         let names = self.prompts.keys().chain(self.data.keys()).chain(self.runs.keys()).map(String::as_str);
         Err(Box::new(
@@ -281,15 +316,15 @@ impl Checker<'_> {
         ))
     }
 
-    fn runs_of(&mut self, label: &str, prompts: &[Prompt], span: Span) -> Res<Vec<RunSpec>> {
-        prompts.iter().enumerate().map(|(i, p)| self.run_of(&format!("{label}[{i}]"), p, span)).collect()
-    }
-
     /// A run without edits, of a sequence that fits the model.
     fn run_of(&mut self, label: &str, prompt: &Prompt, span: Span) -> Res<RunSpec> {
+        if let Some((text, encoded)) = self.encoded.get(prompt) {
+            let (text, encoded) = (Rc::clone(text), Rc::clone(encoded));
+            return Ok(RunSpec { label: label.to_owned(), text, encoded, uses: Vec::new(), span });
+        }
         let written = self.written(prompt, span)?;
         let known = written.is_some();
-        let Written { text, encoded } = written.unwrap_or_default();
+        let Written { text, encoded } = written.unwrap_or_else(|| Written { text: prompt.words().to_owned(), ..Written::default() });
         if encoded.tokens.is_empty() && known {
             return Err(Box::new(
                 Diagnostic::error(codes::EMPTY_SELECTION, "this text has no tokens")
@@ -321,81 +356,9 @@ impl Checker<'_> {
                 .help("the tokenizer does not belong to this model"),
             ));
         }
-        Ok(RunSpec { label: label.to_owned(), text: text.into(), encoded: Rc::new(encoded), uses: Vec::new(), span })
-    }
-
-    fn edit_use(&mut self, u: &EditUse) -> Res<Use> {
-        let Some(edit) = self.edits.iter().position(|e| e.name == u.name.name) else {
-            if let Some(Value::Broken) = self.globals.get(&u.name.name) {
-                return Err(silent());
-            }
-            let names = self.edits.iter().map(|e| e.name.as_str());
-            return Err(Box::new(
-                Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no hook or patch `{}`", u.name.name))
-                    .at(u.name.span, "not declared")
-                    .help(match nearest(&u.name.name, names) {
-                        Some(n) => format!("did you mean `{n}`?"),
-                        None => format!("declare it: `hook {} at blocks[3].resid.post {{ ... }}`", u.name.name),
-                    }),
-            ));
-        };
-        let params = self.edits[edit].params.clone();
-        let mut args: Vec<Option<f64>> = vec![None; params.len()];
-        for (i, a) in u.args.iter().enumerate() {
-            let at = match &a.name {
-                Some(Ident { name, span }) => match params.iter().position(|p| p.name == *name) {
-                    Some(at) => at,
-                    None => {
-                        return Err(Box::new(
-                            Diagnostic::error(
-                                codes::BAD_ARGUMENTS,
-                                format!("`{}` has no parameter `{name}`", u.name.name),
-                            )
-                            .at(*span, "not declared")
-                            .help(
-                                match nearest(name, params.iter().map(|p| p.name.as_str())) {
-                                    Some(n) => format!("did you mean `{n}`?"),
-                                    None if params.is_empty() => "it has none".into(),
-                                    None => format!(
-                                        "it has {}",
-                                        params.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ")
-                                    ),
-                                },
-                            ),
-                        ));
-                    }
-                },
-                None if i < params.len() => i,
-                None => {
-                    return fail(
-                        codes::BAD_ARGUMENTS,
-                        format!("`{}` has {} parameters", u.name.name, params.len()),
-                        a.value.span,
-                        "one too many",
-                    );
-                }
-            };
-            let v = self.plain_or_bool(&a.value)?;
-            check_value(&params[at], v, a.value.span)?;
-            args[at] = Some(v);
-        }
-        let mut out = Vec::new();
-        for (p, a) in params.iter().zip(args) {
-            match a.or(p.default) {
-                Some(v) => out.push(v),
-                None => {
-                    return Err(Box::new(
-                        Diagnostic::error(codes::BAD_ARGUMENTS, format!("`{}` needs `{}`", u.name.name, p.name))
-                            .at(u.span, format!("`{}` is missing", p.name))
-                            .help(format!(
-                                "write `{}({} = ...)`, or give it a default where it is declared",
-                                u.name.name, p.name
-                            )),
-                    ));
-                }
-            }
-        }
-        Ok(Use { edit, args: out })
+        let (text, encoded): (Rc<str>, Rc<Encoded>) = (text.into(), Rc::new(encoded));
+        self.encoded.insert(prompt.clone(), (Rc::clone(&text), Rc::clone(&encoded)));
+        Ok(RunSpec { label: label.to_owned(), text, encoded, uses: Vec::new(), span })
     }
 
     /// Checks the selections of a statement against the sequences that it runs.
@@ -404,72 +367,95 @@ impl Checker<'_> {
         let mut reads: Vec<(&RowSet, &RunSpec)> = Vec::new();
         match &s.kind {
             StatementKind::Generate { runs: r, .. } => runs.extend(r.iter().map(|r| (r, true))),
-            StatementKind::Measure { metrics, runs: r, .. } => {
-                runs.extend(r.iter().flat_map(|m| m.runs.iter().map(|r| (r, false))));
-                for m in metrics {
-                    m.value.visit(&mut |v| {
-                        if let MetricExpr::Kl(run) = v {
-                            runs.push((run, false));
-                        }
-                    });
-                    reads.extend(r.iter().flat_map(|g| g.runs.iter().map(|r| (&m.at, r))));
+            StatementKind::Table(t) => {
+                for read in t.cells.iter().flat_map(|c| c.reads.iter().chain(&c.zero).chain(&c.one)) {
+                    runs.push((&read.run, false));
+                    for m in read.metrics.iter() {
+                        m.value.visit(&mut |v| {
+                            if let MetricExpr::Kl(run) = v {
+                                runs.push((run, false));
+                            }
+                        });
+                        reads.push((&m.at, &read.run));
+                    }
                 }
             }
             StatementKind::Capture { runs: r, on, .. } => {
                 runs.extend(r.iter().map(|r| (r, false)));
                 reads.extend(r.iter().map(|r| (on, r)));
             }
-            StatementKind::Print(_) => {}
+            _ => {}
         }
         let mut found = Vec::new();
+        let mut seen: HashSet<(&RowSet, &RunSpec)> = HashSet::new();
         for (set, run) in reads {
-            self.rows_of(set, run, s.span, false, false, &mut found);
+            if seen.insert((set, run)) && found.len() < MOST {
+                self.rows_of(set, run, s.span, false, false, &mut found);
+            }
         }
+        let mut seen: HashSet<&RunSpec> = HashSet::new();
         for (run, grows) in runs {
-            self.run_rows(run, grows, &mut found);
+            if seen.insert(run) && found.len() < MOST {
+                self.run_rows(run, grows, &mut found);
+            }
         }
         self.diagnostics.extend(found);
     }
 
     fn run_rows(&self, run: &RunSpec, grows: bool, out: &mut Vec<Diagnostic>) {
         for u in &run.uses {
-            let e = &self.edits[u.edit];
-            if grows && e.on.counts_from_end() {
+            let (e, place) = (&self.edits[u.edit], &*u.place);
+            if grows && place.on.counts_from_end() {
                 out.push(
                     Diagnostic::error(
                         codes::POSITION_RANGE,
                         format!("`{}` counts from the end of a sequence that still grows", e.name),
                     )
-                    .at(e.on_span, "where the end is not known yet")
+                    .at(place.span, "where the end is not known yet")
                     .help("use `prompt[-1]` for the prompt's last token, or `generated`"),
                 );
                 continue;
             }
-            self.rows_of(&e.on, run, e.on_span, e.maybe, grows, out);
-            if let EditBody::Patch(from) = &e.body {
-                self.run_rows(from, false, out);
-                self.donor_rows(e, run, from, grows, out);
+            self.rows_of(&place.on, run, place.span, place.maybe, grows, out);
+            if let Some(from) = &place.from {
+                self.run_rows(&from.run, false, out);
+                self.donor_rows(&e.name, run, place, from, grows, out);
             }
         }
     }
 
-    /// A patch takes the donor's row of the same position, which the donor must have.
+    /// A patched row takes a row that its donor must have.
     fn donor_rows(
         &self,
-        e: &super::script::EditDecl,
+        name: &str,
         run: &RunSpec,
-        from: &RunSpec,
+        place: &Place,
+        from: &DonorSpec,
         grows: bool,
         out: &mut Vec<Diagnostic>,
     ) {
         let Some(seq) = sequence(run) else { return };
-        let last = e.on.rows(&seq).iter().rposition(|b| *b);
-        let have = from.encoded.tokens.len();
-        if last.is_some_and(|l| l >= have) || (grows && e.on.may_generate(seq.prompt)) {
+        let donors = from.by.donors(&run.encoded.tokens, &from.run.encoded.tokens);
+        let rows = place.on.rows(&seq);
+        let missing = rows.iter().zip(&donors).position(|(on, donor)| *on && donor.is_none());
+        let have = from.run.encoded.tokens.len();
+        let help = match from.by {
+            Alignment::Index => {
+                "a patch takes the donor's row of the same position: restrict it to positions that both have, or say which belong together, as in `from clean by end`"
+            }
+            Alignment::End => "rows belong together as counted from the end: restrict the patch to those that both have",
+            Alignment::Token => "rows belong together where both have the same token, in order: restrict the patch to those",
+            Alignment::Map(_) => "the list gives the donor's position for each of the run's; -1 is none",
+        };
+        if missing.is_some() || (grows && place.on.may_generate(seq.prompt)) {
+            let row = missing.map_or(String::new(), |m| format!(", such as row {m}"));
             out.push(
-                Diagnostic::error(codes::POSITION_RANGE, format!("`{}` patches rows that {} does not have", e.name, from.label))
-                    .at(e.on_span, format!("{} has {have} tokens", from.label))
-                    .help("a patch takes the donor's row of the same position: restrict it to positions that both have, or use a donor that is as long"),
+                Diagnostic::error(
+                    codes::POSITION_RANGE,
+                    format!("`{name}` patches rows that {} does not have{row}", from.run.label),
+                )
+                .at(place.span, format!("{} has {have} tokens", from.run.label))
+                .help(help),
             );
         }
     }
@@ -486,7 +472,7 @@ impl Checker<'_> {
         let Some(seq) = sequence(run) else { return };
         let (mut misfits, known) = (Vec::new(), out.len());
         set.misfits(&seq, &mut misfits);
-        // Whose words cannot be found may be there all the same.
+        // Words that nobody can find may be there all the same.
         misfits.retain(|m| !maybe || matches!(m, Misfit::Changed(_)));
         for m in misfits {
             let later = grows && set.may_generate(seq.prompt);
@@ -501,8 +487,8 @@ impl Checker<'_> {
                         .at(span, format!("not in {:?}", short(&run.text)))
                         .help("check the spelling and the case; write `on maybe ...` where it may be absent"),
                 ),
-                Misfit::NoMessage(role) if grows && role == ASSISTANT => {}
                 Misfit::Beyond { .. } | Misfit::NoOccurrence(_) => {}
+                Misfit::NoMessage(role) if grows && role == ASSISTANT => {}
                 role => out.push(role_misfit(&role, &run.text, &seq, span)),
             }
         }
@@ -519,18 +505,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Declared conversations, runs and metrics that no statement uses are still resolved, so that their errors show.
+    /// Declared runs and metrics that no statement uses are still resolved, so that their errors show.
     pub(super) fn unused_runs(&mut self) {
-        let sets = self.data.values().flat_map(|set| &set.items);
-        let chats: Vec<Prompt> =
-            self.prompts.values().chain(sets).filter(|p| matches!(p, Prompt::Chat(_))).cloned().collect();
-        for chat in chats {
-            if let Prompt::Chat(c) = &chat
-                && let Err(d) = self.run_of("", &chat, c.span)
-            {
-                self.diagnostics.push(*d);
-            }
-        }
         for (name, run) in self.runs.clone() {
             self.resolving.push(name);
             if let Err(d) = self.run_expr(&run) {
@@ -553,15 +529,7 @@ impl Checker<'_> {
 
 /// The tokens of a run before it grows; `None` where there is no tokenizer.
 fn sequence(run: &RunSpec) -> Option<Sequence<'_>> {
-    let e = &run.encoded;
-    (!e.tokens.is_empty()).then(|| Sequence {
-        prompt: e.tokens.len(),
-        len: e.tokens.len(),
-        bos: e.bos,
-        text: &run.text,
-        ranges: &e.ranges,
-        turns: e.turns.as_deref(),
-    })
+    (!run.encoded.tokens.is_empty()).then(|| run.sequence())
 }
 
 pub(super) fn short(text: &str) -> String {

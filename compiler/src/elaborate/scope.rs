@@ -56,6 +56,10 @@ pub struct Eval<'a> {
     pub resid: Option<NodeId>,
     pub hook: Option<HookContext>,
     pub model: Option<super::model::ModelState<'a>>,
+    /// Whether names of sites stand for their values: in hooks, and in what metrics read.
+    pub reads_sites: bool,
+    /// While a value is seen through the lens: whether the last norm is applied, and the value.
+    pub lens: Option<(bool, NodeId)>,
     /// Leaves of a derived tensor: means and components over data sets.
     pub derive: Option<super::derive::DeriveState>,
     depth: usize,
@@ -85,6 +89,8 @@ impl<'a> Eval<'a> {
             resid: None,
             hook: None,
             model: None,
+            reads_sites: false,
+            lens: None,
             derive: None,
             depth: 0,
             calls: 0,

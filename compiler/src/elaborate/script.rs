@@ -3,11 +3,13 @@
 use super::chat::{Chat, Turn, Written};
 use super::derive::Leaf;
 use super::model::{Instance, Model};
-use super::positions::RowSet;
+use super::positions::{Alignment, RowSet, Sequence};
+use super::reads::{Lens, RowRead};
 use super::scope::TensorType;
-use super::value::Scope;
+use super::value::{Scope, Value};
 use crate::plan::Plan;
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use steer_lang::{Diagnostic, Span};
 use steer_lang::ast::{BinaryOp, Block};
@@ -20,9 +22,11 @@ pub trait Host {
     fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, String>;
     /// `None`: there is no tokenizer, so what depends on tokens is not checked.
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>>;
-    /// A conversation as the model's chat template writes it, with its tokens. `None` as above. Where the diagnostic has no
+    /// A conversation as the model's chat template writes it, with its tokens; `None` as above. Where the diagnostic has no
     /// place, the conversation is at fault.
     fn chat(&self, chat: &Chat) -> Option<Result<Written, Box<Diagnostic>>>;
+    /// A token as reports show it.
+    fn piece(&self, token: u32) -> String;
     /// The token of a text that is exactly one, or the pieces that it is made of.
     fn single_token(&self, text: &str) -> Option<Result<u32, Vec<String>>>;
 }
@@ -45,6 +49,8 @@ pub struct Script {
     /// Numbers and texts of `param`, as set.
     pub params: Vec<(String, ParamValue)>,
     pub edits: Vec<EditDecl>,
+    /// Hooks and patches by name: which edit, and where it acts unless a run says otherwise.
+    pub named: BTreeMap<String, (usize, Rc<Place>)>,
     pub tensors: Vec<TensorSpec>,
     pub tensor_types: BTreeMap<String, TensorType>,
     pub globals: Scope,
@@ -61,26 +67,42 @@ pub enum ParamValue {
     Text(String),
 }
 
-/// A hook or patch.
+/// A hook or patch, as far as it is compiled: the same for every run that uses it.
 #[derive(Clone, Debug)]
 pub struct EditDecl {
     pub name: String,
     pub params: Vec<EditParam>,
     /// Canonical site names, with the layer as the script names it.
     pub sites: Vec<(String, Option<u32>)>,
-    pub on: RowSet,
-    pub maybe: bool,
     pub body: EditBody,
+    /// Names of a sweep that the body reads and that are known when it is compiled.
+    pub bound: Rc<BTreeMap<String, Value>>,
     pub span: Span,
-    /// The selection's place, or the name's.
-    pub on_span: Span,
 }
 
 #[derive(Clone, Debug)]
 pub enum EditBody {
-    Hook(Rc<Block>),
-    /// From this run.
-    Patch(Box<RunSpec>),
+    /// `donor`: whether it may read the value of another run.
+    Hook { body: Rc<Block>, donor: bool },
+    /// The value of another run, whole.
+    Patch,
+}
+
+/// On which rows an edit acts and what it takes: data of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    pub on: RowSet,
+    pub maybe: bool,
+    pub from: Option<DonorSpec>,
+    /// The selection's place, or the name's.
+    pub span: Span,
+}
+
+/// Another run, and which of its rows belongs to which.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DonorSpec {
+    pub run: RunSpec,
+    pub by: Alignment,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -91,7 +113,7 @@ pub struct EditParam {
     pub integer: bool,
 }
 
-/// One sequence under one list of edits.
+/// One sequence under one list of edits. Equal where what is computed is equal, whatever they are called.
 #[derive(Clone, Debug)]
 pub struct RunSpec {
     /// As reports name it.
@@ -102,18 +124,60 @@ pub struct RunSpec {
     pub span: Span,
 }
 
-impl RunSpec {
-    /// Whether the other is the same sequence under the same edits, whatever it is called.
-    pub fn same(&self, other: &RunSpec) -> bool {
+impl PartialEq for RunSpec {
+    fn eq(&self, other: &Self) -> bool {
         self.text == other.text && self.uses == other.uses && self.encoded == other.encoded
     }
 }
 
+impl Eq for RunSpec {}
+
+impl Hash for RunSpec {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+        self.uses.hash(state);
+    }
+}
+
+impl RunSpec {
+    /// The sequence as it stands before it grows.
+    pub fn sequence(&self) -> Sequence<'_> {
+        let e = &self.encoded;
+        let (n, turns) = (e.tokens.len(), e.turns.as_deref());
+        Sequence { prompt: n, len: n, bos: e.bos, text: &self.text, ranges: &e.ranges, turns }
+    }
+}
+
 /// An edit with its arguments, in the order of `EditDecl::params`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Use {
     pub edit: usize,
     pub args: Vec<f64>,
+    pub place: Rc<Place>,
+}
+
+impl Use {
+    fn bits(&self) -> impl Iterator<Item = u64> {
+        self.args.iter().map(|a| a.to_bits())
+    }
+}
+
+impl PartialEq for Use {
+    fn eq(&self, other: &Self) -> bool {
+        self.edit == other.edit
+            && self.bits().eq(other.bits())
+            && (Rc::ptr_eq(&self.place, &other.place) || self.place == other.place)
+    }
+}
+
+impl Eq for Use {}
+
+impl Hash for Use {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.edit.hash(state);
+        self.bits().for_each(|b| b.hash(state));
+        self.place.hash(state);
+    }
 }
 
 /// A declared tensor.
@@ -154,16 +218,57 @@ pub struct Statement {
 #[derive(Clone, Debug)]
 pub enum StatementKind {
     Generate { runs: Vec<RunSpec>, options: GenerateOptions },
-    Measure { mean: bool, metrics: Vec<Metric>, runs: Vec<MeasureRuns> },
+    /// `measure`, and `sweep`.
+    Table(TableSpec),
     Capture { sites: Vec<String>, before: bool, on: RowSet, runs: Vec<RunSpec>, to: String },
     Print(Vec<PrintItem>),
+    /// Of the table of this name.
+    Plot { table: String, kind: Option<String>, to: Option<String>, options: Vec<(String, PlotOption)> },
+    Save { table: String, to: String },
+    Report { to: String },
 }
 
-/// The runs of one subject of `measure`: one, or one an example of a data set.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PlotOption {
+    Number(f64),
+    Text(String),
+}
+
+/// Numbers along labelled axes, each column a metric.
 #[derive(Clone, Debug)]
-pub struct MeasureRuns {
-    pub label: String,
-    pub runs: Vec<RunSpec>,
+pub struct TableSpec {
+    /// Of a sweep.
+    pub name: Option<String>,
+    pub axes: Vec<TableAxis>,
+    pub columns: Vec<String>,
+    /// Axes that the metrics themselves have, behind the others: heads, neurons, keys.
+    pub own: Vec<TableAxis>,
+    /// Row-major over the axes; as many as there are entries, or none where nothing is measured there.
+    pub cells: Vec<Cell>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableAxis {
+    pub name: String,
+    pub labels: Vec<String>,
+    /// Where the entries are numbers.
+    pub numbers: Option<Vec<f64>>,
+}
+
+/// The average of each metric over some runs, mostly one.
+#[derive(Clone, Debug, Default)]
+pub struct Cell {
+    pub reads: Vec<Read>,
+    /// The same runs under what is to give 0 and 1; or none.
+    pub zero: Vec<Read>,
+    pub one: Vec<Read>,
+}
+
+/// Metrics of one run, by column.
+#[derive(Clone, Debug)]
+pub struct Read {
+    pub run: RunSpec,
+    pub metrics: Rc<[Metric]>,
 }
 
 #[derive(Clone, Debug)]
@@ -206,11 +311,13 @@ pub struct Metric {
 pub enum MetricExpr {
     Number(f64),
     /// Of the token at the next position.
-    Logit(u32),
-    LogProb(u32),
-    Prob(u32),
+    Logit(u32, Option<Rc<Lens>>),
+    LogProb(u32, Option<Rc<Lens>>),
+    Prob(u32, Option<Rc<Lens>>),
     /// 0 is the likeliest.
-    Rank(u32),
+    Rank(u32, Option<Rc<Lens>>),
+    /// An expression over sites.
+    Row(Rc<RowRead>),
     /// Of the sequence's own next token, in nats; not defined at the last position.
     CrossEntropy,
     /// KL(other run ‖ this run) at the same position, in nats.
@@ -221,6 +328,16 @@ pub enum MetricExpr {
 }
 
 impl MetricExpr {
+    /// What the logits are taken from in place of the model's own.
+    pub fn lens(&self) -> Option<&Lens> {
+        match self {
+            MetricExpr::Logit(_, l) | MetricExpr::LogProb(_, l) | MetricExpr::Prob(_, l) | MetricExpr::Rank(_, l) => {
+                l.as_deref()
+            }
+            _ => None,
+        }
+    }
+
     /// Calls `f` on every part.
     pub fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a MetricExpr)) {
         f(self);
@@ -236,68 +353,17 @@ impl MetricExpr {
 }
 
 impl Script {
-    /// The edits that runs use, laid out in one order that agrees with every run's own: one [`Instance`]
-    /// a site. The second part gives for each run its uses as lists of instances.
-    pub fn instances(&self, runs: &[&RunSpec]) -> (Vec<Instance>, Vec<Vec<Vec<usize>>>) {
-        // A slot is one use of an edit; runs share slots where their orders agree. A new slot stands
-        // before the first shared one that follows it in its run. A patch takes what its donor has there
-        // after all of the donor's own edits, so it stands behind them.
-        let donor = |edit: usize| match &self.edits[edit].body {
-            EditBody::Patch(from) => runs.iter().position(|r| r.same(from)),
-            EditBody::Hook(_) => None,
-        };
-        let mut slots: Vec<(usize, usize)> = Vec::new();
-        let mut taken: Vec<Vec<usize>> = vec![Vec::new(); runs.len()];
-        let mut next = 0;
-        for run in donors_first(runs.len(), |r| runs[r].uses.iter().filter_map(|u| donor(u.edit)).collect()) {
-            let uses: Vec<usize> = runs[run].uses.iter().map(|u| u.edit).collect();
-            let mut mine = vec![0; uses.len()];
-            let mut shared = vec![usize::MAX; uses.len()];
-            for (use_at, slot) in common(&uses, &slots.iter().map(|s| s.1).collect::<Vec<_>>()) {
-                shared[use_at] = slots[slot].0;
-            }
-            for (i, &edit) in uses.iter().enumerate() {
-                if shared[i] != usize::MAX {
-                    mine[i] = shared[i];
-                    continue;
-                }
-                let place = |slots: &[(usize, usize)], slot: usize| slots.iter().position(|s| s.0 == slot);
-                let own = donor(edit).map_or(&[][..], |d| &taken[d]);
-                let least = own.iter().filter_map(|s| place(&slots, *s)).max().map_or(0, |p| p + 1);
-                for s in &mut shared[i..] {
-                    if place(&slots, *s).is_some_and(|p| p < least) {
-                        *s = usize::MAX;
-                    }
-                }
-                let following = shared[i..].iter().find(|s| **s != usize::MAX);
-                let at = following.and_then(|f| place(&slots, *f)).unwrap_or(slots.len());
-                slots.insert(at, (next, edit));
-                mine[i] = next;
-                next += 1;
-            }
-            taken[run] = mine;
-        }
-        let mut instances = Vec::new();
-        let mut of_slot: Vec<Vec<usize>> = vec![Vec::new(); next];
-        for &(slot, edit) in &slots {
-            let decl = &self.edits[edit];
-            let mut ids = Vec::new();
-            for (site, layer) in &decl.sites {
-                ids.push(instances.len());
-                instances.push(decl.instance(site, *layer));
-            }
-            of_slot[slot] = ids;
-        }
-        let runs = taken.into_iter().map(|mine| mine.into_iter().map(|s| of_slot[s].clone()).collect()).collect();
-        (instances, runs)
-    }
-
     /// The seed of the first `generate`.
     pub fn seed(&self) -> Option<u64> {
         self.statements.iter().find_map(|s| match &s.kind {
             StatementKind::Generate { options, .. } => Some(options.seed),
             _ => None,
         })
+    }
+
+    /// A named hook or patch as a run uses it, with these arguments.
+    pub fn use_of(&self, name: &str, args: Vec<f64>) -> Option<Use> {
+        self.named.get(name).map(|(edit, place)| Use { edit: *edit, args, place: Rc::clone(place) })
     }
 
     /// The value of a parameter of the script, for slots that are not the edit's own.
@@ -310,42 +376,6 @@ impl Script {
     }
 }
 
-/// All of `n` runs, each behind those that it takes from.
-fn donors_first(n: usize, donors: impl Fn(usize) -> Vec<usize>) -> Vec<usize> {
-    fn visit(run: usize, donors: &dyn Fn(usize) -> Vec<usize>, seen: &mut [bool], order: &mut Vec<usize>) {
-        if !std::mem::replace(&mut seen[run], true) {
-            donors(run).into_iter().for_each(|d| visit(d, donors, seen, order));
-            order.push(run);
-        }
-    }
-    let (mut seen, mut order) = (vec![false; n], Vec::new());
-    (0..n).for_each(|run| visit(run, &donors, &mut seen, &mut order));
-    order
-}
-
-/// A longest common subsequence, as pairs of places.
-fn common(a: &[usize], b: &[usize]) -> Vec<(usize, usize)> {
-    let mut best = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for i in (0..a.len()).rev() {
-        for j in (0..b.len()).rev() {
-            best[i][j] = if a[i] == b[j] { best[i + 1][j + 1] + 1 } else { best[i + 1][j].max(best[i][j + 1]) };
-        }
-    }
-    let (mut i, mut j, mut out) = (0, 0, Vec::new());
-    while i < a.len() && j < b.len() {
-        if a[i] == b[j] {
-            out.push((i, j));
-            i += 1;
-            j += 1;
-        } else if best[i + 1][j] >= best[i][j + 1] {
-            i += 1;
-        } else {
-            j += 1;
-        }
-    }
-    out
-}
-
 impl EditDecl {
     pub fn instance(&self, site: &str, layer: Option<u32>) -> Instance {
         Instance {
@@ -353,10 +383,8 @@ impl EditDecl {
             site: site.to_owned(),
             layer,
             params: self.params.iter().map(|p| p.name.clone()).collect(),
-            body: match &self.body {
-                EditBody::Hook(b) => super::model::InstanceBody::Hook(Rc::clone(b)),
-                EditBody::Patch(_) => super::model::InstanceBody::Patch,
-            },
+            body: self.body.clone(),
+            bound: Rc::clone(&self.bound),
             span: self.span,
         }
     }

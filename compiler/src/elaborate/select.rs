@@ -3,7 +3,7 @@
 use super::check::Checker;
 use super::positions::{Interval, RowSet};
 use super::scope::{Res, fail};
-use steer_lang::ast::{IndexItem, Positions, PositionsKind, Selection};
+use steer_lang::ast::{Ident, IndexItem, Positions, PositionsKind, Selection};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, codes};
 
@@ -25,22 +25,57 @@ impl Checker<'_> {
             PositionsKind::Matching(text) => RowSet::Matching(text.value.clone()),
             PositionsKind::Role(role) => RowSet::Role(role.name.clone()),
             PositionsKind::Mask(name) => {
-                let Some(mask) = self.masks.get(&name.name) else {
+                let Some(mask) = self.lists.get(&name.name) else {
                     return Err(Box::new(
                         Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no mask `{}`", name.name))
                             .at(name.span, "not declared")
-                            .help(match nearest(&name.name, self.masks.keys().map(String::as_str)) {
+                            .help(match nearest(&name.name, self.lists.keys().map(String::as_str)) {
                                 Some(n) => format!("did you mean `{n}`?"),
                                 None => format!("declare it with one number a token: `data {} = [0, 1, 1]`", name.name),
                             }),
                     ));
                 };
-                RowSet::Mask(mask.clone())
+                RowSet::Mask(mask.iter().map(|x| *x != 0.0).collect())
+            }
+            PositionsKind::Name(name) => {
+                let Some((_, value)) = self.swept.iter().rev().find(|(n, _)| *n == name.name) else {
+                    return Err(self.no_positions(name));
+                };
+                match value.as_number() {
+                    Some(n) if n.fract() == 0.0 => RowSet::Seq(vec![Interval::At(n as i64)]),
+                    _ => {
+                        let kind = value.kind();
+                        return fail(
+                            codes::WRONG_KIND,
+                            format!("a position is wanted, and `{}` is {kind}", name.name),
+                            name.span,
+                            "this",
+                        );
+                    }
+                }
             }
             PositionsKind::Or(a, b) => RowSet::Or(Box::new(self.row_set(a)?), Box::new(self.row_set(b)?)),
             PositionsKind::And(a, b) => RowSet::And(Box::new(self.row_set(a)?), Box::new(self.row_set(b)?)),
             PositionsKind::Not(a) => RowSet::Not(Box::new(self.row_set(a)?)),
         })
+    }
+
+    fn no_positions(&self, name: &Ident) -> Box<Diagnostic> {
+        const WORDS: &[&str] = &["all", "prompt", "generated", "seq", "bos", "after", "matching", "role", "mask"];
+        let swept = self.swept.iter().map(|(n, _)| n.as_str());
+        let help = if self.lists.contains_key(&name.name) {
+            format!("a list of ones and zeros is written `mask({})`", name.name)
+        } else {
+            match nearest(&name.name, swept.chain(WORDS.iter().copied())) {
+                Some(n) => format!("did you mean `{n}`?"),
+                None => "write `prompt[-1]`, `[3]`, `matching \"...\"`, or a name of the sweep around".to_owned(),
+            }
+        };
+        Box::new(
+            Diagnostic::error(codes::UNKNOWN_NAME, format!("`{}` names no positions", name.name))
+                .at(name.span, "not a name of a sweep")
+                .help(help),
+        )
     }
 
     fn intervals(&mut self, part: Option<&[IndexItem]>) -> Res<Option<Vec<Interval>>> {

@@ -3,6 +3,7 @@
 use super::check::Checker;
 use super::model::canonical;
 use super::scope::{Res, fail};
+use super::value::Value;
 use steer_lang::ast::{Expr, ExprKind, IndexItem, SitePath, UnaryOp};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Span, codes};
@@ -31,6 +32,16 @@ impl Checker<'_> {
                     .at(s.name.span, "brackets do not belong here")
                     .help("choose a head or neuron inside of the hook: `h[head = 3]`"),
             ));
+        }
+        if let Some((_, Value::Block(l))) = self.swept.iter().rev().find(|(n, _)| *n == first.name.name)
+            && first.index.is_none()
+        {
+            let name = format!("blocks[{l}].{rest}");
+            let layer = Some(*l);
+            return match self.has_site(&name) {
+                true => Ok(vec![Named { name, layer }]),
+                false => Err(self.unknown_site(&name, path.span)),
+            };
         }
         if first.name.name != "blocks" {
             let name = path.segments.iter().map(|s| s.name.name.as_str()).collect::<Vec<_>>().join(".");
@@ -67,7 +78,7 @@ impl Checker<'_> {
     }
 
     /// The layers of one entry, and whether it is a glob, which skips layers that lack the site.
-    fn layer_item(&mut self, item: &IndexItem, family: Option<&str>) -> Res<(Vec<u32>, bool)> {
+    pub(super) fn layer_item(&mut self, item: &IndexItem, family: Option<&str>) -> Res<(Vec<u32>, bool)> {
         let n = i64::from(self.layers);
         match item {
             IndexItem::All(_) => Ok(((0..self.layers).collect(), true)),

@@ -22,7 +22,7 @@ impl Eval<'_> {
         Ok(value)
     }
 
-    fn stmt(&mut self, stmt: &Stmt) -> Res<Value> {
+    pub(super) fn stmt(&mut self, stmt: &Stmt) -> Res<Value> {
         self.b.span = stmt.span;
         match &stmt.kind {
             StmtKind::Let(name, value) => {
@@ -52,6 +52,11 @@ impl Eval<'_> {
             StmtKind::Site { path, value } => {
                 let v = self.expr(value)?;
                 let node = self.node(&v, value.span)?;
+                if let Some((norm, seen)) = self.lens {
+                    let through = if !norm && dotted(path) == "unembed.in" { seen } else { node };
+                    self.bind(&dotted(path), Value::Node(through));
+                    return Ok(Value::Node(through));
+                }
                 self.declare_site(&dotted(path), node, stmt.doc.as_deref(), stmt.span)
             }
             StmtKind::Write { path, value } => {

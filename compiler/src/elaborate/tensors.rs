@@ -163,12 +163,6 @@ impl Checker<'_> {
         }
         let on = self.selection(t.on.as_ref())?;
         let mut runs: BTreeMap<String, Vec<RunSpec>> = BTreeMap::new();
-        for name in self.data.keys().cloned().collect::<Vec<_>>() {
-            let e = steer_lang::ast::Expr { kind: ExprKind::Name(name.clone()), span: t.value.span };
-            let specs = self.subject(&e, &[])?.runs;
-            runs.insert(name, specs);
-        }
-        let runs = Rc::new(runs);
         let mut out = Vec::new();
         let mut axes: Option<Vec<Axis>> = None;
         for site in sites {
@@ -208,9 +202,14 @@ impl Checker<'_> {
                 t.name.name.clone()
             };
             eval.b.plan.outputs.push(Output { name: name.clone(), node });
+            let plan = eval.b.finish();
             axes.get_or_insert(have);
             for leaf in &leaves {
                 for data in &leaf.data {
+                    if !runs.contains_key(data) {
+                        let found = self.data_runs(data, t.value.span)?.runs;
+                        runs.insert(data.clone(), found);
+                    }
                     for run in runs.get(data).into_iter().flatten() {
                         let mut found = Vec::new();
                         self.derived_rows(&on, run, t, &mut found);
@@ -223,10 +222,12 @@ impl Checker<'_> {
                 site: own,
                 on: on.clone(),
                 leaves,
-                runs: Rc::clone(&runs),
-                plan: eval.b.finish(),
+                runs: Rc::default(),
+                plan,
             });
         }
+        let runs = Rc::new(runs);
+        out.iter_mut().for_each(|d: &mut Derived| d.runs = Rc::clone(&runs));
         Ok((TensorFrom::Derived(out), axes.unwrap_or_default()))
     }
 

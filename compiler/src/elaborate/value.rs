@@ -1,6 +1,6 @@
 //! Values of the language while the compiler runs a script or a model file.
 
-use super::chat::{Chat, Prompt};
+use super::chat::Chat;
 use crate::plan::{Axis, NodeId, Size};
 use serde_json::Value as Json;
 use std::collections::HashMap;
@@ -25,24 +25,19 @@ pub enum Value {
     Node(NodeId),
     /// The layer: a number where the compiler needs one, an argument of kernels in row code.
     Layer(u32),
+    /// A block of the model, named by a sweep.
+    Block(u32),
     /// A parameter of the script, with its value.
     Param(Rc<str>, f64),
     Closure(Rc<Closure>),
     /// A tensor of the script by its name; `Some` layer where it is one of a family.
     Tensor(Rc<str>),
-    /// A data set.
-    Data(Rc<DataSet>),
+    /// A data set by its name, or a field of its examples.
+    Data(Rc<str>),
     /// A conversation.
     Chat(Rc<Chat>),
     /// Declared with an error that is already reported.
     Broken,
-}
-
-/// A data set of texts and conversations.
-#[derive(Debug)]
-pub struct DataSet {
-    pub name: String,
-    pub items: Vec<Prompt>,
 }
 
 #[derive(Debug)]
@@ -68,7 +63,7 @@ impl Value {
     pub fn as_number(&self) -> Option<f64> {
         match self {
             Value::Number(n) => Some(*n),
-            Value::Layer(l) => Some(f64::from(*l)),
+            Value::Layer(l) | Value::Block(l) => Some(f64::from(*l)),
             Value::Param(_, v) => Some(*v),
             Value::Axes(a) => {
                 a.iter().map(|a| if let Size::Fixed(n) = a.size { Some(n as f64) } else { None }).product()
@@ -90,6 +85,7 @@ impl Value {
             Value::Axes(_) => "an axis",
             Value::Node(_) => "a value of the model",
             Value::Layer(_) => "the layer",
+            Value::Block(_) => "a block",
             Value::Param(..) => "a parameter",
             Value::Closure(_) => "a function",
             Value::Tensor(_) => "a tensor of the script",

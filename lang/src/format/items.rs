@@ -19,10 +19,10 @@ impl<'a> Printer<'a> {
             ItemKind::Fn(function) => self.function(function),
             ItemKind::Hook(hook) => self.hook(hook),
             ItemKind::Patch(patch) => {
-                let mut clauses = vec![self.at_sites(&patch.at)];
+                let (head, mut clauses) = self.edit_head("patch", patch.name.as_ref(), &[], &patch.at);
                 clauses.extend(self.on(patch.on.as_ref()));
-                clauses.push(self.run_clause("from ", &patch.from));
-                header(Doc::Text(format!("patch {}", patch.name.name)), clauses)
+                clauses.push(self.donor(&patch.from));
+                header(head, clauses)
             }
             ItemKind::Run(run) => self.run(Doc::Text(format!("run {} = ", run.name.name)), &run.run),
             ItemKind::Metric(metric) => self.metric(metric),
@@ -38,6 +38,17 @@ impl<'a> Printer<'a> {
             }
             ItemKind::Generate(generate) => self.generate(generate, item.span),
             ItemKind::Print(values) => Doc::concat([Doc::text("print "), self.exprs(values)]),
+            ItemKind::Sweep(sweep) => self.sweep(sweep),
+            ItemKind::Plot(plot) => {
+                let kind = plot.kind.as_ref().map_or(String::new(), |k| format!(" as {}", k.name));
+                let head = Doc::Text(format!("plot {}{kind}", plot.of.name));
+                let to = plot.to.iter().map(|to| Doc::Text(format!("to {}", quoted(&to.value)))).collect();
+                let head = header(head, to);
+                let end = plot.to.as_ref().map(|t| t.span).or(plot.kind.as_ref().map(|k| k.span));
+                self.with_options(head, end.unwrap_or(plot.of.span), &plot.options, item.span)
+            }
+            ItemKind::Save(name, to) => Doc::Text(format!("save {} to {}", name.name, quoted(&to.value))),
+            ItemKind::Report(to) => Doc::Text(format!("report to {}", quoted(&to.value))),
             ItemKind::Arch(arch) => {
                 let names = arch
                     .names
@@ -110,14 +121,61 @@ impl<'a> Printer<'a> {
     }
 
     fn hook(&mut self, hook: &HookDecl) -> Doc {
-        let name = Doc::Text(format!("hook {}", hook.name.name));
-        let head = Doc::concat([name, self.params(&hook.params)]);
-        let mut clauses = vec![self.at_sites(&hook.at)];
+        let (head, mut clauses) = self.edit_head("hook", hook.name.as_ref(), &hook.params, &hook.at);
         clauses.extend(self.on(hook.on.as_ref()));
+        if let Some(from) = &hook.from {
+            clauses.push(self.donor(from));
+        }
         // Where the clauses have lines of their own, so has the brace.
         let clauses = clauses.into_iter().flat_map(|c| [Doc::Line, c]);
         let head = Doc::group([head, Doc::nest(clauses), Doc::Line]);
         Doc::concat([head, self.block(&hook.body)])
+    }
+
+    /// `hook name(...)` and its first clause `at ...`; without a name the sites follow the word.
+    fn edit_head(
+        &mut self,
+        word: &str,
+        name: Option<&Ident>,
+        params: &[Param],
+        at: &[SitePath],
+    ) -> (Doc, Vec<Doc>) {
+        match name {
+            Some(name) => {
+                let head = Doc::Text(format!("{word} {}", name.name));
+                (Doc::concat([head, self.params(params)]), vec![self.at_sites(at)])
+            }
+            None => (Doc::concat([Doc::Text(format!("{word} ")), self.sites(at)]), Vec::new()),
+        }
+    }
+
+    fn donor(&mut self, donor: &Donor) -> Doc {
+        let run = self.run_clause("from ", &donor.run);
+        let by = donor.by.as_ref().map(|by| Doc::Text(format!("by {}", by.name)));
+        header(run, by.into_iter().collect())
+    }
+
+    fn sweep(&mut self, sweep: &Sweep) -> Doc {
+        let name = sweep.name.as_ref().map_or(String::new(), |n| format!(" {}", n.name));
+        let axes = sweep
+            .over
+            .iter()
+            .map(|axis| Element::new(axis.span, move |p: &mut Printer<'a>| p.sweep_axis(axis)))
+            .collect();
+        let axes = Doc::concat([Doc::text("over "), self.listed(axes)]);
+        let head = Doc::group([Doc::Text(format!("sweep{name}")), Doc::nest([Doc::Line, axes])]);
+        let spans: Vec<Span> = sweep.body.iter().map(|i| i.span).collect();
+        let body = self.braced(sweep.braces, &spans, false, |p, n| p.item(&sweep.body[n]));
+        Doc::concat([head, Doc::text(" "), body])
+    }
+
+    fn sweep_axis(&mut self, axis: &SweepAxis) -> Doc {
+        let values = match &axis.values {
+            SweepValues::Blocks(None) => Doc::text("blocks"),
+            SweepValues::Blocks(Some(items)) => Doc::concat([Doc::text("blocks"), self.index(items)]),
+            SweepValues::Of(item) => self.index_item(item),
+        };
+        Doc::concat([Doc::Text(format!("{} in ", axis.var.name)), values])
     }
 
     fn metric(&mut self, metric: &MetricDecl) -> Doc {
@@ -140,6 +198,10 @@ impl<'a> Printer<'a> {
         let mut clauses = vec![Doc::concat([Doc::text(on), self.listed(subjects)])];
         // The edits stand in every one.
         clauses.extend(measure.on.last().and_then(|run| self.with(&run.with)));
+        if let Some((zero, one)) = &measure.normalized {
+            let (zero, one) = (self.expr(zero), self.expr(one));
+            clauses.push(Doc::concat([Doc::text("normalized by ("), zero, Doc::text(", "), one, Doc::text(")")]));
+        }
         header(head, clauses)
     }
 
@@ -157,11 +219,15 @@ impl<'a> Printer<'a> {
 
     fn generate(&mut self, generate: &Generate, span: Span) -> Doc {
         let run = self.run(Doc::text("generate "), &generate.run);
-        if generate.options.is_empty() {
-            return run;
+        self.with_options(run, generate.run.span, &generate.options, span)
+    }
+
+    /// `{ name: value, ... }` behind a statement, whose part before them ends where `before` does.
+    fn with_options(&mut self, head: Doc, before: Span, options: &[(Ident, Expr)], span: Span) -> Doc {
+        if options.is_empty() {
+            return head;
         }
-        let elements = generate
-            .options
+        let elements = options
             .iter()
             .map(|(name, value)| {
                 Element::new(name.span.to(value.span), move |p: &mut Printer<'a>| {
@@ -169,10 +235,10 @@ impl<'a> Printer<'a> {
                 })
             })
             .collect();
-        let open = self.tokens.partition_point(|t| t.start < generate.run.span.end as usize);
+        let open = self.tokens.partition_point(|t| t.start < before.end as usize);
         let open = self.tokens.get(open).map_or(span.start as usize, |t| t.start);
         let options = self.bracketed(("{", "}"), (open, span.end as usize - 1), true, elements);
-        Doc::concat([run, Doc::text(" "), options])
+        Doc::concat([head, Doc::text(" "), options])
     }
 
     fn exprs(&mut self, values: &[Expr]) -> Doc {

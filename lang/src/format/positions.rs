@@ -25,7 +25,7 @@ impl<'a> Printer<'a> {
         Doc::Concat(docs)
     }
 
-    fn index(&mut self, items: &[IndexItem]) -> Doc {
+    pub(super) fn index(&mut self, items: &[IndexItem]) -> Doc {
         let start = items.first().map_or(0, |i| index_span(i).start as usize);
         let end = items.last().map_or(0, |i| index_span(i).end as usize);
         let elements =
@@ -52,6 +52,7 @@ impl<'a> Printer<'a> {
             PositionsKind::Matching(text) => Doc::Text(format!("matching {}", quoted(&text.value))),
             PositionsKind::Role(name) => Doc::Text(format!("role({})", name.name)),
             PositionsKind::Mask(name) => Doc::Text(format!("mask({})", name.name)),
+            PositionsKind::Name(name) => Doc::text(&name.name),
             PositionsKind::Not(inner) => Doc::concat([Doc::text("!"), self.set_operand(inner, NOT)]),
             PositionsKind::Or(..) | PositionsKind::And(..) => self.joined(set),
         }

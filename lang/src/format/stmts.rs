@@ -15,8 +15,19 @@ impl Printer<'_> {
 
     /// A body that breaks together with the group in which it stands.
     pub(super) fn body(&mut self, block: &Block, flat: bool) -> Doc {
-        let (from, to) = (block.span.start as usize + 1, block.span.end as usize - 1);
         let spans: Vec<Span> = block.stmts.iter().map(|s| s.span).collect();
+        self.braced(block.span, &spans, flat, |p, n| p.stmt(&block.stmts[n]))
+    }
+
+    /// Parts in braces, each on a line of its own unless a single one may stand beside the braces.
+    pub(super) fn braced(
+        &mut self,
+        braces: Span,
+        spans: &[Span],
+        flat: bool,
+        print: impl FnMut(&mut Self, usize) -> Doc,
+    ) -> Doc {
+        let (from, to) = (braces.start as usize + 1, braces.end as usize - 1);
         let first = spans.first().map_or(to, |s| s.start as usize);
         let pending = self.comments.get(self.next).is_some_and(|c| c.start < to);
         let trailing = match self.comments.get(self.next) {
@@ -35,7 +46,7 @@ impl Printer<'_> {
         if empty {
             return Doc::concat([open, Doc::Hard, Doc::text("}")]);
         }
-        let lines = self.sequence(&spans, from, to, |p, n| p.stmt(&block.stmts[n]));
+        let lines = self.sequence(spans, from, to, print);
         Doc::concat([open, Doc::nest([edge(), lines]), edge(), Doc::text("}")])
     }
 

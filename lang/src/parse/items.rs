@@ -24,17 +24,18 @@ impl Build<'_> {
             }
             Rule::fn_item => ItemKind::Fn(self.function(parts)),
             Rule::hook_item => {
-                let name = self.ident(&parts.need());
+                let name = parts.take_if(Rule::name).map(|n| self.ident(&n));
                 let params = self.params(&mut parts);
                 let at = self.sites(parts.need());
                 let on = self.rows(&mut parts, Rule::on_rows);
-                ItemKind::Hook(HookDecl { name, params, at, on, body: self.block(parts.need(), 0) })
+                let from = parts.take_if(Rule::donor).map(|d| self.donor(d));
+                ItemKind::Hook(HookDecl { name, params, at, on, from, body: self.block(parts.need(), 0) })
             }
             Rule::patch_item => {
-                let name = self.ident(&parts.need());
+                let name = parts.take_if(Rule::name).map(|n| self.ident(&n));
                 let at = self.sites(parts.need());
                 let on = self.rows(&mut parts, Rule::on_rows);
-                ItemKind::Patch(PatchDecl { name, at, on, from: self.run(parts.need()) })
+                ItemKind::Patch(PatchDecl { name, at, on, from: self.donor(parts.need()) })
             }
             Rule::run_item => {
                 let name = self.ident(&parts.need());
@@ -61,6 +62,19 @@ impl Build<'_> {
                 ItemKind::Generate(Generate { run, options })
             }
             Rule::print_item => ItemKind::Print(self.exprs(parts.need())),
+            Rule::sweep_item | Rule::sweep_inner => ItemKind::Sweep(self.sweep(parts)),
+            Rule::plot_item => {
+                let of = self.ident(&parts.need());
+                let kind = parts.take_if(Rule::field_name).map(|k| self.ident(&k));
+                let to = parts.take_if(Rule::string).map(|t| self.text(&t));
+                let options = parts.next().map(|o| self.options(o)).unwrap_or_default();
+                ItemKind::Plot(Plot { of, kind, to, options })
+            }
+            Rule::save_item => {
+                let name = self.ident(&parts.need());
+                ItemKind::Save(name, self.text(&parts.need()))
+            }
+            Rule::report_item => ItemKind::Report(self.text(&parts.need())),
             Rule::arch_item => {
                 let mut names = Vec::new();
                 while let Some(name) = parts.take_if(Rule::string) {
@@ -166,11 +180,42 @@ impl Build<'_> {
         uses
     }
 
+    fn donor(&mut self, pair: Pair<Rule>) -> Donor {
+        let mut parts = Parts::of(pair);
+        let run = self.run(parts.need());
+        Donor { run, by: parts.next().map(|a| self.ident(&a)) }
+    }
+
+    fn sweep(&mut self, mut parts: Parts) -> Sweep {
+        let name = parts.take_if(Rule::name).map(|n| self.ident(&n));
+        let over = Parts::of(parts.need()).map(|axis| self.sweep_axis(axis)).collect();
+        let body = parts.need();
+        let braces = self.span(&body);
+        Sweep { name, over, body: Parts::of(body).map(|item| self.item(item)).collect(), braces }
+    }
+
+    fn sweep_axis(&mut self, pair: Pair<Rule>) -> SweepAxis {
+        let span = self.span(&pair);
+        let mut parts = Parts::of(pair);
+        let var = self.ident(&parts.need());
+        let values = parts.need();
+        let values = match values.as_rule() {
+            Rule::sweep_blocks => SweepValues::Blocks(Parts::of(values).next().map(|i| self.index_items(i))),
+            _ => SweepValues::Of(self.index_item(values, 0)),
+        };
+        SweepAxis { var, values, span }
+    }
+
     fn measure(&mut self, mut parts: Parts) -> Measure {
         let mean = parts.take_if(Rule::mean).is_some();
         let metrics = self.exprs(parts.need());
         let subjects = self.exprs(parts.need());
-        let with = self.with(parts.next());
+        let with = parts.take_if(Rule::with_list);
+        let with = self.with(with);
+        let normalized = parts.take_if(Rule::normalized).map(|n| {
+            let mut parts = Parts::of(n);
+            (self.expr(parts.need(), 0), self.expr(parts.need(), 0))
+        });
         let on = subjects
             .into_iter()
             .map(|subject| RunExpr {
@@ -179,7 +224,7 @@ impl Build<'_> {
                 with: with.clone(),
             })
             .collect();
-        Measure { mean, metrics, on }
+        Measure { mean, metrics, on, normalized }
     }
 
     fn options(&mut self, pair: Pair<Rule>) -> Vec<(Ident, Expr)> {

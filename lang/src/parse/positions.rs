@@ -26,7 +26,7 @@ impl Build<'_> {
         SitePath { segments, span }
     }
 
-    fn index_items(&mut self, pair: Pair<Rule>) -> Vec<IndexItem> {
+    pub(super) fn index_items(&mut self, pair: Pair<Rule>) -> Vec<IndexItem> {
         Parts::of(pair).map(|p| self.index_item(p, 0)).collect()
     }
 
@@ -118,6 +118,7 @@ impl Build<'_> {
                     _ => PositionsKind::Seq(index),
                 }
             }
+            Rule::pos_name => PositionsKind::Name(self.ident(&parts.need())),
             _ => PositionsKind::Seq(Some(self.index_items(parts.need()))),
         };
         Positions { kind, span }

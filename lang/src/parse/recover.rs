@@ -4,8 +4,9 @@ use pest::Parser;
 
 use super::chunks::{Chunk, complete};
 use super::{Build, Grammar, MAX_ERRORS, Rule, errors};
-use crate::ast::Item;
-use crate::diagnostic::Diagnostics;
+use crate::ast::{HookDecl, Item, ItemKind, PatchDecl};
+use crate::codes;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::lex::{Token, TokenKind};
 use crate::source::FileId;
 
@@ -32,6 +33,7 @@ pub(super) fn item(file: FileId, text: &str, chunk: &Chunk, diags: &mut Diagnost
                 let mut build = Build::new(file, text, base, &tokens);
                 let item = build.item(pairs.next()?);
                 diags.append(&mut build.diags);
+                diags.extend(nameless(&item));
                 return Some(item);
             }
             Err(error) => {
@@ -47,6 +49,20 @@ pub(super) fn item(file: FileId, text: &str, chunk: &Chunk, diags: &mut Diagnost
         }
     }
     None
+}
+
+/// An edit without a name outside of a sweep, where nothing could use it.
+fn nameless(item: &Item) -> Option<Diagnostic> {
+    let (word, place) = match &item.kind {
+        ItemKind::Hook(HookDecl { name: None, at, .. }) => ("hook", at.first()?.span),
+        ItemKind::Patch(PatchDecl { name: None, at, .. }) => ("patch", at.first()?.span),
+        _ => return None,
+    };
+    Some(
+        Diagnostic::error(codes::SYNTAX, format!("a {word} outside of a sweep has a name"))
+            .at(place, "expected a name and `at` before this")
+            .help(format!("write `{word} name at ...`, and `with name` where it is to act")),
+    )
 }
 
 /// The bytes of the statement in which `place` lies: whole lines between the braces of its block.

@@ -5,7 +5,7 @@ use super::Rule;
 /// Words that begin an item.
 pub(crate) const DECLARATIONS: &[&str] = &[
     "model", "import", "param", "data", "prompt", "vector", "tensor", "fn", "hook", "patch", "run", "metric",
-    "measure", "capture", "generate", "print", "arch",
+    "measure", "capture", "generate", "print", "sweep", "plot", "save", "report", "arch",
 ];
 
 /// Words that begin a statement of a body.
@@ -19,7 +19,7 @@ pub(crate) const RESERVED: &[&str] = &[
 
 /// A line that begins with one of these goes on with the item above it.
 pub(crate) fn continues(word: &str) -> bool {
-    matches!(word, "at" | "on" | "over" | "with" | "from" | "of" | "to" | "in" | "under" | "else")
+    matches!(word, "at" | "on" | "over" | "with" | "from" | "of" | "to" | "in" | "under" | "by" | "as" | "normalized" | "else")
 }
 
 /// Nothing ends after one of these.
@@ -49,11 +49,18 @@ pub(crate) fn keyword(rule: Rule) -> Option<&'static str> {
         Rule::kw_generate => "generate",
         Rule::kw_print => "print",
         Rule::kw_arch => "arch",
+        Rule::kw_sweep => "sweep",
+        Rule::kw_plot => "plot",
+        Rule::kw_save => "save",
+        Rule::kw_report => "report",
         Rule::kw_at | Rule::at_rows => "at",
         Rule::kw_on | Rule::on_rows => "on",
         Rule::kw_over => "over",
         Rule::kw_with | Rule::with_list => "with",
-        Rule::kw_from => "from",
+        Rule::kw_from | Rule::donor => "from",
+        Rule::kw_by => "by",
+        Rule::kw_as => "as",
+        Rule::kw_normalized | Rule::normalized => "normalized",
         Rule::kw_of => "of",
         Rule::kw_to => "to",
         Rule::kw_in => "in",
@@ -95,6 +102,9 @@ pub(crate) fn friendly(rule: Rule) -> Option<(u8, String)> {
         Rule::index_arg | Rule::open_range | Rule::star => (0, "an index such as `3`, `2..4` or `*`"),
         Rule::axis_part => (0, "an axis"),
         Rule::option => (0, "an option such as `max: 60`"),
+        Rule::sweep_axis => (0, "an axis such as `b in blocks`"),
+        Rule::sweep_over => (1, "`over`"),
+        Rule::alignment => (0, "`index`, `end`, `token` or a list of positions"),
         Rule::eq => (1, "`=`"),
         Rule::assign_op => (1, "`=`"),
         Rule::colon => (1, "`:`"),
@@ -118,7 +128,16 @@ pub(crate) fn friendly(rule: Rule) -> Option<(u8, String)> {
 /// Punctuation and keywords, which a builder skips.
 pub(crate) fn is_mark(rule: Rule) -> bool {
     keyword(rule).is_some_and(|_| {
-        !matches!(rule, Rule::at_rows | Rule::on_rows | Rule::with_list | Rule::else_branch | Rule::last_else)
+        !matches!(
+            rule,
+            Rule::at_rows
+                | Rule::on_rows
+                | Rule::with_list
+                | Rule::else_branch
+                | Rule::last_else
+                | Rule::donor
+                | Rule::normalized
+        )
     }) || matches!(
         rule,
         Rule::comma

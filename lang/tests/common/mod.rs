@@ -238,6 +238,7 @@ pub fn show_set(set: &Positions) -> String {
         PositionsKind::Matching(text) => format!("matching {:?}", text.value),
         PositionsKind::Role(name) => format!("role({})", name.name),
         PositionsKind::Mask(name) => format!("mask({})", name.name),
+        PositionsKind::Name(name) => name.name.clone(),
         PositionsKind::Or(a, b) => format!("({} | {})", show_set(a), show_set(b)),
         PositionsKind::And(a, b) => format!("({} & {})", show_set(a), show_set(b)),
         PositionsKind::Not(inner) => format!("!{}", show_set(inner)),

@@ -1,7 +1,7 @@
 //! Derived tensors: runs over data sets, their statistics, and arithmetic over these.
 
 use super::live::{Ask, run};
-use super::measure::{positions, sequence};
+use super::measure::{positions};
 use super::phase::{PhaseOptions, TensorValues, engine, prepare};
 use super::session::{Session, one};
 use super::statements::broken;
@@ -104,7 +104,7 @@ fn statistics(
     for d in derived {
         let site = sites.iter().position(|s| *s == d.site).unwrap_or(0);
         for &run in d.leaves.iter().flat_map(|l| &l.data).flat_map(|n| &of_data[n]) {
-            for p in positions(&d.on.rows(&sequence(&runs[run]))) {
+            for p in positions(&d.on.rows(&runs[run].sequence())) {
                 if !asks[run].reads[site].contains(&p) {
                     asks[run].reads[site].push(p);
                 }
@@ -121,7 +121,7 @@ fn statistics(
         let rows_of = |data: &str| {
             let mut rows = Vec::new();
             for &run in &of_data[data] {
-                for p in positions(&d.on.rows(&sequence(&runs[run]))) {
+                for p in positions(&d.on.rows(&runs[run].sequence())) {
                     if let Some(v) = gathered.values.get(&(run, site, p)) {
                         rows.push(Arc::clone(v));
                     }

@@ -9,9 +9,9 @@ use crate::interrupt;
 use crate::progress::Bar;
 use crate::tokens::Stream;
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::Arc;
-use steer_compiler::elaborate::{Encoded, GenerateOptions, Sequence};
+use std::rc::Rc;
+use steer_compiler::elaborate::{Alignment, Encoded, GenerateOptions, Place, Sequence};
 use steer_compiler::plan::EditId;
 use steer_lang::codes;
 
@@ -106,8 +106,8 @@ pub fn run(
     for (i, l) in live.iter().enumerate() {
         // A token that was generated last and not handed over has no row.
         let rows = l.fed.max(l.prompt);
-        for (edit, decl) in prepared.engine_runs[i].edits.iter().zip(&prepared.decls[i]) {
-            let count = prepared.selections[*decl].rows(&l.sequence()).iter().take(rows).filter(|b| **b).count();
+        for (edit, place) in prepared.engine_runs[i].edits.iter().zip(&prepared.places[i]) {
+            let count = place.on.rows(&l.sequence()).iter().take(rows).filter(|b| **b).count();
             gathered.selected.insert((i, edit.edit), count as u64);
         }
     }
@@ -177,6 +177,9 @@ fn prompts(
     gathered: &mut Gathered,
 ) -> Result<(), Error> {
     let longest = live.iter().map(|l| l.needed).max().unwrap_or(0);
+    // A row and the one that it takes from stand in one pass.
+    let apart = prepared.places.iter().flatten().any(|p| p.from.as_ref().is_some_and(|f| f.by != Alignment::Index));
+    let chunk = if apart { longest } else { options.chunk };
     let mut bar = Bar::new("prompts", longest as u64);
     let clock = std::time::Instant::now();
     let mut start = 0;
@@ -185,7 +188,7 @@ fn prompts(
             gathered.stopped = true;
             break;
         }
-        let end = start.saturating_add(options.chunk.max(1)).min(longest);
+        let end = start.saturating_add(chunk.max(1)).min(longest);
         let mut work = Vec::new();
         for (run, l) in live.iter().enumerate() {
             let stop = end.min(l.needed);
@@ -219,15 +222,21 @@ fn prompts(
 
 fn extend(prepared: &Prepared, run: usize, l: &Live, start: usize, stop: usize, reads: Vec<Vec<usize>>) -> Extend {
     let seq = l.sequence();
-    let mut by_decl: HashMap<usize, Vec<bool>> = HashMap::new();
-    let active = prepared.decls[run]
-        .iter()
-        .map(|decl| {
-            let rows = by_decl.entry(*decl).or_insert_with(|| prepared.selections[*decl].rows(&seq));
-            rows[start..stop].to_vec()
-        })
-        .collect();
-    Extend { run, tokens: l.tokens[start..stop].to_vec(), active, donor_positions: Vec::new(), reads }
+    let mut of_place: HashMap<*const Place, Vec<bool>> = HashMap::new();
+    let (mut active, mut donors) = (Vec::new(), Vec::new());
+    for place in &prepared.places[run] {
+        let rows = of_place.entry(Rc::as_ptr(place)).or_insert_with(|| place.on.rows(&seq));
+        active.push(rows[start..stop].to_vec());
+        donors.push(match &place.from {
+            Some(from) if from.by != Alignment::Index => {
+                let rows = from.by.donors(&l.tokens[..l.prompt], &from.run.encoded.tokens);
+                // Rows without a donor are not selected.
+                (start..stop).map(|p| rows.get(p).copied().flatten().unwrap_or(p)).collect()
+            }
+            _ => Vec::new(),
+        });
+    }
+    Extend { run, tokens: l.tokens[start..stop].to_vec(), active, donor_positions: donors, reads }
 }
 
 fn keep(gathered: &mut Gathered, result: StepResult) {

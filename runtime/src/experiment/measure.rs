@@ -2,33 +2,135 @@
 
 use super::live::not_finite;
 use crate::error::Error;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use steer_compiler::elaborate::{MetricExpr, RunSpec, Sequence};
+use steer_compiler::elaborate::{Lens, MetricExpr, OutputSpec, RowRead, RunSpec};
 use steer_lang::ast::BinaryOp;
 
 /// Where the logits of a phase are: whole, or single columns.
+#[derive(Clone, Debug)]
 pub enum Logits {
     Whole(usize),
     /// By token, the output that holds it.
     Columns(HashMap<u32, usize>),
 }
 
+/// The outputs of a Plan that metrics read.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The model's logits, and those seen through a lens.
+    logits: Vec<(Option<Lens>, Logits)>,
+    /// Expressions over sites, by key.
+    rows: HashMap<String, usize>,
+}
+
+impl Sources {
+    /// Of these metrics; `whole`: all of the model's logits are needed anyway.
+    pub fn of<'m>(
+        metrics: impl Iterator<Item = &'m MetricExpr>,
+        whole: bool,
+        outputs: &mut Vec<OutputSpec>,
+    ) -> Sources {
+        let mut wanted: Vec<(Option<Lens>, BTreeSet<u32>, bool)> = Vec::new();
+        let mut out = Sources::default();
+        if whole {
+            wanted.push((None, BTreeSet::new(), true));
+        }
+        for m in metrics {
+            m.visit(&mut |part| {
+                let (token, all) = match part {
+                    MetricExpr::Logit(t, _) => (Some(*t), false),
+                    MetricExpr::LogProb(..)
+                    | MetricExpr::Prob(..)
+                    | MetricExpr::Rank(..)
+                    | MetricExpr::CrossEntropy
+                    | MetricExpr::Kl(_) => (None, true),
+                    MetricExpr::Row(read) => {
+                        if !out.rows.contains_key(&read.key) {
+                            out.rows.insert(read.key.clone(), outputs.len());
+                            outputs.push(OutputSpec::Row((**read).clone()));
+                        }
+                        return;
+                    }
+                    _ => return,
+                };
+                let lens = part.lens();
+                let at = wanted.iter().position(|(l, ..)| l.as_ref() == lens).unwrap_or_else(|| {
+                    wanted.push((lens.cloned(), BTreeSet::new(), false));
+                    wanted.len() - 1
+                });
+                wanted[at].1.extend(token);
+                wanted[at].2 |= all;
+            });
+        }
+        for (lens, tokens, whole) in wanted {
+            let logits = if whole {
+                outputs.push(match &lens {
+                    None => OutputSpec::Site { name: "logits".into(), before: false },
+                    Some(l) => OutputSpec::Lens(l.clone()),
+                });
+                Logits::Whole(outputs.len() - 1)
+            } else {
+                let column = |t: u32| {
+                    outputs.push(match &lens {
+                        None => OutputSpec::Logit(t),
+                        Some(l) => OutputSpec::LensLogit(l.clone(), t),
+                    });
+                    (t, outputs.len() - 1)
+                };
+                Logits::Columns(tokens.into_iter().map(column).collect())
+            };
+            out.logits.push((lens, logits));
+        }
+        out
+    }
+
+    fn logits(&self, lens: Option<&Lens>) -> Option<&Logits> {
+        self.logits.iter().find(|(l, _)| l.as_ref() == lens).map(|(_, o)| o)
+    }
+
+    /// The output that has all of the model's logits.
+    pub fn whole(&self) -> Option<usize> {
+        match self.logits(None) {
+            Some(Logits::Whole(o)) => Some(*o),
+            _ => None,
+        }
+    }
+
+    /// The outputs that a metric reads of its own run.
+    pub fn outputs(&self, m: &MetricExpr) -> Vec<usize> {
+        let mut out = Vec::new();
+        m.visit(&mut |part| {
+            let logits = self.logits(part.lens());
+            match (part, logits) {
+                (MetricExpr::Row(read), _) => out.extend(self.rows.get(&read.key)),
+                (MetricExpr::Logit(t, _), Some(Logits::Columns(c))) => out.extend(c.get(t)),
+                (
+                    MetricExpr::Logit(..)
+                    | MetricExpr::LogProb(..)
+                    | MetricExpr::Prob(..)
+                    | MetricExpr::Rank(..)
+                    | MetricExpr::CrossEntropy
+                    | MetricExpr::Kl(_),
+                    Some(Logits::Whole(o)),
+                ) => out.push(*o),
+                _ => {}
+            }
+        });
+        out.sort_unstable();
+        out.dedup();
+        out
+    }
+}
+
 /// Everything a metric of one run is computed from.
 pub struct Reading<'a> {
     pub values: &'a HashMap<(usize, usize, usize), Arc<[f32]>>,
-    pub logits: &'a Logits,
+    pub sources: &'a Sources,
     pub run: usize,
     pub spec: &'a RunSpec,
-    /// The run of each KL, in the order in which the expression names them.
+    /// The run that a KL names.
     pub others: &'a dyn Fn(&RunSpec) -> Option<usize>,
-}
-
-/// The sequence of a run that does not grow.
-pub fn sequence(run: &RunSpec) -> Sequence<'_> {
-    let e = &run.encoded;
-    let (n, turns) = (e.tokens.len(), e.turns.as_deref());
-    Sequence { prompt: n, len: n, bos: e.bos, text: &run.text, ranges: &e.ranges, turns }
 }
 
 /// The positions of a set, as numbers.
@@ -41,22 +143,27 @@ impl Reading<'_> {
     pub fn at(&self, m: &MetricExpr, position: usize) -> Result<f64, Error> {
         Ok(match m {
             MetricExpr::Number(n) => *n,
-            MetricExpr::Logit(t) => f64::from(self.logit(*t, position)?),
-            MetricExpr::LogProb(t) => log_probs(&self.row(self.run, position)?)[*t as usize],
-            MetricExpr::Prob(t) => log_probs(&self.row(self.run, position)?)[*t as usize].exp(),
-            MetricExpr::Rank(t) => {
-                let row = self.row(self.run, position)?;
+            MetricExpr::Logit(t, lens) => f64::from(self.logit(*t, lens.as_deref(), position)?),
+            MetricExpr::LogProb(t, lens) => {
+                log_probs(&self.row(self.run, lens.as_deref(), position)?)[*t as usize]
+            }
+            MetricExpr::Prob(t, lens) => {
+                log_probs(&self.row(self.run, lens.as_deref(), position)?)[*t as usize].exp()
+            }
+            MetricExpr::Row(read) => self.site(read, position)?.first().copied().map_or(f64::NAN, f64::from),
+            MetricExpr::Rank(t, lens) => {
+                let row = self.row(self.run, lens.as_deref(), position)?;
                 let mine = row[*t as usize];
                 row.iter().enumerate().filter(|(i, x)| **x > mine || (**x == mine && (*i as u32) < *t)).count() as f64
             }
             MetricExpr::CrossEntropy => {
                 let Some(&next) = self.spec.encoded.tokens.get(position + 1) else { return Ok(f64::NAN) };
-                -log_probs(&self.row(self.run, position)?)[next as usize]
+                -log_probs(&self.row(self.run, None, position)?)[next as usize]
             }
             MetricExpr::Kl(other) => {
                 let Some(run) = (self.others)(other) else { return Ok(f64::NAN) };
-                let p = log_probs(&self.row(run, position.min(other.encoded.tokens.len().saturating_sub(1)))?);
-                let q = log_probs(&self.row(self.run, position)?);
+                let p = log_probs(&self.row(run, None, position.min(other.encoded.tokens.len().saturating_sub(1)))?);
+                let q = log_probs(&self.row(self.run, None, position)?);
                 p.iter().zip(&q).map(|(p, q)| if p.is_finite() { p.exp() * (p - q) } else { 0.0 }).sum()
             }
             MetricExpr::Neg(a) => -self.at(a, position)?,
@@ -82,9 +189,27 @@ impl Reading<'_> {
         })
     }
 
-    fn logit(&self, token: u32, position: usize) -> Result<f32, Error> {
-        let x = match self.logits {
-            Logits::Whole(_) => self.row(self.run, position)?[token as usize],
+    /// All entries of a metric that has axes of its own, or the one that it has.
+    pub fn all_at(&self, m: &MetricExpr, position: usize) -> Result<Vec<f64>, Error> {
+        match m {
+            MetricExpr::Row(read) => Ok(self.site(read, position)?.iter().map(|x| f64::from(*x)).collect()),
+            other => Ok(vec![self.at(other, position)?]),
+        }
+    }
+
+    fn site(&self, read: &RowRead, position: usize) -> Result<Arc<[f32]>, Error> {
+        match self.sources.rows.get(&read.key) {
+            Some(o) => self.value(self.run, *o, position),
+            None => Err(super::statements::broken("a site was not read")),
+        }
+    }
+
+    fn logit(&self, token: u32, lens: Option<&Lens>, position: usize) -> Result<f32, Error> {
+        let Some(logits) = self.sources.logits(lens) else {
+            return Err(super::statements::broken("no logits were read"));
+        };
+        let x = match logits {
+            Logits::Whole(_) => self.row(self.run, lens, position)?[token as usize],
             Logits::Columns(columns) => match columns.get(&token) {
                 Some(o) => self.value(self.run, *o, position)?[0],
                 None => return Err(super::statements::broken("a column was not read")),
@@ -93,8 +218,8 @@ impl Reading<'_> {
         if x.is_finite() { Ok(x) } else { Err(not_finite(&self.spec.label, position, token as usize)) }
     }
 
-    fn row(&self, run: usize, position: usize) -> Result<Arc<[f32]>, Error> {
-        let Logits::Whole(output) = self.logits else {
+    fn row(&self, run: usize, lens: Option<&Lens>, position: usize) -> Result<Arc<[f32]>, Error> {
+        let Some(Logits::Whole(output)) = self.sources.logits(lens) else {
             return Err(super::statements::broken("only columns were read"));
         };
         let row = self.value(run, *output, position)?;
@@ -119,27 +244,6 @@ fn log_probs(row: &[f32]) -> Vec<f64> {
     let total: f64 = row.iter().map(|x| (f64::from(*x) - top).exp()).sum();
     let shift = top + total.ln();
     row.iter().map(|x| f64::from(*x) - shift).collect()
-}
-
-/// Whether the metric can be had from single columns of the logits.
-pub fn columns_of(m: &MetricExpr) -> Option<Vec<u32>> {
-    let mut columns = Some(Vec::new());
-    m.visit(&mut |part| match part {
-        MetricExpr::Logit(t) => {
-            if let Some(c) = &mut columns {
-                c.push(*t);
-            }
-        }
-        MetricExpr::LogProb(_)
-        | MetricExpr::Prob(_)
-        | MetricExpr::Rank(_)
-        | MetricExpr::CrossEntropy
-        | MetricExpr::Kl(_) => {
-            columns = None;
-        }
-        _ => {}
-    });
-    columns
 }
 
 #[cfg(test)]

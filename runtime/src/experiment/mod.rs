@@ -8,6 +8,7 @@ mod phase;
 mod sample;
 mod session;
 mod statements;
+mod table;
 
 pub use explain::explanation;
 pub use phase::{PhaseOptions, Prepared, prepare};

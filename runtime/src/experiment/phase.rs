@@ -6,9 +6,10 @@ use crate::error::Error;
 use crate::reference::Reference;
 use crate::rows::RowsEngine;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use steer_compiler::backend::row_backend;
-use steer_compiler::elaborate::{EditBody, OutputSpec, RowSet, RunSpec, Script};
+use steer_compiler::elaborate::{OutputSpec, Place, RunSpec, Script};
 use steer_compiler::plan::rules::{self, Changes, OptimizeError};
 use steer_compiler::plan::{EditId, Plan, Tensor};
 use steer_compiler::program::Program;
@@ -50,10 +51,8 @@ pub struct Prepared {
     pub engine_runs: Vec<Run>,
     /// The sequences, those asked for first, then donors.
     pub runs: Vec<RunSpec>,
-    /// By run, the edit declaration of each of its `Run::edits`.
-    pub decls: Vec<Vec<usize>>,
-    /// By edit declaration: the rows that it selects.
-    pub selections: Vec<RowSet>,
+    /// By run, where each of its `Run::edits` acts.
+    pub places: Vec<Vec<Rc<Place>>>,
     pub warnings: Diagnostics,
 }
 
@@ -65,18 +64,22 @@ pub fn prepare(
     options: &PhaseOptions,
 ) -> Result<Prepared, Diagnostics> {
     let mut runs: Vec<RunSpec> = wanted.to_vec();
-    let mut donors: Vec<HashMap<usize, usize>> = Vec::new();
+    let mut known: HashMap<RunSpec, usize> = HashMap::new();
+    for (i, run) in runs.iter().enumerate() {
+        known.entry(run.clone()).or_insert(i);
+    }
+    // By run, by use: the run that it takes from.
+    let mut donors: Vec<Vec<Option<usize>>> = Vec::new();
     let mut at = 0;
     while at < runs.len() {
-        let mut mine = HashMap::new();
+        let mut mine = Vec::new();
         for u in runs[at].uses.clone() {
-            if let EditBody::Patch(from) = &script.edits[u.edit].body {
-                let known = runs.iter().position(|r| r.same(from)).unwrap_or_else(|| {
-                    runs.push((**from).clone());
+            mine.push(u.place.from.as_ref().map(|from| {
+                *known.entry(from.run.clone()).or_insert_with(|| {
+                    runs.push(from.run.clone());
                     runs.len() - 1
-                });
-                mine.insert(u.edit, known);
-            }
+                })
+            }));
         }
         donors.push(mine);
         at += 1;
@@ -90,11 +93,11 @@ pub fn prepare(
         .map_err(|e| vec![rule_error(&e)])?;
     let (program, explain) = schedule(&plan).map_err(|d| vec![d])?;
     let mut engine_runs = Vec::new();
-    let mut decls = Vec::new();
+    let mut places = Vec::new();
     for ((run, slots), donors) in runs.iter().zip(&slots).zip(&donors) {
         let mut edits = Vec::new();
         let mut of = Vec::new();
-        for (u, ids) in run.uses.iter().zip(slots) {
+        for ((u, ids), donor) in run.uses.iter().zip(slots).zip(donors) {
             for &id in ids {
                 let edit = EditId(id as u32);
                 let own = &script.edits[u.edit].params;
@@ -102,12 +105,12 @@ pub fn prepare(
                     let given = own.iter().position(|p| p.name == *name).and_then(|i| u.args.get(i).copied());
                     given.or_else(|| script.param(name)).unwrap_or(0.0) as f32
                 });
-                edits.push(RunEdit { edit, params: params.collect(), donor: donors.get(&u.edit).copied() });
-                of.push(u.edit);
+                edits.push(RunEdit { edit, params: params.collect(), donor: *donor });
+                of.push(Rc::clone(&u.place));
             }
         }
         engine_runs.push(Run { edits });
-        decls.push(of);
+        places.push(of);
     }
     let mut warnings = Diagnostics::new();
     for edit in changes.iter().flat_map(|(_, c)| &c.unread_edits) {
@@ -125,8 +128,7 @@ pub fn prepare(
         rules: changes,
         engine_runs,
         runs,
-        decls,
-        selections: script.edits.iter().map(|e| e.on.clone()).collect(),
+        places,
         warnings,
     })
 }

@@ -260,6 +260,10 @@ impl Host for Files {
         Some(self.tokens.as_ref()?.chat(chat).map_err(|e| e.0))
     }
 
+    fn piece(&self, token: u32) -> String {
+        self.tokens.as_ref().map_or_else(|| token.to_string(), |t| t.piece(token))
+    }
+
     fn single_token(&self, text: &str) -> Option<Result<u32, Vec<String>>> {
         let tokens = self.tokens.as_ref()?;
         Some(tokens.single(text).map_err(|seen| seen.0.into_iter().map(|(_, piece)| piece).collect()))

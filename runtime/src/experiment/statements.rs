@@ -2,17 +2,19 @@
 
 use super::derive::{arithmetic, tensors};
 use super::live::{Ask, Gathered, Grow, run as run_live};
-use super::measure::{Logits, Reading, columns_of, positions, sequence};
+use super::measure::{Sources, positions};
+use super::table::{self, Given};
+use steer_figures::Frame;
 use super::phase::{PhaseOptions, Prepared, TensorValues, engine, prepare};
 use super::session::{Session, one};
 use crate::engine::RowCount;
 use crate::error::Error;
-use crate::report::{self, Align, Completion, Generation, Output, Receipt, Table, Value};
+use crate::report::{self, Completion, Generation, Output, Receipt, Value};
 use crate::tensors::Named;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use steer_compiler::elaborate::{
-    GenerateOptions, MeasureRuns, Metric, MetricExpr, OutputSpec, PrintItem, RunSpec, Statement, StatementKind,
+    GenerateOptions, MetricExpr, OutputSpec, PrintItem, RunSpec, Statement, StatementKind, TableSpec,
 };
 use steer_lang::{Diagnostic, Diagnostics, codes};
 
@@ -29,21 +31,26 @@ pub struct Experiment {
     pub prepared: Prepared,
     asks: Vec<Ask>,
     places: Vec<Place>,
-    logits: Logits,
+    sources: Sources,
+    /// The runs that do not grow, by what they are.
+    known: HashMap<RunSpec, usize>,
 }
 
 /// Compiles all statements of a script as one phase.
 pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experiment, Diagnostics> {
     let mut runs: Vec<RunSpec> = Vec::new();
+    let mut known: HashMap<RunSpec, usize> = HashMap::new();
     let mut add = |run: &RunSpec| {
-        runs.iter().position(|r| r.same(run)).unwrap_or_else(|| {
+        *known.entry(run.clone()).or_insert_with(|| {
             runs.push(run.clone());
             runs.len() - 1
         })
     };
     let mut outputs: Vec<OutputSpec> = Vec::new();
     let mut places = Vec::new();
-    let logits = how_logits(&session.script.statements, &mut outputs);
+    let statements = &session.script.statements;
+    let grows = statements.iter().any(|s| matches!(s.kind, StatementKind::Generate { .. }));
+    let sources = Sources::of(metrics_of(statements), grows, &mut outputs);
     let mut growing: Vec<(usize, Grow)> = Vec::new();
     let mut reads: Vec<(usize, usize, Vec<usize>)> = Vec::new();
     let mut grown: Vec<RunSpec> = Vec::new();
@@ -59,7 +66,7 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
                         // Each grows on its own; equal rows are shared all the same.
                         place.runs.push(grown.len());
                         grown.push(one);
-                        let Logits::Whole(logits) = logits else { return Err(self::one(broken("no logits"))) };
+                        let Some(logits) = sources.whole() else { return Err(self::one(broken("no logits"))) };
                         growing.push((
                             grown.len() - 1,
                             Grow { options: *options, key: [number as u64, i as u64], logits },
@@ -67,19 +74,13 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
                     }
                 }
             }
-            StatementKind::Measure { metrics, runs: groups, .. } => {
-                for run in groups.iter().flat_map(|g| &g.runs) {
+            StatementKind::Table(t) => {
+                for read in t.cells.iter().flat_map(|c| c.reads.iter().chain(&c.zero).chain(&c.one)) {
+                    let run = &read.run;
                     let at = add(run);
-                    place.runs.push(at);
-                    for m in metrics {
-                        let rows = positions(&m.at.rows(&sequence(run)));
-                        match (&logits, columns_of(&m.value)) {
-                            (Logits::Whole(o), _) => reads.push((at, *o, rows.clone())),
-                            (Logits::Columns(c), Some(tokens)) => {
-                                reads.extend(tokens.iter().map(|t| (at, c[t], rows.clone())));
-                            }
-                            (Logits::Columns(_), None) => {}
-                        }
+                    for m in read.metrics.iter() {
+                        let rows = positions(&m.at.rows(&run.sequence()));
+                        reads.extend(sources.outputs(&m.value).into_iter().map(|o| (at, o, rows.clone())));
                         let mut others: Vec<RunSpec> = Vec::new();
                         m.value.visit(&mut |part| {
                             if let MetricExpr::Kl(other) = part {
@@ -89,7 +90,7 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
                         for other in others {
                             let o = add(&other);
                             let last = other.encoded.tokens.len().saturating_sub(1);
-                            if let Logits::Whole(l) = logits {
+                            if let Some(l) = sources.whole() {
                                 reads.push((o, l, rows.iter().map(|p| (*p).min(last)).collect()));
                             }
                         }
@@ -108,11 +109,11 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
                 for run in specs {
                     let at = add(run);
                     place.runs.push(at);
-                    let rows = positions(&on.rows(&sequence(run)));
+                    let rows = positions(&on.rows(&run.sequence()));
                     reads.extend(place.outputs.iter().map(|o| (at, *o, rows.clone())));
                 }
             }
-            StatementKind::Print(_) => {}
+            _ => {}
         }
         places.push(place);
     }
@@ -136,7 +137,7 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
         asks[base + run].grow = Some(grow);
     }
     let prepared = prepare(&session.script, &runs, &outputs, options)?;
-    Ok(Experiment { prepared, asks, places, logits })
+    Ok(Experiment { prepared, asks, places, sources, known })
 }
 
 impl Experiment {
@@ -150,35 +151,10 @@ impl Experiment {
     }
 }
 
-/// Whole logits where anything needs them, else only the columns that metrics name.
-fn how_logits(statements: &[Statement], outputs: &mut Vec<OutputSpec>) -> Logits {
-    let mut tokens: Vec<u32> = Vec::new();
-    let mut whole = false;
-    for s in statements {
-        match &s.kind {
-            StatementKind::Generate { .. } => whole = true,
-            StatementKind::Measure { metrics, .. } => {
-                for m in metrics {
-                    match columns_of(&m.value) {
-                        Some(c) => tokens.extend(c),
-                        None => whole = true,
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    if whole {
-        outputs.push(OutputSpec::Site { name: "logits".into(), before: false });
-        return Logits::Whole(outputs.len() - 1);
-    }
-    tokens.sort_unstable();
-    tokens.dedup();
-    let columns = tokens.into_iter().map(|t| {
-        outputs.push(OutputSpec::Logit(t));
-        (t, outputs.len() - 1)
-    });
-    Logits::Columns(columns.collect())
+fn metrics_of(statements: &[Statement]) -> impl Iterator<Item = &MetricExpr> {
+    let tables = statements.iter().filter_map(|s| if let StatementKind::Table(t) = &s.kind { Some(t) } else { None });
+    let reads = tables.flat_map(|t| &t.cells).flat_map(|c| c.reads.iter().chain(&c.zero).chain(&c.one));
+    reads.flat_map(|r| r.metrics.iter()).map(|m| &m.value)
 }
 
 /// What a run of a script gave.
@@ -232,9 +208,11 @@ pub fn run(
     seconds.insert("prompts".into(), gathered.prompt_seconds);
     seconds.insert("generate".into(), gathered.new_seconds);
     let mut outputs = Vec::new();
+    let mut tables: BTreeMap<String, Frame> = BTreeMap::new();
     for (number, s) in session.script.statements.iter().enumerate() {
         let place = &experiment.places[number];
-        let (out, text) = statement(session, &experiment, s, place, &gathered, &values, shown.streaming.is_some())?;
+        let streamed = shown.streaming.is_some();
+        let (out, text) = statement(session, &experiment, s, place, &gathered, &values, streamed, &mut tables)?;
         outputs.extend(out);
         shown.text(&text);
     }
@@ -290,10 +268,14 @@ fn statement(
     gathered: &Gathered,
     values: &TensorValues,
     streamed: bool,
+    tables: &mut BTreeMap<String, Frame>,
 ) -> Result<(Vec<Output>, String), Diagnostics> {
     match &s.kind {
         StatementKind::Generate { runs, options } => Ok(generate(runs, options, place, gathered, streamed)),
-        StatementKind::Measure { mean, metrics, runs } => measure(experiment, *mean, metrics, runs, place, gathered, s),
+        StatementKind::Table(t) => table_of(experiment, t, gathered, s, tables),
+        StatementKind::Plot { .. } | StatementKind::Save { .. } | StatementKind::Report { .. } => {
+            Ok((Vec::new(), String::new()))
+        }
         StatementKind::Capture { sites, runs, to, .. } => {
             capture(session, experiment, sites, runs, to, place, gathered)
         }
@@ -377,66 +359,27 @@ fn generate(
     (out, text)
 }
 
-fn measure(
+/// The numbers of a table; a sweep's table is kept for what comes after it.
+fn table_of(
     experiment: &Experiment,
-    mean: bool,
-    metrics: &[Metric],
-    groups: &[MeasureRuns],
-    place: &Place,
+    spec: &TableSpec,
     gathered: &Gathered,
     s: &Statement,
+    tables: &mut BTreeMap<String, Frame>,
 ) -> Result<(Vec<Output>, String), Diagnostics> {
-    let mut out = Vec::new();
-    let mut columns: Vec<(&str, Align)> = vec![("run", Align::Left)];
-    columns.extend(metrics.iter().map(|m| (m.name.as_str(), Align::Right)));
-    let mut table = Table::new(&columns);
-    let find = |other: &RunSpec| experiment.prepared.runs.iter().position(|r| r.same(other));
-    let mut at = place.runs.iter();
-    for group in groups {
-        let mut cells: Vec<Vec<f64>> = vec![Vec::new(); metrics.len()];
-        for spec in &group.runs {
-            let Some(&run) = at.next() else { break };
-            let reading = Reading { values: &gathered.values, logits: &experiment.logits, run, spec, others: &find };
-            let mut row = vec![spec.label.clone()];
-            for (m, cells) in metrics.iter().zip(&mut cells) {
-                let mut sum = 0.0;
-                let at = positions(&m.at.rows(&sequence(spec)));
-                if gathered.stopped {
-                    row.push("-".into());
-                    continue;
-                }
-                for p in &at {
-                    sum += reading.at(&m.value, *p).map_err(|e| vec![e.0.at(s.span, "measured here")])?;
-                }
-                let value = sum / at.len() as f64;
-                cells.push(value);
-                row.push(report::number(value));
-            }
-            if !mean {
-                table.row(row);
-            }
-        }
-        if mean {
-            let average = |c: &Vec<f64>| c.iter().sum::<f64>() / c.len() as f64;
-            let mut row = vec![format!("mean over {} of {}", group.runs.len(), group.label)];
-            row.extend(cells.iter().map(|c| report::number(average(c))));
-            table.row(row);
-        }
-        let with: Vec<String> = group
-            .label
-            .split_once(" with ")
-            .map(|(_, w)| w.split(", ").map(str::to_owned).collect())
-            .unwrap_or_default();
-        for (m, c) in metrics.iter().zip(cells) {
-            let value = match (&c[..], mean) {
-                (_, true) => Value::Number(c.iter().sum::<f64>() / c.len() as f64),
-                ([one], false) => Value::Number(*one),
-                (all, false) => Value::List(all.iter().map(|x| Value::Number(*x)).collect()),
-            };
-            out.push(Output::Measure { metric: m.name.clone(), over: group.label.clone(), with: with.clone(), value });
-        }
+    let run = |r: &RunSpec| experiment.known.get(r).copied();
+    let given = Given { values: &gathered.values, sources: &experiment.sources, run: &run };
+    let cells = spec.cells.iter().map(|c| if gathered.stopped { Ok(None) } else { given.cell(c, s.span).map(Some) });
+    let cells = cells.collect::<Result<Vec<_>, _>>()?;
+    let frame = table::frame(spec, &cells);
+    let text = match &spec.name {
+        None => table::rows(&frame),
+        Some(_) => String::new(),
+    };
+    if let Some(name) = &spec.name {
+        tables.insert(name.clone(), frame.clone());
     }
-    Ok((out, table.render()))
+    Ok((vec![Output::Table(frame)], text))
 }
 
 fn capture(
@@ -525,7 +468,6 @@ fn receipts(session: &Session, prepared: &Prepared, gathered: &Gathered) -> Vec<
 fn never_fired(session: &Session, experiment: &Experiment, gathered: &Gathered) -> Diagnostics {
     let fired: BTreeSet<&str> =
         gathered.receipts.iter().map(|r| experiment.prepared.plan.edits[r.edit.0 as usize].name.as_str()).collect();
-    let used: BTreeSet<usize> = experiment.prepared.decls.iter().flatten().copied().collect();
     let unread: BTreeSet<&str> = experiment
         .prepared
         .rules
@@ -533,15 +475,21 @@ fn never_fired(session: &Session, experiment: &Experiment, gathered: &Gathered) 
         .flat_map(|(_, c)| &c.unread_edits)
         .map(|e| experiment.prepared.plan.edits[e.0 as usize].name.as_str())
         .collect();
-    used.iter()
-        .map(|&d| &session.script.edits[d])
-        .filter(|d| !d.maybe && !fired.contains(d.name.as_str()) && !unread.contains(d.name.as_str()))
-        .map(|d| {
-            Diagnostic::warning(codes::EMPTY_SELECTION, format!("`{}` fired on no row", d.name))
-                .at(d.on_span, "this never came up")
-                .help("write `on maybe ...` where that is meant")
-        })
-        .collect()
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    let mut out = Diagnostics::new();
+    let uses = experiment.prepared.runs.iter().flat_map(|r| &r.uses);
+    for u in uses {
+        let name = session.script.edits[u.edit].name.as_str();
+        if u.place.maybe || fired.contains(name) || unread.contains(name) || !seen.insert(name) {
+            continue;
+        }
+        out.push(
+            Diagnostic::warning(codes::EMPTY_SELECTION, format!("`{name}` fired on no row"))
+                .at(u.place.span, "this never came up")
+                .help("write `on maybe ...` where that is meant"),
+        );
+    }
+    out
 }
 
 pub fn broken(what: &str) -> Error {

@@ -7,6 +7,7 @@ use crate::files;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
+use steer_figures::Frame;
 
 /// All that a run of a script gave, and what it takes to run it again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -66,7 +67,8 @@ pub enum Value {
 #[serde(tag = "statement", rename_all = "snake_case")]
 pub enum Output {
     Generate(Generation),
-    Measure { metric: String, over: String, with: Vec<String>, value: Value },
+    /// Of `measure`, which has no name and an axis of runs, and of `sweep`.
+    Table(Frame),
     Print { values: Vec<Value> },
     Capture { file: String, tensors: BTreeMap<String, Vec<usize>> },
 }
@@ -120,17 +122,17 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use steer_figures::{FrameAxis, FrameColumn};
 
     #[test]
     fn equal_runs_differ_in_their_timings_alone() {
         let mut report = Report::new(Path::new("a.steer"), "model \"x\"\n");
         report.parameters.insert("alpha".into(), Value::Number(6.0));
-        report.outputs.push(Output::Measure {
-            metric: "ld".into(),
-            over: "ioi".into(),
-            with: vec![],
-            value: Value::Number(f64::NAN),
-        });
+        report.outputs.push(Output::Table(Frame {
+            name: "ld".into(),
+            axes: vec![FrameAxis::new("run", ["clean"])],
+            columns: vec![FrameColumn::new("ld", vec![f64::NAN])],
+        }));
         report.outputs.push(Output::Generate(Generation {
             prompt: "a".into(),
             completions: vec![Completion { with: "baseline".into(), text: " b".into(), tokens: vec![1] }],
@@ -141,8 +143,8 @@ mod tests {
         let cut = |t: &str| t.split("\"timings\"").next().map(str::to_string);
         assert_eq!(cut(&a), cut(&b));
         let json: serde_json::Value = serde_json::from_str(&b).unwrap();
-        assert_eq!(json["outputs"][0]["statement"], "measure");
-        assert_eq!(json["outputs"][0]["value"], serde_json::Value::Null);
+        assert_eq!(json["outputs"][0]["statement"], "table");
+        assert_eq!(json["outputs"][0]["columns"][0]["values"][0], serde_json::Value::Null);
         assert_eq!(json["outputs"][1]["completions"][0]["tokens"][0], 1);
         assert_eq!(json["script"]["sha256"].as_str().map(str::len), Some(64));
         assert_eq!(json.as_object().unwrap().keys().next_back().unwrap(), "timings");

@@ -13,7 +13,7 @@ use steer::experiment::{PhaseOptions, Prepared, Session, SessionOptions, prepare
 use steer::rows::RowsEngine;
 use steer::tensors::load;
 use steer_compiler::backend::row_backend;
-use steer_compiler::elaborate::{Encoded, OutputSpec, RunSpec, Use};
+use steer_compiler::elaborate::{Encoded, OutputSpec, RunSpec};
 use steer_compiler::plan;
 use steer_lang::{Diagnostics, Sources};
 
@@ -85,9 +85,9 @@ impl Steer {
         };
         let session = Session::open(&script, &options, sources)?;
         let uses = hooks.iter().filter_map(|hook| {
-            let edit = session.script.edits.iter().position(|e| e.name == *hook)?;
-            let args = session.script.edits[edit].params.iter().filter_map(|p| p.default).collect();
-            Some(Use { edit, args })
+            let (edit, _) = session.script.named.get(*hook)?;
+            let args = session.script.edits[*edit].params.iter().filter_map(|p| p.default).collect();
+            session.script.use_of(hook, args)
         });
         let run = RunSpec {
             label: "run".into(),

@@ -158,6 +158,16 @@ impl Builder {
         if self.open.is_empty() { Ok(()) } else { Err(TypeError::Nested) }
     }
 
+    /// Nodes to come stand in a body that has ended: what is read of it from outside.
+    pub fn reopen(&mut self, body: RegionId, attention: bool) {
+        self.open.push((body, if attention { Body::Attention } else { Body::Scan }));
+    }
+
+    /// Ends what [`Builder::reopen`] began.
+    pub fn close(&mut self) {
+        self.open.pop();
+    }
+
     fn open_body(&mut self, body: Body) -> Place {
         let id = RegionId(self.plan.regions.len() as u32);
         self.plan.regions.push(Region::default());

@@ -1,0 +1,255 @@
+//! Data sets: lists of examples, each a record of fields, of which `prompt` is the text that is run.
+
+use super::chat::{Chat, Prompt, as_prompt};
+use super::check::Checker;
+use super::scope::{Res, fail};
+use super::value::{Value, from_json};
+use serde_json::{Map, Value as Json};
+use std::rc::Rc;
+use steer_lang::ast::{Arg, Binding, Expr, ExprKind};
+use steer_lang::diagnostic::nearest;
+use steer_lang::{Diagnostic, Span, codes};
+
+/// The fields of one example.
+pub type Record = Rc<Map<String, Json>>;
+
+/// The field that is run where none is named.
+pub const PROMPT: &str = "prompt";
+
+/// The field that is run where there is no `prompt`: the messages of a conversation.
+pub const MESSAGES: &str = "messages";
+
+/// A record as a value of the language.
+pub fn record_value(record: &Record) -> Value {
+    Value::Object(Rc::clone(record), "the example".into())
+}
+
+impl Checker<'_> {
+    pub(super) fn data(&mut self, b: &Binding) -> Res<()> {
+        self.new_name(&b.name)?;
+        let name = b.name.name.clone();
+        if let ExprKind::Call(f, args) = &b.value.kind
+            && let ExprKind::Name(function) = &f.kind
+            && matches!(function.as_str(), "lines" | "jsonl" | "csv" | "template" | "chat")
+            && !self.model.library.functions.contains_key(function)
+        {
+            let records = match function.as_str() {
+                "template" => self.template(args, b.value.span)?,
+                "chat" => self.chats(args, b.value.span)?,
+                _ => self.read_data(function, args, b.value.span)?,
+            };
+            return self.add_data(name, records, b.value.span);
+        }
+        let value = self.value(&b.value)?;
+        let Value::List(items) = value else {
+            return Err(Box::new(
+                Diagnostic::error(codes::WRONG_KIND, "a data set is a list of texts")
+                    .at(b.value.span, format!("this is {}", value.kind()))
+                    .help("write `[\"...\", \"...\"]`, `lines(\"file.txt\")`, `jsonl(\"file.jsonl\")` or `csv(\"file.csv\")`"),
+            ));
+        };
+        if !items.is_empty() && items.iter().all(|i| matches!(i, Value::Number(_) | Value::Bool(_))) {
+            let number = |i: &Value| match i {
+                Value::Bool(b) => f64::from(u8::from(*b)),
+                i => i.as_number().unwrap_or(0.0),
+            };
+            self.lists.insert(name, items.iter().map(number).collect());
+            return Ok(());
+        }
+        let mut records = Vec::new();
+        for i in items.iter() {
+            let Some(prompt) = as_prompt(i, b.value.span)? else {
+                return fail(
+                    codes::WRONG_KIND,
+                    format!("a data set is a list of texts, not of {}", i.kind()),
+                    b.value.span,
+                    "in this list",
+                );
+            };
+            if let Prompt::Chat(_) = &prompt {
+                self.written(&prompt, b.value.span)?;
+            }
+            records.push(only_prompt(prompt.to_json()));
+        }
+        self.add_data(name, records, b.value.span)
+    }
+
+    fn read_data(&mut self, function: &str, args: &[Arg], span: Span) -> Res<Vec<Record>> {
+        let [arg] = args else {
+            return fail(codes::BAD_ARGUMENTS, format!("`{function}` takes the path of a file"), span, "here");
+        };
+        let Value::Text(path) = self.value(&arg.value)? else {
+            return fail(
+                codes::WRONG_KIND,
+                format!("`{function}` takes the path of a file"),
+                arg.value.span,
+                "this is none",
+            );
+        };
+        let text = self.host.text(&path).map_err(|e| {
+            Box::new(
+                Diagnostic::error(codes::FILE, e)
+                    .at(arg.value.span, "named here")
+                    .help("paths are relative to the script"),
+            )
+        })?;
+        let bad = |line: usize, what: String, help: &str| {
+            Box::new(
+                Diagnostic::error(codes::FILE, format!("{path}, line {line}: {what}"))
+                    .at(arg.value.span, "read here")
+                    .help(help.to_owned()),
+            )
+        };
+        match function {
+            "lines" => Ok(text.lines().filter(|l| !l.trim().is_empty()).map(|l| only_prompt(l.into())).collect()),
+            "jsonl" => {
+                let lines = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty());
+                let one = |(i, line): (usize, &str)| match serde_json::from_str::<Json>(line) {
+                    Ok(Json::Object(map)) => Ok(Rc::new(map)),
+                    Ok(_) => Err(bad(i + 1, "this is no object".into(), "each line is an object, as `{\"prompt\": \"...\"}`")),
+                    Err(e) => Err(bad(i + 1, format!("this is no JSON: {e}"), "each line is an object of its own")),
+                };
+                lines.map(one).collect()
+            }
+            _ => {
+                let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
+                let names = reader.headers().cloned().map_err(|e| bad(1, e.to_string(), "the first line names the fields"))?;
+                let mut records = Vec::new();
+                for row in reader.records() {
+                    let row = row.map_err(|e| {
+                        let line = e.position().map_or(0, |p| p.line() as usize);
+                        bad(line, e.to_string(), "every line has as many fields as the first one has names")
+                    })?;
+                    let fields = names.iter().zip(row.iter()).map(|(n, v)| (n.to_owned(), Json::from(v)));
+                    records.push(Rc::new(fields.collect::<Map<_, _>>()));
+                }
+                Ok(records)
+            }
+        }
+    }
+
+    /// `template("When {a} and {b}", pairs)`: a field of each example from its other fields; a named text
+    /// makes a field of that name.
+    fn template(&mut self, args: &[Arg], span: Span) -> Res<Vec<Record>> {
+        let mut texts: Vec<(&str, &str, Span)> = Vec::new();
+        let mut of: Option<Vec<Record>> = None;
+        for a in args {
+            match (&a.value.kind, &a.name) {
+                (ExprKind::Text(t), name) => {
+                    texts.push((name.as_ref().map_or(PROMPT, |n| n.name.as_str()), t, a.value.span));
+                }
+                (_, None) if of.is_none() => of = Some(self.examples(&a.value)?),
+                _ => return fail(codes::BAD_ARGUMENTS, "a text with slots or a data set is wanted", a.value.span, "this"),
+            }
+        }
+        let Some(of) = of.filter(|_| !texts.is_empty()) else {
+            return Err(Box::new(
+                Diagnostic::error(codes::BAD_ARGUMENTS, "`template` takes a text with slots, and the data set that fills them")
+                    .at(span, "here")
+                    .help("write `template(\"When {a} and {b} went\", pairs)`"),
+            ));
+        };
+        let mut out = Vec::with_capacity(of.len());
+        for record in of {
+            let mut map = (*record).clone();
+            for (field, text, at) in &texts {
+                let filled = fill(text, &record).map_err(|slot| {
+                    Box::new(
+                        Diagnostic::error(codes::UNKNOWN_NAME, format!("an example has no field `{slot}`"))
+                            .at(*at, "a slot of this text")
+                            .help(fields_help(&slot, &record)),
+                    )
+                })?;
+                map.insert((*field).to_owned(), filled.into());
+            }
+            out.push(Rc::new(map));
+        }
+        Ok(out)
+    }
+
+    /// The examples of a data set that an expression names.
+    pub(super) fn examples(&mut self, e: &Expr) -> Res<Vec<Record>> {
+        if let ExprKind::Name(n) = &e.kind
+            && let Some(records) = self.data.get(n)
+        {
+            return Ok(records.clone());
+        }
+        match self.value(e)? {
+            Value::Data(name) if self.data.contains_key(&*name) => Ok(self.data[&*name].clone()),
+            other => fail(codes::WRONG_KIND, format!("a data set is wanted, not {}", other.kind()), e.span, "this"),
+        }
+    }
+
+    fn add_data(&mut self, name: String, records: Vec<Record>, span: Span) -> Res<()> {
+        if records.is_empty() {
+            return fail(codes::EMPTY_SELECTION, format!("the data set `{name}` is empty"), span, "no texts");
+        }
+        self.globals.insert(name.clone(), super::derive::data_value(&name));
+        self.data.insert(name, records);
+        Ok(())
+    }
+
+    /// A field of each example of `name` or `name.field`, as what is run.
+    pub(super) fn data_prompts(&self, name: &str, span: Span) -> Res<Vec<(Prompt, Record)>> {
+        let (set, field) = name.split_once('.').unwrap_or((name, PROMPT));
+        let records = self.data.get(set).map(Vec::as_slice).unwrap_or_default();
+        records.iter().map(|r| Ok((field_prompt(r, field, span)?, Rc::clone(r)))).collect()
+    }
+}
+
+/// A field of an example, as a text or conversation that can be run.
+pub fn field_prompt(record: &Record, field: &str, span: Span) -> Res<Prompt> {
+    let field = if field == PROMPT && !record.contains_key(PROMPT) && record.contains_key(MESSAGES) {
+        MESSAGES
+    } else {
+        field
+    };
+    let Some(value) = record.get(field) else {
+        return Err(Box::new(
+            Diagnostic::error(codes::UNKNOWN_NAME, format!("an example has no field `{field}`"))
+                .at(span, "asked for here")
+                .help(fields_help(field, record)),
+        ));
+    };
+    match Prompt::of_json(value, span)? {
+        Some(Prompt::Chat(chat)) if field == MESSAGES => match record.get("open").and_then(Json::as_bool) {
+            // Beside its messages an example may say whether it is the assistant's turn.
+            Some(open) => Ok(Prompt::Chat(Rc::new(Chat { open, ..(*chat).clone() }))),
+            None => Ok(Prompt::Chat(chat)),
+        },
+        Some(prompt) => Ok(prompt),
+        None => {
+            let kind = from_json(value, field).kind();
+            fail(codes::WRONG_KIND, format!("the field `{field}` of an example is {kind}"), span, "a text is wanted")
+        }
+    }
+}
+
+fn fields_help(wanted: &str, record: &Record) -> String {
+    match nearest(wanted, record.keys().map(String::as_str)) {
+        Some(n) => format!("did you mean `{n}`?"),
+        None => format!("it has {}", record.keys().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+fn only_prompt(prompt: Json) -> Record {
+    Rc::new(Map::from_iter([(PROMPT.to_owned(), prompt)]))
+}
+
+/// Replaces `{field}` by the record's; the error is the name of a field that it lacks.
+fn fill(text: &str, record: &Record) -> Result<String, String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(open) = rest.find('{') {
+        let Some(close) = rest[open..].find('}').map(|c| open + c) else { break };
+        let name = &rest[open + 1..close];
+        out.push_str(&rest[..open]);
+        match record.get(name) {
+            Some(Json::String(s)) => out.push_str(s),
+            Some(other) => out.push_str(&other.to_string()),
+            None => return Err(name.to_owned()),
+        }
+        rest = &rest[close + 1..];
+    }
+    Ok(out + rest)
+}

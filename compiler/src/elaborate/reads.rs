@@ -1,0 +1,241 @@
+//! Values of other sites, read by hooks and metrics.
+
+use super::model::canonical;
+use super::scope::{Eval, Res, fail};
+use super::value::{Scope, Value};
+use crate::plan::{MAIN, Node, NodeId, Op, RegionId};
+use std::collections::BTreeMap;
+use steer_lang::ast::{Expr, ExprKind, IndexArg, IndexItem, Stmt};
+use steer_lang::{Diagnostic, Span, codes};
+
+/// A value of a row that a metric reads: an expression over sites.
+#[derive(Clone, Debug)]
+pub struct RowRead {
+    pub expr: Expr,
+    /// What its names stand for where it was written.
+    pub names: BTreeMap<String, Value>,
+    pub span: Span,
+    /// Equal where expression and names are.
+    pub key: String,
+}
+
+impl RowRead {
+    pub fn new(expr: Expr, names: BTreeMap<String, Value>) -> Self {
+        let (span, key) = (expr.span, format!("{:?} {names:?}", expr.span));
+        RowRead { expr, names, span, key }
+    }
+}
+
+impl PartialEq for RowRead {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+/// The residual stream, or what is to be read in its place, through the model's last norm and its
+/// unembedding (the logit lens).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lens {
+    pub read: RowRead,
+    /// Whether the last norm is applied.
+    pub norm: bool,
+}
+
+/// The name of a site of the language, `blocks` with its number taken apart.
+pub enum SitePath<'e> {
+    /// `blocks[3].resid.post`: the number's place and the rest.
+    Block(&'e Expr, String),
+    /// `b.resid.post`, where `b` may stand for a block.
+    Dotted(&'e str, String),
+}
+
+/// Takes `blocks[3].attn.q` or `b.attn.q` apart; `None` for any other expression.
+pub fn site_path(e: &Expr) -> Option<SitePath<'_>> {
+    let mut fields: Vec<&str> = Vec::new();
+    let mut at = e;
+    while let ExprKind::Field(of, field) = &at.kind {
+        fields.push(&field.name);
+        at = of;
+    }
+    fields.reverse();
+    match &at.kind {
+        ExprKind::Index(root, args) if !fields.is_empty() => match (&root.kind, &args[..]) {
+            (ExprKind::Name(n), [IndexArg { axis: None, item: IndexItem::At(i) }]) if n == "blocks" => {
+                Some(SitePath::Block(i, fields.join(".")))
+            }
+            _ => None,
+        },
+        ExprKind::Name(n) => Some(SitePath::Dotted(n, fields.join("."))),
+        _ => None,
+    }
+}
+
+/// Calls `f` on an expression and all of its parts; what `f` says is not looked into.
+pub fn visit<'e>(e: &'e Expr, f: &mut dyn FnMut(&'e Expr) -> bool) {
+    if !f(e) {
+        return;
+    }
+    let index = |args: &'e [IndexArg], f: &mut dyn FnMut(&'e Expr) -> bool| {
+        for a in args {
+            match &a.item {
+                IndexItem::All(_) => {}
+                IndexItem::At(e) => visit(e, f),
+                IndexItem::Range { start, end, .. } => start.iter().chain(end).for_each(|e| visit(e, f)),
+            }
+        }
+    };
+    match &e.kind {
+        ExprKind::Field(of, _) => visit(of, f),
+        ExprKind::Index(of, args) => {
+            visit(of, f);
+            index(args, f);
+        }
+        ExprKind::Call(_, args) => args.iter().for_each(|a| visit(&a.value, f)),
+        ExprKind::Unary(_, a) => visit(a, f),
+        ExprKind::Binary(_, a, b) => {
+            visit(a, f);
+            visit(b, f);
+        }
+        ExprKind::List(items) => items.iter().for_each(|i| visit(i, f)),
+        _ => {}
+    }
+}
+
+impl Eval<'_> {
+    /// The value of a site that an expression names; `None` where it names none.
+    pub fn site_read(&mut self, e: &Expr) -> Res<Option<Value>> {
+        if !self.reads_sites {
+            return Ok(None);
+        }
+        let (layer, rest) = match site_path(e) {
+            Some(SitePath::Block(number, rest)) => {
+                let v = self.expr(number)?;
+                let n = self.number(&v, number.span)?;
+                let layers = f64::from(self.model.as_ref().and_then(|m| m.layers).or(self.layers).unwrap_or(0));
+                let real = if n < 0.0 { n + layers } else { n };
+                (Some(real as u32), rest)
+            }
+            Some(SitePath::Dotted(root, rest)) => {
+                let value = self.local(root).or_else(|| self.globals.get(root));
+                match value {
+                    Some(Value::Block(l)) if !rest.is_empty() => (Some(*l), rest),
+                    Some(_) => return Ok(None),
+                    None => (None, if rest.is_empty() { root.to_owned() } else { format!("{root}.{rest}") }),
+                }
+            }
+            None => return Ok(None),
+        };
+        let name = match layer {
+            Some(l) => format!("blocks[{l}].{rest}"),
+            None => rest,
+        };
+        let own = canonical(&name);
+        let Some(site) = self.b.plan.sites.iter().find(|s| s.name == own) else {
+            if layer.is_none() {
+                return Ok(None);
+            }
+            return Err(Box::new(
+                Diagnostic::error(codes::UNKNOWN_SITE, format!("`{name}` cannot be read here"))
+                    .at(e.span, "the model has no such site, or computes it only later")
+                    .help("a hook reads sites that come before its own; `steer sites` lists them in their order"),
+            ));
+        };
+        let (node, region) = (site.value, site.region);
+        if region != MAIN && region != self.b.region() {
+            return Err(Box::new(
+                Diagnostic::error(codes::UNKNOWN_SITE, format!("`{name}` cannot be read here"))
+                    .at(e.span, "it lives inside of an attention or scan")
+                    .help("hook it at its own site, measure it by itself, or capture it"),
+            ));
+        }
+        Ok(Some(Value::Node(node)))
+    }
+
+    /// The node of an expression over sites; inside of a body where it reads one of its values.
+    pub fn row_read(&mut self, read: &RowRead) -> Res<NodeId> {
+        self.reads_sites = true;
+        let scope = read.names.clone().into_iter().collect();
+        let node = self.isolated(vec![scope], |s| {
+            let body = s.body_of(read)?;
+            if let Some(body) = body {
+                let owner = |n: &Node| n.op.body() == Some(body) && matches!(n.op, Op::Attention { .. });
+                let attention = s.b.plan.nodes.iter().any(owner);
+                s.b.reopen(body, attention);
+            }
+            let value = s.expr(&read.expr);
+            let node = value.and_then(|v| s.node(&v, read.span));
+            if body.is_some() {
+                s.b.close();
+            }
+            node
+        });
+        self.reads_sites = false;
+        node
+    }
+
+    /// The body of an attention or scan whose values an expression reads.
+    fn body_of(&mut self, read: &RowRead) -> Res<Option<RegionId>> {
+        let mut paths = Vec::new();
+        visit(&read.expr, &mut |e| {
+            let path = site_path(e).is_some();
+            if path {
+                paths.push(e);
+            }
+            !path
+        });
+        let mut inside: Option<RegionId> = None;
+        for e in paths {
+            let Some(region) = self.region_of(e)?.filter(|r| *r != MAIN) else { continue };
+            if inside.is_some_and(|known| known != region) {
+                return fail(
+                    codes::WRONG_KIND,
+                    "this reads values inside of several attentions or scans",
+                    read.span,
+                    "one at a time can be read",
+                );
+            }
+            inside = Some(region);
+        }
+        Ok(inside)
+    }
+
+    fn region_of(&mut self, e: &Expr) -> Res<Option<RegionId>> {
+        let name = match site_path(e) {
+            Some(SitePath::Block(number, rest)) => {
+                let v = self.expr(number)?;
+                let n = self.number(&v, number.span)?;
+                format!("blocks[{}].{rest}", n as i64)
+            }
+            Some(SitePath::Dotted(root, rest)) => match self.local(root) {
+                Some(Value::Block(l)) => format!("blocks[{l}].{rest}"),
+                _ => return Ok(None),
+            },
+            None => return Ok(None),
+        };
+        let own = canonical(&name);
+        Ok(self.b.plan.sites.iter().find(|s| s.name == own).map(|s| s.region))
+    }
+
+    /// A value through the model's last norm, unless it is left out, and its unembedding.
+    pub fn lens(&mut self, lens: &Lens) -> Res<NodeId> {
+        let value = self.row_read(&lens.read)?;
+        let Some(rest) = self.behind_the_blocks().map(<[Stmt]>::to_vec) else {
+            return fail(codes::WRONG_KIND, "this model has no unembedding behind its blocks", lens.read.span, "here");
+        };
+        let resid = self.resid.replace(value);
+        self.lens = Some((lens.norm, value));
+        self.scopes.push(Scope::new());
+        let mut logits = Ok(Value::None);
+        for stmt in &rest {
+            logits = self.stmt(stmt);
+            if logits.is_err() {
+                break;
+            }
+        }
+        self.scopes.pop();
+        self.lens = None;
+        self.resid = resid;
+        let logits = logits?;
+        self.node(&logits, lens.read.span)
+    }
+}

@@ -1,0 +1,185 @@
+//! `measure`, and what is done with tables.
+
+use super::check::Checker;
+use super::edits::Applied;
+use super::runs::Runs;
+use super::scope::Res;
+use super::script::{Cell, Metric, PlotOption, Read, StatementKind, TableAxis, TableSpec};
+use super::value::Value;
+use std::rc::Rc;
+use steer_lang::ast::{Expr, Ident, Measure, Plot};
+use steer_lang::diagnostic::nearest;
+use steer_lang::{Diagnostic, codes};
+
+/// The plots there are.
+pub const PLOTS: &[&str] = &["heat", "line", "bar", "scatter"];
+
+impl Checker<'_> {
+    /// A table over runs.
+    pub(super) fn measure(&mut self, m: &Measure) -> Res<TableSpec> {
+        let (labels, columns, cells) = self.measured(m, &[])?;
+        let axes = vec![TableAxis { name: "run".into(), labels, numbers: None }];
+        Ok(TableSpec { name: None, axes, columns, own: Vec::new(), cells })
+    }
+
+    /// The cells of a measurement, a label for each, and the names of the metrics; `edits` stand before
+    /// those after `with`.
+    pub(super) fn measured(
+        &mut self,
+        m: &Measure,
+        edits: &[Applied],
+    ) -> Res<(Vec<String>, Vec<String>, Vec<Cell>)> {
+        let mut groups = Vec::new();
+        for on in &m.on {
+            let group = self.without_edits(&on.subject).and_then(|mut runs| {
+                runs.apply(edits)?;
+                let uses = on.with.iter().map(|u| self.edit_use(u)).collect();
+                runs.apply(&self.gather(uses)?)?;
+                if !on.with.is_empty() {
+                    let names: Vec<String> = on.with.iter().map(|u| self.text_of(u.span)).collect();
+                    let names = format!(" with {}", names.join(", "));
+                    runs.runs.iter_mut().for_each(|r| r.label += &names);
+                    runs.label += &names;
+                }
+                Ok(runs)
+            });
+            groups.push(group);
+        }
+        let groups = self.gather(groups);
+        let columns = m.metrics.iter().map(|e| self.text_of(e.span)).collect();
+        // Metrics are checked even where the runs are wrong.
+        let first = groups.as_ref().ok().and_then(|g| g.first()).and_then(|g| g.records.first().cloned()).flatten();
+        let plain = m.metrics.iter().map(|e| self.metric(e, first.as_ref())).collect();
+        let plain = self.gather(plain);
+        let (plain, groups) = self.both(plain, groups)?;
+        let plain: Rc<[Metric]> = plain.into();
+        let (mut labels, mut cells) = (Vec::new(), Vec::new());
+        for group in groups {
+            let ends = match &m.normalized {
+                None => None,
+                Some((zero, one)) => {
+                    let (zero, one) = (self.reference(zero, &group), self.reference(one, &group));
+                    Some(self.both(zero, one)?)
+                }
+            };
+            let n = group.runs.len();
+            let mut mean = Cell::default();
+            for (i, (run, record)) in group.runs.into_iter().zip(&group.records).enumerate() {
+                let metrics = match record {
+                    None => Rc::clone(&plain),
+                    Some(r) => m.metrics.iter().map(|e| self.metric(e, Some(r))).collect::<Res<Rc<[Metric]>>>()?,
+                };
+                let read = |run| Read { run, metrics: Rc::clone(&metrics) };
+                let mut cell = Cell::default();
+                if let Some((zero, one)) = &ends {
+                    cell.zero.push(read(zero.runs[i % zero.runs.len()].clone()));
+                    cell.one.push(read(one.runs[i % one.runs.len()].clone()));
+                }
+                let label = run.label.clone();
+                cell.reads.push(read(run));
+                if m.mean {
+                    mean.reads.append(&mut cell.reads);
+                    mean.zero.append(&mut cell.zero);
+                    mean.one.append(&mut cell.one);
+                } else {
+                    labels.push(label);
+                    cells.push(cell);
+                }
+            }
+            if m.mean {
+                labels.push(format!("mean over {n} of {}", group.label));
+                cells.push(mean);
+            }
+        }
+        Ok((labels, columns, cells))
+    }
+
+    /// The runs of `normalized by`, one or as many as are measured.
+    fn reference(&mut self, e: &Expr, group: &Runs) -> Res<Runs> {
+        let runs = self.subject(e, &[])?;
+        let (have, want) = (runs.runs.len(), group.runs.len());
+        if have != 1 && have != want {
+            return Err(Box::new(
+                Diagnostic::error(codes::WRONG_KIND, format!("{have} runs are to normalize {want}"))
+                    .at(e.span, "a data set of another size")
+                    .help("name one run, or a data set that pairs with the one that is measured"),
+            ));
+        }
+        Ok(runs)
+    }
+
+    /// The table of a sweep.
+    pub(super) fn table<'n>(&self, name: &'n Ident) -> Res<&'n str> {
+        if self.tables.contains_key(&name.name) {
+            return Ok(&name.name);
+        }
+        Err(Box::new(
+            Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no table `{}`", name.name))
+                .at(name.span, "no sweep above has this name")
+                .help(match nearest(&name.name, self.tables.keys().map(String::as_str)) {
+                    Some(n) => format!("did you mean `{n}`?"),
+                    None => format!("a sweep gives one: `sweep {} over b in blocks {{ ... }}`", name.name),
+                }),
+        ))
+    }
+
+    pub(super) fn plot(&mut self, p: &Plot) -> Res<StatementKind> {
+        const OPTIONS: &[&str] = &["column", "x", "y", "title", "min", "max"];
+        let table = self.table(&p.of)?.to_owned();
+        if let Some(kind) = &p.kind
+            && !PLOTS.contains(&kind.name.as_str())
+        {
+            return Err(Box::new(
+                Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no plot `{}`", kind.name))
+                    .at(kind.span, "not known")
+                    .help(match nearest(&kind.name, PLOTS.iter().copied()) {
+                        Some(n) => format!("did you mean `{n}`?"),
+                        None => format!("there are {}", PLOTS.join(", ")),
+                    }),
+            ));
+        }
+        let mut options = Vec::new();
+        for (name, value) in &p.options {
+            if !OPTIONS.contains(&name.name.as_str()) {
+                return Err(Box::new(
+                    Diagnostic::error(codes::BAD_ARGUMENTS, format!("`plot` has no option `{}`", name.name))
+                        .at(name.span, "not known")
+                        .help(match nearest(&name.name, OPTIONS.iter().copied()) {
+                            Some(n) => format!("did you mean `{n}`?"),
+                            None => format!("there are {}", OPTIONS.join(", ")),
+                        }),
+                ));
+            }
+            let number = matches!(name.name.as_str(), "min" | "max");
+            let option = match self.plain_text(value)? {
+                Value::Text(t) if !number => PlotOption::Text(t.to_string()),
+                v => match v.as_number() {
+                    Some(n) if number => PlotOption::Number(n),
+                    _ => {
+                        let want = if number { "a number" } else { "a text" };
+                        return super::scope::fail(
+                            codes::WRONG_KIND,
+                            format!("`{}` is {want}", name.name),
+                            value.span,
+                            format!("this is {}", v.kind()),
+                        );
+                    }
+                },
+            };
+            let known = &self.tables[&table];
+            if let PlotOption::Text(t) = &option
+                && matches!(name.name.as_str(), "column" | "x" | "y")
+                && !known.contains(t)
+            {
+                return Err(Box::new(
+                    Diagnostic::error(codes::UNKNOWN_NAME, format!("the table `{table}` has no `{t}`"))
+                        .at(value.span, "neither an axis nor a metric of it")
+                        .help(format!("it has {}", known.join(", "))),
+                ));
+            }
+            options.push((name.name.clone(), option));
+        }
+        let to = p.to.as_ref().map(|t| t.value.clone());
+        Ok(StatementKind::Plot { table, kind: p.kind.as_ref().map(|k| k.name.clone()), to, options })
+    }
+}

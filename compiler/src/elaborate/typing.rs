@@ -1,0 +1,172 @@
+//! Types of edits and of what metrics read: one Plan with all of them.
+
+use super::check::Checker;
+use super::model::OutputSpec;
+use super::script::{MetricExpr, Read, Statement, StatementKind, TableAxis, TableSpec};
+use crate::plan::{Axis, Size, Type};
+use std::collections::HashMap;
+use steer_lang::{Diagnostic, Span, codes};
+
+/// The values that metrics read, each once, by their keys.
+#[derive(Default)]
+struct Wanted {
+    outputs: Vec<OutputSpec>,
+    rows: HashMap<String, usize>,
+}
+
+impl Wanted {
+    fn add(&mut self, m: &MetricExpr) {
+        m.visit(&mut |part| {
+            if let MetricExpr::Row(read) = part
+                && !self.rows.contains_key(&read.key)
+            {
+                self.rows.insert(read.key.clone(), self.outputs.len());
+                self.outputs.push(OutputSpec::Row((**read).clone()));
+            }
+            if let Some(lens) = part.lens()
+                && !self.outputs.iter().any(|o| matches!(o, OutputSpec::Lens(l) if l == lens))
+            {
+                self.outputs.push(OutputSpec::Lens(lens.clone()));
+            }
+        });
+    }
+}
+
+impl Checker<'_> {
+    /// Builds one Plan with every edit at every site of its own and all that metrics read, so that each is
+    /// checked there.
+    pub(super) fn type_check(&mut self, statements: &mut [Statement]) {
+        let instances: Vec<_> =
+            self.edits.iter().flat_map(|e| e.sites.iter().map(|(site, layer)| e.instance(site, *layer))).collect();
+        let mut wanted = Wanted::default();
+        if self.site_names.contains("logits") {
+            wanted.outputs.push(OutputSpec::Site { name: "logits".into(), before: false });
+        }
+        for s in statements.iter() {
+            if let StatementKind::Table(t) = &s.kind {
+                for m in reads_of(t).flat_map(|r| r.metrics.iter()) {
+                    wanted.add(&m.value);
+                }
+            }
+        }
+        let built = match self.model.build(&instances, &wanted.outputs, &self.tensor_types, &self.globals) {
+            Ok(built) => built,
+            Err(d) => return self.diagnostics.push(*d),
+        };
+        let failed = built.diagnostics.iter().any(|d| d.severity == steer_lang::Severity::Error);
+        self.diagnostics.extend(built.diagnostics);
+        if failed {
+            return;
+        }
+        let ty = |key: &str| wanted.rows.get(key).map(|i| built.plan.ty(built.plan.outputs[*i].node));
+        for s in statements {
+            if let StatementKind::Table(t) = &mut s.kind {
+                match self.own_axes(t, s.span, &ty) {
+                    Ok(own) => t.own = own,
+                    Err(d) => self.diagnostics.push(*d),
+                }
+            }
+        }
+    }
+
+    /// The axes of a table's metrics, which all of them share.
+    fn own_axes<'t>(
+        &self,
+        t: &TableSpec,
+        span: Span,
+        ty: &dyn Fn(&str) -> Option<&'t Type>,
+    ) -> Result<Vec<TableAxis>, Box<Diagnostic>> {
+        let mut own: Option<Vec<TableAxis>> = None;
+        for read in reads_of(t) {
+            for m in read.metrics.iter() {
+                let axes = match &m.value {
+                    MetricExpr::Row(r) => ty(&r.key).map(|t| t.axes.clone()).unwrap_or_default(),
+                    other => {
+                        scalars(other, ty)?;
+                        Vec::new()
+                    }
+                };
+                let axes = axes.iter().map(|a| self.table_axis(a, read, m, span)).collect::<Result<Vec<_>, _>>()?;
+                match &own {
+                    None => own = Some(axes),
+                    Some(known) if same(known, &axes) => {}
+                    Some(known) => {
+                        return Err(Box::new(
+                            Diagnostic::error(codes::AXIS_MISMATCH, "what is measured has different axes")
+                                .at(span, format!("{} and {}", listed(known), listed(&axes)))
+                                .help("measure values with other axes, or of another length, in a statement of their own"),
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(own.unwrap_or_default())
+    }
+
+    fn table_axis(
+        &self,
+        a: &Axis,
+        read: &Read,
+        m: &super::script::Metric,
+        span: Span,
+    ) -> Result<TableAxis, Box<Diagnostic>> {
+        match a.size {
+            Size::Fixed(n) => Ok(TableAxis {
+                name: a.name.to_string(),
+                labels: (0..n).map(|i| i.to_string()).collect(),
+                numbers: Some((0..n).map(|i| i as f64).collect()),
+            }),
+            Size::Keys => {
+                let rows = m.at.rows(&read.run.sequence());
+                let mut at = rows.iter().enumerate().filter(|(_, on)| **on).map(|(i, _)| i);
+                let (Some(row), None) = (at.next(), at.next()) else {
+                    return Err(Box::new(
+                        Diagnostic::error(codes::AXIS_MISMATCH, "each row has as many keys as it has earlier rows")
+                            .at(span, "measured at several positions")
+                            .help("measure it at one position: `metric m = ... at seq[-1]`"),
+                    ));
+                };
+                let tokens = &read.run.encoded.tokens[..=row];
+                Ok(TableAxis {
+                    name: a.name.to_string(),
+                    labels: tokens.iter().map(|t| self.host.piece(*t)).collect(),
+                    numbers: None,
+                })
+            }
+        }
+    }
+}
+
+fn reads_of(t: &TableSpec) -> impl Iterator<Item = &Read> {
+    t.cells.iter().flat_map(|c| c.reads.iter().chain(&c.zero).chain(&c.one))
+}
+
+/// Only a whole metric may have axes.
+fn scalars<'t>(m: &MetricExpr, ty: &dyn Fn(&str) -> Option<&'t Type>) -> Result<(), Box<Diagnostic>> {
+    let mut bad = None;
+    m.visit(&mut |part| {
+        if let MetricExpr::Row(r) = part
+            && let Some(t) = ty(&r.key)
+            && !t.axes.is_empty()
+        {
+            bad = Some((r.span, t.to_string()));
+        }
+    });
+    match bad {
+        None => Ok(()),
+        Some((span, axes)) => Err(Box::new(
+            Diagnostic::error(codes::AXIS_MISMATCH, "arithmetic with logits is of numbers")
+                .at(span, format!("this has the axes {axes}"))
+                .help("reduce it, as with `sum`, `dot` or an index; or measure it by itself"),
+        )),
+    }
+}
+
+fn same(a: &[TableAxis], b: &[TableAxis]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name && a.labels.len() == b.labels.len())
+}
+
+fn listed(axes: &[TableAxis]) -> String {
+    let names: Vec<String> = axes.iter().map(|a| format!("{} {}", a.name, a.labels.len())).collect();
+    if names.is_empty() { "none".into() } else { format!("[{}]", names.join(", ")) }
+}

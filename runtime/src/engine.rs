@@ -83,6 +83,9 @@ pub struct StepResult {
     pub rows: RowCount,
 }
 
+/// Is told what part of a pass is done, from 0 to 1.
+pub type Watcher = Box<dyn Fn(f64) + Send + Sync>;
+
 /// A loaded model under one Plan, with the caches of its runs.
 ///
 /// The values of a row depend on its prefix and its edits alone, however the tokens are handed over.
@@ -92,4 +95,7 @@ pub trait Engine {
 
     /// Appends tokens to runs, all of them in one pass, and returns what is read.
     fn extend(&mut self, work: &[Extend]) -> Result<StepResult, Error>;
+
+    /// Who is told of the passes from now on. An engine that does not know how far it is tells nobody.
+    fn watch(&mut self, _watcher: Option<Watcher>) {}
 }

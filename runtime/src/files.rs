@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use steer_lang::codes;
 
 /// An error of the operating system about a file: `doing` completes "cannot ...".
@@ -18,8 +19,10 @@ pub fn failed(doing: &str, path: &Path, error: &std::io::Error) -> Error {
         PermissionDenied => ("permission denied".to_string(), Some("check who may read and write it")),
         IsADirectory => ("it is a folder".to_string(), Some("name a file inside of it")),
         NotADirectory => ("a part of the path is not a folder".to_string(), None),
-        StorageFull => {
-            ("the disk is full".to_string(), Some("free some space and run it again; nothing was left half-written"))
+        StorageFull => ("the disk is full".to_string(), Some("free some space and run it again")),
+        QuotaExceeded => ("your share of the disk is used up".to_string(), Some("free some space and run it again")),
+        FileTooLarge => {
+            ("it would be larger than files may be here".to_string(), Some("raise the limit, see `ulimit -f`"))
         }
         _ => (error.to_string(), None),
     };
@@ -69,17 +72,15 @@ fn refuse_folder(path: &Path) -> Result<(), Error> {
 }
 
 /// Writes a file completely or not at all: `write` fills a temporary file in the same folder, which
-/// then takes the place of `path`.
+/// then takes the place of `path`. What is no file (a pipe, a device) is written as it comes.
 pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Error> {
-    if path.is_dir() {
-        return Err(failed("write", path, &std::io::ErrorKind::IsADirectory.into()));
-    }
-    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty() && !f.exists()) {
-        let message = format!("cannot write `{}`: there is no folder `{}`", path.display(), folder.display());
-        return Err(Error::new(codes::FILE, message).help("make the folder first, or name another place"));
+    check_target(path)?;
+    if is_passage(path) {
+        return pass_on(path, write).map_err(|e| failed("write to", path, &e));
     }
     let target = resolve_link(path);
     let temporary = temporary_beside(&target);
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).push(temporary.clone());
     let result = (|| {
         let file = File::options().write(true).create_new(true).open(&temporary)?;
         if let Ok(old) = std::fs::metadata(&target) {
@@ -90,11 +91,62 @@ pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::
         out.into_inner().map_err(|e| e.into_error())?.sync_all()?;
         std::fs::rename(&temporary, &target)
     })();
-    result.map_err(|e| {
+    if result.is_err() {
         // The temporary file may not exist; the first error is the one to report.
         let _ = std::fs::remove_file(&temporary);
-        failed("write", path, &e)
+    }
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).retain(|p| *p != temporary);
+    result.map_err(|e| {
+        let mut e = failed("write", path, &e);
+        let kept = if target.exists() { "the file is as it was before" } else { "nothing was left half-written" };
+        e.0.help = Some(e.0.help.map_or(kept.to_string(), |h| format!("{h}; {kept}")));
+        e
     })
+}
+
+/// Temporary files that are being written.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes what is half-written, before the process ends at once.
+pub fn abandon() {
+    for path in UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Whether `path` can be written, as far as that can be known beforehand: long work asks before it begins.
+pub fn check_target(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Err(failed("write", path, &std::io::ErrorKind::IsADirectory.into()));
+    }
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty() && !f.exists()) {
+        let message = format!("cannot write `{}`: there is no folder `{}`", path.display(), folder.display());
+        return Err(Error::new(codes::FILE, message).help("make the folder first, or name another place"));
+    }
+    if is_passage(path) {
+        return Ok(());
+    }
+    let target = resolve_link(path);
+    // Renaming would replace a file that its owner has made read-only.
+    if target.exists() {
+        File::options().write(true).open(&target).map_err(|e| failed("write", path, &e))?;
+    }
+    let trial = temporary_beside(&target);
+    let made = File::options().write(true).create_new(true).open(&trial);
+    let _ = std::fs::remove_file(&trial);
+    made.map(drop).map_err(|e| failed("write", path, &e))
+}
+
+/// Whether what is written to `path` goes on to somebody else, so that nothing can take its place.
+fn is_passage(path: &Path) -> bool {
+    path.starts_with("/dev") || path.starts_with("/proc") || std::fs::metadata(path).is_ok_and(|m| !m.is_file())
+}
+
+fn pass_on(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> std::io::Result<()> {
+    // Appending, because `/dev/stdout` may be a file that already has something in it.
+    let mut out = BufWriter::with_capacity(1 << 18, File::options().append(true).open(path)?);
+    write(&mut out)?;
+    out.into_inner().map_err(|e| e.into_error()).map(drop)
 }
 
 /// Where a symbolic link leads, so that writing in place keeps the link.
@@ -105,8 +157,8 @@ fn resolve_link(path: &Path) -> PathBuf {
 fn temporary_beside(path: &Path) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let n = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    path.with_file_name(format!(".{name}.{}-{n}.part", std::process::id()))
+    // Short, whatever the file's own name: the system limits its length.
+    path.with_file_name(format!(".steer-{}-{n}.part", std::process::id()))
 }
 
 #[cfg(test)]
@@ -123,7 +175,9 @@ mod tests {
             w.write_all(b"half of the new one")?;
             Err(std::io::ErrorKind::StorageFull.into())
         });
-        assert!(e.unwrap_err().to_string().contains("the disk is full"));
+        let e = e.unwrap_err().0;
+        assert!(e.message.contains("the disk is full"), "{e:?}");
+        assert!(e.help.is_some_and(|h| h.contains("run it again; the file is as it was before")));
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
         assert!(read(&folder).unwrap_err().to_string().contains("it is a folder"));

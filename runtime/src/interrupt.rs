@@ -1,6 +1,7 @@
 //! Ctrl-C: the first one asks the work to stop and keep what is finished, the second ends the process.
 
 use crate::error::Error;
+use crate::{files, progress};
 use std::sync::atomic::{AtomicBool, Ordering};
 use steer_lang::codes;
 
@@ -26,6 +27,8 @@ pub fn check() -> Result<(), Error> {
 pub fn install() {
     let _ = ctrlc::set_handler(|| {
         if REQUESTED.swap(true, Ordering::Relaxed) {
+            files::abandon();
+            progress::clear();
             std::process::exit(EXIT);
         }
     });

@@ -8,6 +8,7 @@ pub mod experiment;
 pub mod files;
 mod guard;
 pub mod interrupt;
+pub mod memory;
 pub mod progress;
 pub mod reference;
 pub mod report;

@@ -47,6 +47,10 @@ impl Host for Words<'_> {
         Some(Ok(out))
     }
 
+    fn piece(&self, token: u32) -> String {
+        format!("t{token}")
+    }
+
     fn chat(&self, _: &Chat) -> Option<Result<Written, Box<Diagnostic>>> {
         None
     }

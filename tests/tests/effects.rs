@@ -222,7 +222,7 @@ fn scripts_generate_the_same_tokens_and_say_what_they_did() {
                 .unwrap_or_else(|d| panic!("{} {backend}: {d:?}", effect.name));
             // Baseline first, where there are edits; donors come last.
             let steered = usize::from(!effect.edits.is_empty());
-            assert_eq!(done.gathered.generated[steered], effect.generated, "{} {backend}", effect.name);
+            assert_eq!(done.results.generated[steered], effect.generated, "{} {backend}", effect.name);
             assert_eq!(done.warnings.len(), 0, "{} {backend}: {:?}", effect.name, done.warnings);
             // The last token is chosen but not run.
             let rows = effect.prompt.len() + effect.generated.len() - 1;

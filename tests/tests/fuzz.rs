@@ -101,6 +101,10 @@ impl Host for Files {
         }))
     }
 
+    fn piece(&self, token: u32) -> String {
+        self.0.piece(token)
+    }
+
     fn chat(&self, chat: &Chat) -> Option<Result<Written, Box<Diagnostic>>> {
         Some(self.0.chat(chat).map_err(|e| e.0))
     }

@@ -11,6 +11,7 @@ use steer_tests::cases::{Folder, listed, package};
 fn found(text: &str) -> (Vec<Diagnostic>, Sources) {
     let mut sources = Sources::default();
     let folder = Folder::new();
+    folder.write("names.csv", "a,b,place\nMary,John,shop\nTom,Anna,park\n");
     let path = folder.path().join("page.steer");
     let found = match Session::open_text(&path, text.to_string(), &SessionOptions::default(), &mut sources) {
         Err(found) => found,

@@ -124,7 +124,7 @@ impl Checker<'_> {
     }
 
     pub(super) fn plot(&mut self, p: &Plot) -> Res<StatementKind> {
-        const OPTIONS: &[&str] = &["column", "x", "y", "title", "min", "max"];
+        const OPTIONS: &[&str] = &["column", "x", "y", "series", "title", "min", "max"];
         let table = self.table(&p.of)?.to_owned();
         if let Some(kind) = &p.kind
             && !PLOTS.contains(&kind.name.as_str())
@@ -168,7 +168,7 @@ impl Checker<'_> {
             };
             let known = &self.tables[&table];
             if let PlotOption::Text(t) = &option
-                && matches!(name.name.as_str(), "column" | "x" | "y")
+                && matches!(name.name.as_str(), "column" | "x" | "y" | "series")
                 && !known.contains(t)
             {
                 return Err(Box::new(

@@ -92,6 +92,16 @@ impl Frame {
         self.axes.iter().fold(1, |n, a| n.saturating_mul(a.len()))
     }
 
+    /// The place of a metric.
+    pub fn column(&self, name: &str) -> Result<usize, Fault> {
+        crate::plot::find(self, name, self.columns.iter().map(|c| c.name.as_str()), "metric")
+    }
+
+    /// How many cells apart the entries of an axis are.
+    pub(crate) fn stride(&self, axis: usize) -> usize {
+        self.axes.iter().skip(axis + 1).fold(1, |n, a| n.saturating_mul(a.len()))
+    }
+
     /// Whether every column has a value for each cell and every axis a number for each label.
     pub fn check(&self) -> Result<(), Fault> {
         let cells = self.cells();

@@ -184,6 +184,28 @@ pub struct Packed {
 }
 
 impl Packed {
+    /// Numbers that a matrix of this shape takes, with the padding.
+    fn len_of(outputs: usize, inputs: usize) -> Option<usize> {
+        outputs.div_ceil(PANEL).checked_mul(PANEL)?.checked_mul(inputs)?.checked_add(16)
+    }
+
+    /// The memory that a matrix of this shape takes.
+    pub fn bytes_of(outputs: usize, inputs: usize) -> usize {
+        Packed::len_of(outputs, inputs).unwrap_or(usize::MAX).saturating_mul(size_of::<f32>())
+    }
+
+    /// Like [`Packed::with_shape`], and `None` where there is no memory for it.
+    ///
+    /// # Panics
+    /// When there are no inputs.
+    pub fn try_with_shape(outputs: usize, inputs: usize) -> Option<Packed> {
+        // Asked for and given back: only a vector that aborts comes with zeros that cost nothing.
+        let mut trial: Vec<f32> = Vec::new();
+        trial.try_reserve_exact(Packed::len_of(outputs, inputs)?).ok()?;
+        drop(trial);
+        Some(Packed::with_shape(outputs, inputs))
+    }
+
     /// Zeros, to be filled panel by panel.
     ///
     /// # Panics

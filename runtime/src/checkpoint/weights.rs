@@ -3,7 +3,8 @@
 use super::Checkpoint;
 use crate::engine::WeightSource;
 use crate::error::Error;
-use crate::tensors::{Dtype, check_finite, room};
+use crate::memory;
+use crate::tensors::{Dtype, check_finite};
 use steer_compiler::plan::{Axis, Size, Weight};
 use steer_lang::codes;
 use steer_lang::{Diagnostic, Diagnostics, Span};
@@ -31,7 +32,7 @@ impl WeightSource for Checkpoint {
                 (0, 1) => out = data,
                 _ => {
                     if i == 0 {
-                        out = room(data.len().saturating_mul(names.len()))?;
+                        out = memory::room(data.len().saturating_mul(names.len()), "one weight")?;
                     }
                     out.extend_from_slice(&data);
                 }

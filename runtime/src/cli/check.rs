@@ -2,6 +2,7 @@
 
 use super::{Failure, ModelArgs, Setting};
 use crate::experiment::{self, PhaseOptions, Session};
+use crate::progress::{Bar, Unit};
 use crate::report;
 use clap::Args;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ pub struct CheckArgs {
 
 /// Checks a script against its model's configuration, tokenizer and weight headers, and compiles it.
 pub fn run(args: &CheckArgs) -> Result<(), Failure> {
+    super::start_threads(None)?;
     let mut sources = Sources::default();
     match check(args, &mut sources) {
         Ok(()) => Ok(()),
@@ -30,8 +32,10 @@ pub fn run(args: &CheckArgs) -> Result<(), Failure> {
 
 fn check(args: &CheckArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     let clock = Instant::now();
+    let bar = Bar::new("checking", Unit::Unknown);
     let session = Session::open(&args.file, &super::session_options(&args.model, &args.set), sources)?;
     let experiment = experiment::prepare_all(&session, &PhaseOptions::default())?;
+    drop(bar);
     let mut warnings = session.warnings.clone();
     warnings.extend(experiment.prepared.warnings.iter().cloned());
     super::show(&warnings, sources, super::wants_color());

@@ -3,6 +3,7 @@
 use super::{Failure, ModelArgs, Setting};
 use crate::error::Error;
 use crate::experiment::{self, PhaseOptions, Session};
+use crate::progress::{Bar, Unit};
 use crate::report;
 use clap::Args;
 use std::path::Path;
@@ -35,6 +36,7 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
 }
 
 fn explain_file(path: &Path, args: &ExplainArgs) -> Result<(), Failure> {
+    super::start_threads(None)?;
     let mut sources = Sources::default();
     match text_of(path, args, &mut sources) {
         Ok(text) => Ok(report::print(&text)?),
@@ -43,8 +45,10 @@ fn explain_file(path: &Path, args: &ExplainArgs) -> Result<(), Failure> {
 }
 
 fn text_of(path: &Path, args: &ExplainArgs, sources: &mut Sources) -> Result<String, Diagnostics> {
+    let bar = Bar::new("checking", Unit::Unknown);
     let session = Session::open(path, &super::session_options(&args.model, &args.set), sources)?;
     let experiment = experiment::prepare_all(&session, &PhaseOptions::default())?;
+    drop(bar);
     let mut warnings = session.warnings.clone();
     warnings.extend(experiment.prepared.warnings.iter().cloned());
     super::show(&warnings, sources, super::wants_color());

@@ -64,6 +64,20 @@ fn session_options(model: &ModelArgs, set: &[Setting]) -> SessionOptions {
     }
 }
 
+/// Starts the threads of the process, before any work begins: one for each core where nobody says how many.
+fn start_threads(threads: Option<u16>) -> Result<(), Error> {
+    static STARTED: AtomicBool = AtomicBool::new(false);
+    if STARTED.swap(true, Ordering::Relaxed) && threads.is_none() {
+        return Ok(());
+    }
+    let builder = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0).into());
+    builder.build_global().map_err(|e| {
+        let count = threads.map_or("one for each core".to_string(), |n| n.to_string());
+        Error::new(codes::COMMAND, format!("cannot start the threads that do the work, {count}: {e}"))
+            .help("give fewer with --threads, or lift the limit on memory or processes")
+    })
+}
+
 /// Why a subcommand stopped: what to say, and the texts that it points into.
 #[derive(Debug, Default)]
 pub struct Failure {
@@ -97,8 +111,13 @@ fn parse_and_run() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) if !e.use_stderr() => {
-            let printed = report::print(&e.render().to_string());
-            return u8::from(printed.is_err());
+            return match report::print(&e.render().to_string()) {
+                Ok(()) => 0,
+                Err(e) => {
+                    show(&[*e.0], &Sources::default(), wants_color());
+                    1
+                }
+            };
         }
         Err(e) => {
             say(&e.render().to_string());

@@ -1,8 +1,9 @@
 //! `steer run FILE`
 
 use super::{Backend, Emit, Failure, ModelArgs, Setting};
-use crate::error::Error;
 use crate::experiment::{self, PhaseOptions, Session, SessionOptions};
+use crate::files;
+use crate::progress::{Bar, Unit};
 use crate::report::{self, Align, Report, Table, Value};
 use clap::Args;
 use std::path::PathBuf;
@@ -39,6 +40,9 @@ pub struct RunArgs {
     /// Rows that one pass of a prompt takes at most
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..))]
     pub chunk: Option<u32>,
+    /// The memory that the run may take, such as 2GiB (default: what there is)
+    #[arg(long, value_name = "BYTES", value_parser = super::options::bytes)]
+    pub memory: Option<u64>,
     /// Print a stage of the compiler instead of running
     #[arg(long, value_enum, value_name = "STAGE")]
     pub emit: Option<Emit>,
@@ -52,7 +56,7 @@ pub struct RunArgs {
 
 /// Checks, compiles and runs a script.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    set_threads(args.threads)?;
+    super::start_threads(args.threads)?;
     let mut sources = Sources::default();
     match run_in(args, &mut sources) {
         Ok(()) => Ok(()),
@@ -65,13 +69,18 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     if args.emit == Some(Emit::Ast) {
         return super::emit::ast(&args.file, sources);
     }
+    let bar = Bar::new("checking", Unit::Unknown);
     let session = Session::open(&args.file, &args.session(), sources)?;
+    drop(bar);
     let options = args.options();
     if let Some(stage) = args.emit {
         return super::emit::stage(&session, &options, stage);
     }
     let checked = clock.elapsed().as_secs_f64();
-    let done = experiment::run(&session, &options, &mut |text| report::print(text));
+    if let Some(path) = &args.json {
+        files::check_target(path).map_err(|e| vec![*e.0])?;
+    }
+    let done = experiment::run_on(&session, &options, &mut report::Stdout::new());
     let done = done.map_err(|mut d| {
         d.splice(0..0, session.warnings.iter().cloned());
         d
@@ -82,8 +91,8 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     if !done.receipts.is_empty() {
         say(&report::receipts_table(&done.receipts))?;
     }
-    if done.gathered.rows.naive > done.gathered.rows.computed {
-        let rows = done.gathered.rows;
+    if done.results.rows.naive > done.results.rows.computed {
+        let rows = done.results.rows;
         say(&format!("{} of {} rows computed: equal rows once, unread rows never\n", rows.computed, rows.naive))?;
     }
     let mut result = Report::new(&args.file, &session.text);
@@ -102,13 +111,13 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     }
     result.receipts = done.receipts;
     result.outputs = done.outputs;
-    result.stopped = done.gathered.stopped;
+    result.stopped = done.results.stopped;
     result.timings.seconds = done.seconds;
     result.timings.seconds.insert("check".into(), checked);
     result.timings.seconds.insert("total".into(), clock.elapsed().as_secs_f64());
     for (name, rows, seconds) in [
-        ("prompts", done.gathered.prompt_rows, done.gathered.prompt_seconds),
-        ("generate", done.gathered.new_rows, done.gathered.new_seconds),
+        ("prompts", done.results.prompt_rows, done.results.prompt_seconds),
+        ("generate", done.results.new_rows, done.results.new_seconds),
     ] {
         if rows > 0 && seconds > 0.0 {
             result.timings.tokens_per_second.insert(name.into(), rows as f64 / seconds);
@@ -118,10 +127,12 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
         say(&times(&result))?;
     }
     if let Some(path) = &args.json {
+        let bar = Bar::new("hashing the model's files", Unit::Unknown);
         result.model.files = session.checkpoint.hashes().map_err(|e| vec![*e.0])?;
+        drop(bar);
         result.write(path).map_err(|e| vec![*e.0])?;
     }
-    if done.gathered.stopped {
+    if done.results.stopped {
         return Err(vec![Diagnostic::error(codes::STOPPED, "stopped; what was finished is printed above")]);
     }
     Ok(())
@@ -152,15 +163,8 @@ impl RunArgs {
             rules: rules::Options { disable: self.disable_rule.clone(), stop_after: self.stop_after.clone() },
             chunk: self.chunk.map_or(PhaseOptions::default().chunk, |c| c as usize),
             seed: self.seed,
+            memory: self.memory,
             ..PhaseOptions::default()
         }
     }
-}
-
-/// Sets the number of threads of the process, before any work begins.
-fn set_threads(threads: Option<u16>) -> Result<(), Error> {
-    let Some(n) = threads else { return Ok(()) };
-    rayon::ThreadPoolBuilder::new().num_threads(n.into()).build_global().map_err(|e| {
-        Error::new(codes::COMMAND, format!("cannot start {n} threads: {e}")).help("give fewer with --threads")
-    })
 }

@@ -1,12 +1,13 @@
 //! Derived tensors: runs over data sets, their statistics, and arithmetic over these.
 
-use super::live::{Ask, run};
-use super::measure::{positions};
+use super::live::{Ask, Follow, run};
+use super::measure::positions;
 use super::phase::{PhaseOptions, TensorValues, engine, prepare};
 use super::session::{Session, one};
 use super::statements::broken;
 use crate::engine::{Engine, Extend, Run, WeightSource};
 use crate::error::Error;
+use crate::progress::{Bar, Unit};
 use crate::reference::Reference;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -68,6 +69,16 @@ pub fn tensors(
     Ok(values)
 }
 
+/// The names of derived tensors, a family's once; of many the first few.
+fn families(derived: &[&Derived]) -> String {
+    let mut names: Vec<&str> = derived.iter().map(|d| d.name.split('[').next().unwrap_or(&d.name)).collect();
+    names.dedup();
+    let more = names.len().saturating_sub(3);
+    names.truncate(3);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{rest}", names.join(", "))
+}
+
 fn leaf_key(d: &Derived, leaf: &Leaf) -> String {
     format!("{} {:?} {:?} {:?}", d.site, d.on, leaf.stat, leaf.data)
 }
@@ -111,8 +122,12 @@ fn statistics(
             }
         }
     }
+    super::needs::check(&prepared, &asks, options)?;
     let mut engine = engine(session, &prepared, &TensorValues::default(), options).map_err(one)?;
-    let gathered = run(session, &prepared, engine.as_mut(), &asks, options, &mut |_, _| {}).map_err(one)?;
+    let label = format!("deriving {}", families(derived));
+    let mut follow = Follow { label: &label, tokens: false, step: &mut |_| Ok(()) };
+    let gathered = run(session, &prepared, engine.as_mut(), &asks, options, &mut follow)?;
+    drop(engine);
     if gathered.stopped {
         return Err(vec![Diagnostic::error(codes::STOPPED, "stopped while deriving tensors")]);
     }
@@ -135,6 +150,7 @@ fn statistics(
                 continue;
             }
             let sets: Vec<Vec<Arc<[f32]>>> = leaf.data.iter().map(|n| rows_of(n)).collect();
+            let _bar = Bar::new(&format!("deriving {}", d.name), Unit::Unknown);
             let value = statistic(d, leaf, &sets)?;
             out.insert(key, value);
         }

@@ -21,10 +21,11 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
         out.push_str("  none\n");
     }
     out.push_str("\nRules\n");
-    for (name, changes) in &prepared.rules {
-        if changes.count == 0 && changes.notes.is_empty() {
-            continue;
-        }
+    let acted: Vec<_> = prepared.rules.iter().filter(|(_, c)| c.count > 0 || !c.notes.is_empty()).collect();
+    if acted.is_empty() {
+        out.push_str("  none changed anything\n");
+    }
+    for (name, changes) in acted {
         out.push_str(&format!(
             "  {name}: {}\n",
             if changes.notes.is_empty() { format!("{} changes", changes.count) } else { changes.notes.join("; ") }

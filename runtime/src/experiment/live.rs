@@ -2,18 +2,19 @@
 
 use super::phase::{PhaseOptions, Prepared};
 use super::sample::sample;
-use super::session::Session;
+use super::session::{Session, one};
 use crate::engine::{Engine, Extend, RowCount, RowReceipt, StepResult};
 use crate::error::Error;
 use crate::interrupt;
-use crate::progress::Bar;
+use crate::progress::{Bar, Unit};
 use crate::tokens::Stream;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::rc::Rc;
+use std::time::Instant;
 use steer_compiler::elaborate::{Alignment, Encoded, GenerateOptions, Place, Sequence};
 use steer_compiler::plan::EditId;
-use steer_lang::codes;
+use steer_lang::{Diagnostics, codes};
 
 /// What is asked of a run.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +42,10 @@ pub struct Gathered {
     /// By run: the new tokens.
     pub generated: Vec<Vec<u32>>,
     pub texts: Vec<String>,
+    /// By run: whether no more text comes of it.
+    pub ended: Vec<bool>,
+    /// Whether all values that are read of prompts are there.
+    pub prompts_done: bool,
     pub receipts: Vec<RowReceipt>,
     /// By run and edit: the rows that it selects, computed or not.
     pub selected: HashMap<(usize, EditId), u64>,
@@ -76,51 +81,64 @@ impl Live<'_> {
     }
 }
 
-/// Runs everything that is asked for. `on_text` is given new text of a run as it comes.
+/// Who follows the runs of a phase.
+pub struct Follow<'f> {
+    /// What the prompts are run for, on a progress bar.
+    pub label: &'f str,
+    /// Whether new tokens have a progress bar; none, where their text is seen as it comes.
+    pub tokens: bool,
+    /// Is shown what there is after the prompts, and after each token.
+    pub step: &'f mut dyn FnMut(&Gathered) -> Result<(), Diagnostics>,
+}
+
+/// Runs everything that is asked for.
 pub fn run(
     session: &Session,
     prepared: &Prepared,
     engine: &mut dyn Engine,
     asks: &[Ask],
     options: &PhaseOptions,
-    on_text: &mut dyn FnMut(usize, &str),
-) -> Result<Gathered, Error> {
-    let outputs = prepared.plan.outputs.len();
+    follow: &mut Follow,
+) -> Result<Gathered, Diagnostics> {
     let mut gathered = Gathered::default();
     let mut live = start(prepared, asks);
     for (i, l) in live.iter_mut().enumerate() {
         if l.tokens.is_empty() {
-            return Err(Error::new(codes::BAD_TOKENIZER, "the model has no tokenizer, so texts cannot be run")
-                .help("put its tokenizer.json beside config.json"));
+            let e = Error::new(codes::BAD_TOKENIZER, "the model has no tokenizer, so texts cannot be run");
+            return Err(one(e.help("put its tokenizer.json beside config.json")));
         }
         if let (Some(t), Some(Ask { grow: Some(_), .. })) = (&session.tokens, asks.get(i)) {
-            l.stream = Some(Stream::new(t, &l.tokens)?);
+            l.stream = Some(Stream::new(t, &l.tokens).map_err(one)?);
         }
     }
     gathered.generated = vec![Vec::new(); live.len()];
     gathered.texts = vec![String::new(); live.len()];
-    prompts(prepared, engine, asks, options, outputs, &mut live, &mut gathered)?;
-    if !gathered.stopped {
-        grow(session, prepared, engine, asks, options, outputs, &mut live, &mut gathered, on_text)?;
+    gathered.ended = live.iter().map(|l| l.done).collect();
+    prompts(prepared, engine, asks, options, follow.label, &mut live, &mut gathered).map_err(one)?;
+    if gathered.prompts_done {
+        (follow.step)(&gathered)?;
+        grow(session, prepared, engine, asks, options, &mut live, &mut gathered, follow)?;
     }
-    for (i, l) in live.iter().enumerate() {
+    for (i, l) in live.iter_mut().enumerate() {
         // A token that was generated last and not handed over has no row.
         let rows = l.fed.max(l.prompt);
         for (edit, place) in prepared.engine_runs[i].edits.iter().zip(&prepared.places[i]) {
             let count = place.on.rows(&l.sequence()).iter().take(rows).filter(|b| **b).count();
             gathered.selected.insert((i, edit.edit), count as u64);
         }
-    }
-    for (i, l) in live.into_iter().enumerate() {
-        if let Some(s) = l.stream {
-            let rest = s.finish()?;
-            if !rest.is_empty() {
-                on_text(i, &rest);
-                gathered.texts[i].push_str(&rest);
-            }
-        }
+        end(&mut gathered, i, l).map_err(one)?;
     }
     Ok(gathered)
+}
+
+/// Nothing more comes of a run: the rest of its text is all there is.
+fn end(gathered: &mut Gathered, run: usize, l: &mut Live) -> Result<(), Error> {
+    l.done = true;
+    gathered.ended[run] = true;
+    if let Some(s) = l.stream.take() {
+        gathered.texts[run].push_str(&s.finish()?);
+    }
+    Ok(())
 }
 
 /// The runs of a phase before their first row.
@@ -153,69 +171,86 @@ fn start<'a>(prepared: &Prepared, asks: &[Ask]) -> Vec<Live<'a>> {
 
 /// All prompts in one pass, as they would be handed to an engine.
 pub fn first_work(prepared: &Prepared, asks: &[Ask]) -> Vec<Extend> {
-    let live = start(prepared, asks);
-    let all = live.iter().enumerate().filter(|(_, l)| l.needed > 0);
-    all.map(|(run, l)| {
-        let mut reads = asks.get(run).map_or_else(Vec::new, |a| a.reads.clone());
-        reads.resize(prepared.plan.outputs.len(), Vec::new());
-        if let Some(g) = asks.get(run).and_then(|a| a.grow.as_ref()) {
-            reads[g.logits].push(l.prompt - 1);
-        }
-        extend(prepared, run, l, 0, l.needed, reads)
-    })
-    .collect()
+    passes(prepared, asks, usize::MAX).next().unwrap_or_default()
 }
 
-/// All runs go through the same positions in one pass, so that equal rows meet.
+/// The passes over all prompts, one after another.
+pub fn passes<'a>(prepared: &'a Prepared, asks: &'a [Ask], chunk: usize) -> impl Iterator<Item = Vec<Extend>> + 'a {
+    let live = start(prepared, asks);
+    spans(longest(&live), self::chunk(prepared, chunk)).map(move |(start, end)| pass(prepared, asks, &live, start, end))
+}
+
+fn longest(live: &[Live]) -> usize {
+    live.iter().map(|l| l.needed).max().unwrap_or(0)
+}
+
+/// The rows of a pass: all where a row takes from one at another position, since both stand in one pass.
+fn chunk(prepared: &Prepared, chunk: usize) -> usize {
+    let apart = |p: &Rc<Place>| p.from.as_ref().is_some_and(|f| f.by != Alignment::Index);
+    if prepared.places.iter().flatten().any(apart) { usize::MAX } else { chunk }
+}
+
+/// The positions of each pass, from and to.
+fn spans(longest: usize, chunk: usize) -> impl Iterator<Item = (usize, usize)> {
+    let chunk = chunk.max(1);
+    (0..longest).step_by(chunk).map(move |start| (start, start.saturating_add(chunk).min(longest)))
+}
+
+/// The rows of all prompts at these positions. All runs go through the same positions in one pass, so that
+/// equal rows meet.
+fn pass(prepared: &Prepared, asks: &[Ask], live: &[Live], start: usize, end: usize) -> Vec<Extend> {
+    let mut work = Vec::new();
+    for (run, l) in live.iter().enumerate() {
+        let stop = end.min(l.needed);
+        if start >= stop {
+            continue;
+        }
+        let mut reads = vec![Vec::new(); prepared.plan.outputs.len()];
+        if let Some(ask) = asks.get(run) {
+            for (r, wanted) in reads.iter_mut().zip(&ask.reads) {
+                r.extend(wanted.iter().copied().filter(|p| (start..stop).contains(p)));
+            }
+            if let Some(g) = &ask.grow
+                && stop == l.prompt
+                && !reads[g.logits].contains(&(l.prompt - 1))
+            {
+                reads[g.logits].push(l.prompt - 1);
+            }
+        }
+        work.push(extend(prepared, run, l, start, stop, reads));
+    }
+    work
+}
+
 fn prompts(
     prepared: &Prepared,
     engine: &mut dyn Engine,
     asks: &[Ask],
     options: &PhaseOptions,
-    outputs: usize,
+    label: &str,
     live: &mut [Live],
     gathered: &mut Gathered,
 ) -> Result<(), Error> {
-    let longest = live.iter().map(|l| l.needed).max().unwrap_or(0);
-    // A row and the one that it takes from stand in one pass.
-    let apart = prepared.places.iter().flatten().any(|p| p.from.as_ref().is_some_and(|f| f.by != Alignment::Index));
-    let chunk = if apart { longest } else { options.chunk };
-    let mut bar = Bar::new("prompts", longest as u64);
-    let clock = std::time::Instant::now();
-    let mut start = 0;
-    while start < longest {
+    let all: usize = live.iter().map(|l| l.needed).sum();
+    let bar = Arc::new(Bar::new(label, Unit::Steps(all as u64)));
+    let clock = Instant::now();
+    for (start, end) in spans(longest(live), chunk(prepared, options.chunk)) {
         if interrupt::requested() {
             gathered.stopped = true;
             break;
         }
-        let end = start.saturating_add(chunk.max(1)).min(longest);
-        let mut work = Vec::new();
-        for (run, l) in live.iter().enumerate() {
-            let stop = end.min(l.needed);
-            if start >= stop {
-                continue;
-            }
-            let mut reads = vec![Vec::new(); outputs];
-            if let Some(ask) = asks.get(run) {
-                for (r, wanted) in reads.iter_mut().zip(&ask.reads) {
-                    r.extend(wanted.iter().copied().filter(|p| (start..stop).contains(p)));
-                }
-                if let Some(g) = &ask.grow
-                    && stop == l.prompt
-                    && !reads[g.logits].contains(&(l.prompt - 1))
-                {
-                    reads[g.logits].push(l.prompt - 1);
-                }
-            }
-            gathered.prompt_rows += stop - start;
-            work.push(extend(prepared, run, l, start, stop, reads));
-        }
-        let result = engine.extend(&work)?;
-        keep(gathered, result);
+        let work = pass(prepared, asks, live, start, end);
+        let (before, rows) = (gathered.prompt_rows, work.iter().map(|w| w.tokens.len()).sum::<usize>());
+        let seen = Arc::clone(&bar);
+        engine.watch(Some(Box::new(move |part| seen.set(before as u64 + (part * rows as f64) as u64))));
+        let result = engine.extend(&work);
+        engine.watch(None);
+        keep(gathered, result?);
+        gathered.prompt_rows += rows;
+        bar.set(gathered.prompt_rows as u64);
         live.iter_mut().for_each(|l| l.fed = l.fed.max(end.min(l.needed)));
-        bar.inc((end - start) as u64);
-        start = end;
     }
+    gathered.prompts_done = !gathered.stopped;
     gathered.prompt_seconds = clock.elapsed().as_secs_f64();
     Ok(())
 }
@@ -255,23 +290,23 @@ fn grow(
     engine: &mut dyn Engine,
     asks: &[Ask],
     options: &PhaseOptions,
-    outputs: usize,
     live: &mut [Live],
     gathered: &mut Gathered,
-    on_text: &mut dyn FnMut(usize, &str),
-) -> Result<(), Error> {
+    follow: &mut Follow,
+) -> Result<(), Diagnostics> {
     let most = asks.iter().filter_map(|a| a.grow.as_ref()).map(|g| g.options.max).max().unwrap_or(0);
     if most == 0 {
         return Ok(());
     }
     let eos = session.tokens.as_ref().map_or(&[][..], |t| t.eos());
-    let mut bar = Bar::new("tokens", most as u64);
-    let clock = std::time::Instant::now();
+    // Texts that end by themselves make it fewer.
+    let bar = if follow.tokens { Bar::new("new tokens, at most", Unit::Steps(most as u64)) } else { Bar::hidden() };
     for _ in 0..most {
         if interrupt::requested() {
             gathered.stopped = true;
             break;
         }
+        let clock = Instant::now();
         let mut work = Vec::new();
         for (run, ask) in asks.iter().enumerate() {
             let (l, Some(g)) = (&mut live[run], &ask.grow) else { continue };
@@ -284,48 +319,50 @@ fn grow(
             let kept = ask.reads.get(g.logits).is_some_and(|r| r.contains(&last));
             let found = if kept { gathered.values.get(&key).cloned() } else { gathered.values.remove(&key) };
             let Some(logits) = found else {
-                return Err(Error::new(codes::BACKEND, "no logits came back").help("this is a bug in steer"));
+                return Err(one(Error::new(codes::BACKEND, "no logits came back").help("this is a bug in steer")));
             };
             if let Some(bad) = logits.iter().position(|x| !x.is_finite()) {
-                return Err(not_finite(&prepared.runs[run].label, last, bad));
+                return Err(one(not_finite(&prepared.runs[run].label, last, bad)));
             }
             let seed = options.seed.unwrap_or(g.options.seed);
             let token = sample(&logits, &g.options, seed, [g.key[0], g.key[1], last as u64]);
             if g.options.stop && eos.contains(&token) {
-                l.done = true;
+                end(gathered, run, l).map_err(one)?;
                 continue;
             }
             gathered.generated[run].push(token);
-            let mut piece = None;
-            if let Some(s) = &mut l.stream {
-                piece = s.push(token)?;
-            }
+            let piece = match &mut l.stream {
+                Some(s) => s.push(token).map_err(one)?,
+                None => None,
+            };
             let from = l.text.len();
             if let Some(text) = &piece {
                 l.text.push_str(text);
                 gathered.texts[run].push_str(text);
-                on_text(run, text);
             }
             l.tokens.push(token);
             l.ranges.push((from, l.text.len()));
             if gathered.generated[run].len() >= g.options.max {
-                l.done = true;
+                end(gathered, run, l).map_err(one)?;
                 continue;
             }
             let at = l.tokens.len() - 1;
-            let mut reads = vec![Vec::new(); outputs];
+            let mut reads = vec![Vec::new(); prepared.plan.outputs.len()];
             reads[g.logits].push(at);
             gathered.new_rows += 1;
             l.fed = at + 1;
             work.push(extend(prepared, run, l, at, at + 1, reads));
         }
+        gathered.new_seconds += clock.elapsed().as_secs_f64();
+        (follow.step)(gathered)?;
         if work.is_empty() {
             break;
         }
-        keep(gathered, engine.extend(&work)?);
+        let clock = Instant::now();
+        keep(gathered, engine.extend(&work).map_err(one)?);
+        gathered.new_seconds += clock.elapsed().as_secs_f64();
         bar.inc(1);
     }
-    gathered.new_seconds = clock.elapsed().as_secs_f64();
     Ok(())
 }
 

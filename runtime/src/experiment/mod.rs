@@ -1,16 +1,25 @@
 //! Whole scripts: loading, checking, deriving tensors, running every statement, reporting.
 
+mod answer;
 mod derive;
+mod execute;
 mod explain;
 mod live;
 mod measure;
+mod needs;
 mod phase;
+mod pieces;
+mod receipts;
+mod results;
 mod sample;
 mod session;
+mod show;
 mod statements;
 mod table;
 
 pub use explain::explanation;
+pub use needs::Needs;
 pub use phase::{PhaseOptions, Prepared, prepare};
 pub use session::{ModelSession, Session, SessionOptions};
-pub use statements::{Done, Experiment, prepare_all, run};
+pub use execute::{Done, run, run_on};
+pub use statements::{Experiment, prepare_all};

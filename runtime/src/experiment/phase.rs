@@ -27,6 +27,8 @@ pub struct PhaseOptions {
     /// Off only to test that sharing changes nothing.
     pub share: bool,
     pub seed: Option<u64>,
+    /// The bytes that a run may take; what there is where nothing is said.
+    pub memory: Option<u64>,
 }
 
 impl Default for PhaseOptions {
@@ -37,15 +39,17 @@ impl Default for PhaseOptions {
             chunk: 256,
             share: true,
             seed: None,
+            memory: None,
         }
     }
 }
 
 /// A compiled phase, before any weight is read.
+#[derive(Clone)]
 pub struct Prepared {
     pub plan: Arc<Plan>,
     pub program: Arc<Program>,
-    pub explain: Explain,
+    pub explain: Arc<Explain>,
     /// What each rule did: name and changes.
     pub rules: Vec<(&'static str, Changes)>,
     pub engine_runs: Vec<Run>,
@@ -54,6 +58,29 @@ pub struct Prepared {
     /// By run, where each of its `Run::edits` acts.
     pub places: Vec<Vec<Rc<Place>>>,
     pub warnings: Diagnostics,
+}
+
+impl Prepared {
+    /// The same with some of the runs, which have `locals` as their new numbers.
+    pub fn part(&self, runs: &[usize], locals: &[Option<usize>]) -> Prepared {
+        let renumbered = |run: &usize| {
+            let mut run = self.engine_runs[*run].clone();
+            for e in &mut run.edits {
+                e.donor = e.donor.and_then(|d| locals[d]);
+            }
+            run
+        };
+        Prepared {
+            plan: Arc::clone(&self.plan),
+            program: Arc::clone(&self.program),
+            explain: Arc::clone(&self.explain),
+            rules: Vec::new(),
+            engine_runs: runs.iter().map(renumbered).collect(),
+            runs: runs.iter().map(|r| self.runs[*r].clone()).collect(),
+            places: runs.iter().map(|r| self.places[*r].clone()).collect(),
+            warnings: Diagnostics::new(),
+        }
+    }
 }
 
 /// Lays the runs' edits over the model, optimizes and schedules.
@@ -124,7 +151,7 @@ pub fn prepare(
     Ok(Prepared {
         plan: Arc::new(plan),
         program: Arc::new(program),
-        explain,
+        explain: Arc::new(explain),
         rules: changes,
         engine_runs,
         runs,

@@ -1,153 +1,189 @@
-//! All statements of a script as one experiment: compiled together, run together, reported in order.
+//! What the statements of a script ask of its runs: all of them are compiled as one phase.
 
-use super::derive::{arithmetic, tensors};
-use super::live::{Ask, Gathered, Grow, run as run_live};
+use super::live::{Ask, Grow};
 use super::measure::{Sources, positions};
-use super::table::{self, Given};
-use steer_figures::Frame;
-use super::phase::{PhaseOptions, Prepared, TensorValues, engine, prepare};
+use super::phase::{PhaseOptions, Prepared, prepare};
 use super::session::{Session, one};
 use crate::engine::RowCount;
 use crate::error::Error;
-use crate::report::{self, Completion, Generation, Output, Receipt, Value};
-use crate::tensors::Named;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
-use steer_compiler::elaborate::{
-    GenerateOptions, MetricExpr, OutputSpec, PrintItem, RunSpec, Statement, StatementKind, TableSpec,
-};
-use steer_lang::{Diagnostic, Diagnostics, codes};
+use std::collections::HashMap;
+use steer_compiler::elaborate::{Cell, MetricExpr, OutputSpec, Read, RunSpec, Statement, StatementKind};
+use steer_lang::{Diagnostics, codes};
 
 /// Where the runs of one statement are among those of the phase.
 #[derive(Clone, Debug, Default)]
-struct Place {
-    /// The statement's own runs; of `generate` baseline and steered in turn where there are edits.
-    runs: Vec<usize>,
-    outputs: Vec<usize>,
+pub struct Place {
+    /// The runs of `generate`, baseline and steered in turn where there are edits, and of `capture`.
+    pub runs: Vec<usize>,
+    /// The outputs of `capture`.
+    pub outputs: Vec<usize>,
+}
+
+/// What is finished by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A cell of a table.
+    Cell { statement: usize, cell: usize },
+    /// One run of a `capture`.
+    Capture,
+    /// A text of a `generate`, with its baseline.
+    Text,
+}
+
+/// The smallest part of an experiment, and what it asks of which runs.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    pub what: What,
+    /// Run, output and positions.
+    pub reads: Vec<(usize, usize, Vec<usize>)>,
+    pub grows: Vec<(usize, Grow)>,
 }
 
 /// The phase of a script's statements, and what each of them asks.
 pub struct Experiment {
     pub prepared: Prepared,
-    asks: Vec<Ask>,
-    places: Vec<Place>,
-    sources: Sources,
+    pub units: Vec<Unit>,
+    /// By statement.
+    pub places: Vec<Place>,
+    pub sources: Sources,
     /// The runs that do not grow, by what they are.
+    pub known: HashMap<RunSpec, usize>,
+}
+
+/// Runs and outputs as they are found.
+struct Asking {
+    runs: Vec<RunSpec>,
     known: HashMap<RunSpec, usize>,
+    outputs: Vec<OutputSpec>,
+    sources: Sources,
+    units: Vec<Unit>,
 }
 
 /// Compiles all statements of a script as one phase.
 pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experiment, Diagnostics> {
-    let mut runs: Vec<RunSpec> = Vec::new();
-    let mut known: HashMap<RunSpec, usize> = HashMap::new();
-    let mut add = |run: &RunSpec| {
-        *known.entry(run.clone()).or_insert_with(|| {
-            runs.push(run.clone());
-            runs.len() - 1
-        })
-    };
-    let mut outputs: Vec<OutputSpec> = Vec::new();
-    let mut places = Vec::new();
     let statements = &session.script.statements;
     let grows = statements.iter().any(|s| matches!(s.kind, StatementKind::Generate { .. }));
+    let mut outputs = Vec::new();
     let sources = Sources::of(metrics_of(statements), grows, &mut outputs);
-    let mut growing: Vec<(usize, Grow)> = Vec::new();
-    let mut reads: Vec<(usize, usize, Vec<usize>)> = Vec::new();
-    let mut grown: Vec<RunSpec> = Vec::new();
-    for (number, s) in session.script.statements.iter().enumerate() {
-        let mut place = Place::default();
+    let mut a = Asking { runs: Vec::new(), known: HashMap::new(), outputs, sources, units: Vec::new() };
+    let mut places = vec![Place::default(); statements.len()];
+    for (number, (s, place)) in statements.iter().zip(&mut places).enumerate() {
         match &s.kind {
-            StatementKind::Generate { runs: specs, options } => {
-                for (i, spec) in specs.iter().enumerate() {
-                    let baseline = RunSpec { uses: Vec::new(), label: "baseline".into(), ..spec.clone() };
-                    let both: Vec<RunSpec> =
-                        if spec.uses.is_empty() { vec![spec.clone()] } else { vec![baseline, spec.clone()] };
-                    for one in both {
-                        // Each grows on its own; equal rows are shared all the same.
-                        place.runs.push(grown.len());
-                        grown.push(one);
-                        let Some(logits) = sources.whole() else { return Err(self::one(broken("no logits"))) };
-                        growing.push((
-                            grown.len() - 1,
-                            Grow { options: *options, key: [number as u64, i as u64], logits },
-                        ));
-                    }
-                }
-            }
             StatementKind::Table(t) => {
-                for read in t.cells.iter().flat_map(|c| c.reads.iter().chain(&c.zero).chain(&c.one)) {
-                    let run = &read.run;
-                    let at = add(run);
-                    for m in read.metrics.iter() {
-                        let rows = positions(&m.at.rows(&run.sequence()));
-                        reads.extend(sources.outputs(&m.value).into_iter().map(|o| (at, o, rows.clone())));
-                        let mut others: Vec<RunSpec> = Vec::new();
-                        m.value.visit(&mut |part| {
-                            if let MetricExpr::Kl(other) = part {
-                                others.push((**other).clone());
-                            }
-                        });
-                        for other in others {
-                            let o = add(&other);
-                            let last = other.encoded.tokens.len().saturating_sub(1);
-                            if let Some(l) = sources.whole() {
-                                reads.push((o, l, rows.iter().map(|p| (*p).min(last)).collect()));
-                            }
-                        }
-                    }
+                for (i, cell) in t.cells.iter().enumerate() {
+                    let reads = a.cell(cell);
+                    let what = What::Cell { statement: number, cell: i };
+                    a.units.push(Unit { what, reads, grows: Vec::new() });
                 }
             }
-            StatementKind::Capture { sites, before, on, runs: specs, .. } => {
-                for site in sites {
-                    let spec = OutputSpec::Site { name: site.clone(), before: *before };
-                    let o = outputs.iter().position(|x| *x == spec).unwrap_or_else(|| {
-                        outputs.push(spec);
-                        outputs.len() - 1
-                    });
-                    place.outputs.push(o);
-                }
-                for run in specs {
-                    let at = add(run);
+            StatementKind::Capture { sites, before, on, runs, .. } => {
+                place.outputs = sites.iter().map(|site| a.output(site, *before)).collect();
+                for run in runs {
+                    let at = a.run(run);
                     place.runs.push(at);
                     let rows = positions(&on.rows(&run.sequence()));
-                    reads.extend(place.outputs.iter().map(|o| (at, *o, rows.clone())));
+                    let reads = place.outputs.iter().map(|o| (at, *o, rows.clone())).collect();
+                    a.units.push(Unit { what: What::Capture, reads, grows: Vec::new() });
                 }
             }
             _ => {}
         }
-        places.push(place);
     }
-    // Runs that grow stand behind those that do not.
-    let base = runs.len();
-    runs.extend(grown);
-    for (place, s) in places.iter_mut().zip(&session.script.statements) {
-        if matches!(s.kind, StatementKind::Generate { .. }) {
-            place.runs.iter_mut().for_each(|r| *r += base);
+    // Runs that grow stand behind those that do not, each by itself; equal rows are shared all the same.
+    for (number, (s, place)) in statements.iter().zip(&mut places).enumerate() {
+        let StatementKind::Generate { runs, options } = &s.kind else { continue };
+        let Some(logits) = a.sources.whole() else { return Err(one(broken("no logits"))) };
+        for (i, spec) in runs.iter().enumerate() {
+            let baseline = RunSpec { uses: Vec::new(), label: "baseline".into(), ..spec.clone() };
+            let both = if spec.uses.is_empty() { vec![spec.clone()] } else { vec![baseline, spec.clone()] };
+            let mut grows = Vec::new();
+            for run in both {
+                place.runs.push(a.runs.len());
+                grows.push((a.runs.len(), Grow { options: *options, key: [number as u64, i as u64], logits }));
+                a.runs.push(run);
+            }
+            a.units.push(Unit { what: What::Text, reads: Vec::new(), grows });
         }
     }
-    let mut asks = vec![Ask { reads: vec![Vec::new(); outputs.len()], grow: None }; runs.len()];
-    for (run, output, rows) in reads {
-        for p in rows {
-            if !asks[run].reads[output].contains(&p) {
-                asks[run].reads[output].push(p);
+    let prepared = prepare(&session.script, &a.runs, &a.outputs, options)?;
+    Ok(Experiment { prepared, units: a.units, places, sources: a.sources, known: a.known })
+}
+
+impl Asking {
+    /// The place of a run that does not grow.
+    fn run(&mut self, run: &RunSpec) -> usize {
+        if let Some(at) = self.known.get(run) {
+            return *at;
+        }
+        self.runs.push(run.clone());
+        self.known.insert(run.clone(), self.runs.len() - 1);
+        self.runs.len() - 1
+    }
+
+    fn output(&mut self, site: &str, before: bool) -> usize {
+        let spec = OutputSpec::Site { name: site.to_owned(), before };
+        self.outputs.iter().position(|x| *x == spec).unwrap_or_else(|| {
+            self.outputs.push(spec);
+            self.outputs.len() - 1
+        })
+    }
+
+    /// What a cell of a table reads.
+    fn cell(&mut self, cell: &Cell) -> Vec<(usize, usize, Vec<usize>)> {
+        let mut reads = Vec::new();
+        for Read { run, metrics } in cell.reads.iter().chain(&cell.zero).chain(&cell.one) {
+            let at = self.run(run);
+            for m in metrics.iter() {
+                let rows = positions(&m.at.rows(&run.sequence()));
+                reads.extend(self.sources.outputs(&m.value).into_iter().map(|o| (at, o, rows.clone())));
+                let mut others: Vec<&RunSpec> = Vec::new();
+                m.value.visit(&mut |part| {
+                    if let MetricExpr::Kl(other) = part {
+                        others.push(other);
+                    }
+                });
+                for other in others {
+                    let last = other.encoded.tokens.len().saturating_sub(1);
+                    let rows = rows.iter().map(|p| (*p).min(last)).collect();
+                    let at = self.run(other);
+                    reads.extend(self.sources.whole().map(|o| (at, o, rows)));
+                }
             }
         }
+        reads
     }
-    for (run, grow) in growing {
-        asks[base + run].grow = Some(grow);
-    }
-    let prepared = prepare(&session.script, &runs, &outputs, options)?;
-    Ok(Experiment { prepared, asks, places, sources, known })
 }
 
 impl Experiment {
+    /// What some units together ask of the runs, by run.
+    pub fn asks(&self, units: &[usize]) -> Vec<Ask> {
+        let outputs = self.prepared.plan.outputs.len();
+        let mut asks = vec![Ask { reads: vec![Vec::new(); outputs], grow: None }; self.prepared.runs.len()];
+        for unit in units.iter().map(|u| &self.units[*u]) {
+            for (run, output, rows) in &unit.reads {
+                asks[*run].reads[*output].extend(rows);
+            }
+            for (run, grow) in &unit.grows {
+                asks[*run].grow = Some(grow.clone());
+            }
+        }
+        for rows in asks.iter_mut().flat_map(|a| &mut a.reads) {
+            rows.sort_unstable();
+            rows.dedup();
+        }
+        asks
+    }
+
+    /// All of its units.
+    pub fn whole(&self) -> Vec<usize> {
+        (0..self.units.len()).collect()
+    }
+
     /// The rows of all prompts, as the rows engine would share them.
     pub fn count_rows(&self) -> RowCount {
-        crate::rows::count(
-            &self.prepared.program,
-            &self.prepared.engine_runs,
-            &super::live::first_work(&self.prepared, &self.asks),
-        )
+        let asks = self.asks(&self.whole());
+        let work = super::live::first_work(&self.prepared, &asks);
+        crate::rows::count(&self.prepared.program, &self.prepared.engine_runs, &work)
     }
 }
 
@@ -155,341 +191,6 @@ fn metrics_of(statements: &[Statement]) -> impl Iterator<Item = &MetricExpr> {
     let tables = statements.iter().filter_map(|s| if let StatementKind::Table(t) = &s.kind { Some(t) } else { None });
     let reads = tables.flat_map(|t| &t.cells).flat_map(|c| c.reads.iter().chain(&c.zero).chain(&c.one));
     reads.flat_map(|r| r.metrics.iter()).map(|m| &m.value)
-}
-
-/// What a run of a script gave.
-pub struct Done {
-    pub outputs: Vec<Output>,
-    pub receipts: Vec<Receipt>,
-    pub gathered: Gathered,
-    pub warnings: Diagnostics,
-    pub seconds: BTreeMap<String, f64>,
-}
-
-/// Runs all statements. `print` is given the text of each in the script's order, as it is there.
-pub fn run(
-    session: &Session,
-    options: &PhaseOptions,
-    print: &mut dyn FnMut(&str) -> Result<(), Error>,
-) -> Result<Done, Diagnostics> {
-    let clock = std::time::Instant::now();
-    let mut seconds = BTreeMap::new();
-    let experiment = prepare_all(session, options)?;
-    seconds.insert("compile".into(), clock.elapsed().as_secs_f64());
-    if !session.checkpoint.has_weights() {
-        return Err(vec![
-            Diagnostic::error(codes::NO_MODEL, format!("{} has no weights", session.model_name))
-                .help("it can be checked but not run; put its safetensors files beside config.json"),
-        ]);
-    }
-    let mut wanted: BTreeSet<String> = experiment.prepared.plan.tensors.iter().map(|t| t.name.clone()).collect();
-    for s in &session.script.statements {
-        if let StatementKind::Print(items) = &s.kind {
-            for item in items {
-                if let PrintItem::Value { plan, .. } = item {
-                    wanted.extend(plan.tensors.iter().map(|t| t.name.clone()));
-                }
-            }
-        }
-    }
-    let clock = std::time::Instant::now();
-    let values = tensors(session, &wanted, options)?;
-    seconds.insert("derive".into(), clock.elapsed().as_secs_f64());
-    let mut gathered = Gathered::default();
-    let mut shown = Shown { print, error: None, streaming: stream_target(session, &experiment) };
-    if !experiment.asks.is_empty() {
-        let clock = std::time::Instant::now();
-        let mut engine = engine(session, &experiment.prepared, &values, options).map_err(one)?;
-        seconds.insert("load".into(), clock.elapsed().as_secs_f64());
-        let mut on_text = |run: usize, text: &str| shown.stream(run, text);
-        gathered = run_live(session, &experiment.prepared, engine.as_mut(), &experiment.asks, options, &mut on_text)
-            .map_err(one)?;
-    }
-    seconds.insert("prompts".into(), gathered.prompt_seconds);
-    seconds.insert("generate".into(), gathered.new_seconds);
-    let mut outputs = Vec::new();
-    let mut tables: BTreeMap<String, Frame> = BTreeMap::new();
-    for (number, s) in session.script.statements.iter().enumerate() {
-        let place = &experiment.places[number];
-        let streamed = shown.streaming.is_some();
-        let (out, text) = statement(session, &experiment, s, place, &gathered, &values, streamed, &mut tables)?;
-        outputs.extend(out);
-        shown.text(&text);
-    }
-    if let Some(e) = shown.error {
-        return Err(one(e));
-    }
-    let receipts = receipts(session, &experiment.prepared, &gathered);
-    let mut warnings = experiment.prepared.warnings.clone();
-    warnings.extend(never_fired(session, &experiment, &gathered));
-    Ok(Done { outputs, receipts, gathered, warnings, seconds })
-}
-
-/// Prints as results come.
-struct Shown<'p> {
-    print: &'p mut dyn FnMut(&str) -> Result<(), Error>,
-    error: Option<Error>,
-    /// The run whose text is printed as it comes.
-    streaming: Option<usize>,
-}
-
-impl Shown<'_> {
-    fn text(&mut self, text: &str) {
-        if self.error.is_none()
-            && !text.is_empty()
-            && let Err(e) = (self.print)(text)
-        {
-            self.error = Some(e);
-        }
-    }
-
-    fn stream(&mut self, run: usize, text: &str) {
-        if self.streaming == Some(run) {
-            self.text(text);
-        }
-    }
-}
-
-/// A script that does nothing but continue one text prints it as it comes.
-fn stream_target(session: &Session, experiment: &Experiment) -> Option<usize> {
-    match (&session.script.statements[..], &experiment.places[..]) {
-        ([Statement { kind: StatementKind::Generate { .. }, .. }], [place]) if place.runs.len() == 1 => {
-            Some(place.runs[0])
-        }
-        _ => None,
-    }
-}
-
-fn statement(
-    session: &Session,
-    experiment: &Experiment,
-    s: &Statement,
-    place: &Place,
-    gathered: &Gathered,
-    values: &TensorValues,
-    streamed: bool,
-    tables: &mut BTreeMap<String, Frame>,
-) -> Result<(Vec<Output>, String), Diagnostics> {
-    match &s.kind {
-        StatementKind::Generate { runs, options } => Ok(generate(runs, options, place, gathered, streamed)),
-        StatementKind::Table(t) => table_of(experiment, t, gathered, s, tables),
-        StatementKind::Plot { .. } | StatementKind::Save { .. } | StatementKind::Report { .. } => {
-            Ok((Vec::new(), String::new()))
-        }
-        StatementKind::Capture { sites, runs, to, .. } => {
-            capture(session, experiment, sites, runs, to, place, gathered)
-        }
-        StatementKind::Print(items) => {
-            let mut text = Vec::new();
-            let mut out = Vec::new();
-            for item in items {
-                match item {
-                    PrintItem::Text(t) => {
-                        text.push(t.clone());
-                        out.push(Value::Text(t.clone()));
-                    }
-                    PrintItem::Value { label, plan } => {
-                        let data = arithmetic(plan, values.clone()).map_err(one)?;
-                        let (shown, value) = shown_value(label, plan, &data);
-                        text.push(shown);
-                        out.push(value);
-                    }
-                }
-            }
-            Ok((vec![Output::Print { values: out }], text.join(" ") + "\n"))
-        }
-    }
-}
-
-fn shown_value(label: &str, plan: &steer_compiler::plan::Plan, data: &[f32]) -> (String, Value) {
-    let Some(output) = plan.outputs.first() else { return (String::new(), Value::List(Vec::new())) };
-    let ty = plan.ty(output.node);
-    if ty.axes.is_empty() {
-        let x = f64::from(data.first().copied().unwrap_or(f32::NAN));
-        return (report::number(x), Value::Number(x));
-    }
-    let norm = data.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-    let head: Vec<String> = data.iter().take(4).map(|x| report::number(f64::from(*x))).collect();
-    let more = if data.len() > 4 { ", ..." } else { "" };
-    let axes = ty
-        .axes
-        .iter()
-        .map(|a| (a.name.to_string(), if let steer_compiler::plan::Size::Fixed(n) = a.size { n } else { 0 }));
-    let value = Value::Tensor { axes: axes.collect(), data: data.to_vec() };
-    (format!("{label} {ty} norm {} [{}{more}]", report::number(norm), head.join(", ")), value)
-}
-
-fn generate(
-    specs: &[RunSpec],
-    _options: &GenerateOptions,
-    place: &Place,
-    gathered: &Gathered,
-    streamed: bool,
-) -> (Vec<Output>, String) {
-    let mut out = Vec::new();
-    let mut text = String::new();
-    let mut at = place.runs.iter();
-    for spec in specs {
-        let count = if spec.uses.is_empty() { 1 } else { 2 };
-        let mut completions = Vec::new();
-        for i in 0..count {
-            let Some(&run) = at.next() else { break };
-            let with = if i + 1 < count || spec.uses.is_empty() {
-                "baseline".to_owned()
-            } else {
-                spec.label.rsplit_once(" with ").map_or_else(|| "steered".into(), |(_, w)| w.to_owned())
-            };
-            completions.push(Completion {
-                with,
-                text: gathered.texts[run].clone(),
-                tokens: gathered.generated[run].clone(),
-            });
-        }
-        if streamed {
-            text.push('\n');
-        } else {
-            let blocks: Vec<(&str, String)> =
-                completions.iter().map(|c| (c.with.as_str(), format!("{}{}", spec.text, c.text))).collect();
-            let refs: Vec<(&str, &str)> = blocks.iter().map(|(w, t)| (*w, t.as_str())).collect();
-            text.push_str(&report::beside(&refs, report::width::terminal(100)));
-            text.push('\n');
-        }
-        out.push(Output::Generate(Generation { prompt: spec.text.to_string(), completions }));
-    }
-    (out, text)
-}
-
-/// The numbers of a table; a sweep's table is kept for what comes after it.
-fn table_of(
-    experiment: &Experiment,
-    spec: &TableSpec,
-    gathered: &Gathered,
-    s: &Statement,
-    tables: &mut BTreeMap<String, Frame>,
-) -> Result<(Vec<Output>, String), Diagnostics> {
-    let run = |r: &RunSpec| experiment.known.get(r).copied();
-    let given = Given { values: &gathered.values, sources: &experiment.sources, run: &run };
-    let cells = spec.cells.iter().map(|c| if gathered.stopped { Ok(None) } else { given.cell(c, s.span).map(Some) });
-    let cells = cells.collect::<Result<Vec<_>, _>>()?;
-    let frame = table::frame(spec, &cells);
-    let text = match &spec.name {
-        None => table::rows(&frame),
-        Some(_) => String::new(),
-    };
-    if let Some(name) = &spec.name {
-        tables.insert(name.clone(), frame.clone());
-    }
-    Ok((vec![Output::Table(frame)], text))
-}
-
-fn capture(
-    session: &Session,
-    experiment: &Experiment,
-    sites: &[String],
-    runs: &[RunSpec],
-    to: &str,
-    place: &Place,
-    gathered: &Gathered,
-) -> Result<(Vec<Output>, String), Diagnostics> {
-    let mut shapes = BTreeMap::new();
-    let mut stored: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
-    for (run, spec) in place.runs.iter().zip(runs) {
-        for (site, output) in sites.iter().zip(&place.outputs) {
-            let mut rows = experiment.asks[*run].reads[*output].clone();
-            rows.sort_unstable();
-            let found: Vec<&Arc<[f32]>> =
-                rows.iter().filter_map(|p| gathered.values.get(&(*run, *output, *p))).collect();
-            let ty = experiment.prepared.plan.ty(experiment.prepared.plan.outputs[*output].node);
-            let widest = rows.iter().max().map_or(0, |p| p + 1);
-            let mut shape = vec![found.len()];
-            shape.extend(ty.axes.iter().map(|a| match a.size {
-                steer_compiler::plan::Size::Fixed(n) => n,
-                steer_compiler::plan::Size::Keys => widest,
-            }));
-            let mut data = Vec::new();
-            for v in found {
-                extend_padded(&mut data, v, ty.has_keys(), widest, ty.len_with(1));
-            }
-            let name = if runs.len() == 1 { site.clone() } else { format!("{}.{site}", spec.label) };
-            shapes.insert(name.clone(), shape.clone());
-            stored.push((name, shape, data));
-        }
-    }
-    let path = session.path(to);
-    if !gathered.stopped {
-        let named: Vec<Named> = stored.iter().map(|(name, shape, data)| Named { name, shape, data }).collect();
-        let metadata = BTreeMap::from([("producer".to_owned(), format!("steer {}", env!("CARGO_PKG_VERSION")))]);
-        crate::tensors::write_safetensors(&path, &named, &metadata).map_err(one)?;
-    }
-    let text = format!("captured {} tensors to {}\n", stored.len(), path.display());
-    Ok((vec![Output::Capture { file: to.to_owned(), tensors: shapes }], text))
-}
-
-/// Appends a row; rows with fewer keys than the widest are filled with zeros at the end of each head.
-fn extend_padded(data: &mut Vec<f32>, row: &[f32], keyed: bool, widest: usize, heads: usize) {
-    if !keyed {
-        return data.extend_from_slice(row);
-    }
-    let keys = row.len() / heads.max(1);
-    for part in row.chunks_exact(keys.max(1)) {
-        data.extend_from_slice(part);
-        data.resize(data.len() + widest - keys, 0.0);
-    }
-}
-
-/// One receipt an edit and site, over all runs, in the Plan's order.
-fn receipts(session: &Session, prepared: &Prepared, gathered: &Gathered) -> Vec<Receipt> {
-    let mut by_edit: HashMap<usize, Vec<crate::engine::RowReceipt>> = HashMap::new();
-    for r in &gathered.receipts {
-        by_edit.entry(r.edit.0 as usize).or_default().push(*r);
-    }
-    let mut out = Vec::new();
-    for (i, e) in prepared.plan.edits.iter().enumerate() {
-        let selected: Vec<u64> =
-            gathered.selected.iter().filter(|((_, edit), _)| edit.0 as usize == i).map(|(_, n)| *n).collect();
-        let none = Vec::new();
-        let rows = by_edit.get(&i).unwrap_or(&none);
-        if selected.is_empty() && rows.is_empty() {
-            continue;
-        }
-        let plan = &session.script.plan;
-        let unit = plan.sites.iter().find(|s| s.name == e.site).and_then(|s| plan.ty(s.value).axes.first().cloned());
-        let unit = match unit.as_ref().map(|a| &*a.name) {
-            Some("head" | "kv_head") => "head",
-            Some("expert") => "expert",
-            _ => "element",
-        };
-        out.push(Receipt::of(&e.name, &e.site, e.layer, unit, selected.iter().sum(), rows));
-    }
-    out
-}
-
-/// Edits that selected no row in any run although their text may have come up while generating.
-fn never_fired(session: &Session, experiment: &Experiment, gathered: &Gathered) -> Diagnostics {
-    let fired: BTreeSet<&str> =
-        gathered.receipts.iter().map(|r| experiment.prepared.plan.edits[r.edit.0 as usize].name.as_str()).collect();
-    let unread: BTreeSet<&str> = experiment
-        .prepared
-        .rules
-        .iter()
-        .flat_map(|(_, c)| &c.unread_edits)
-        .map(|e| experiment.prepared.plan.edits[e.0 as usize].name.as_str())
-        .collect();
-    let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let mut out = Diagnostics::new();
-    let uses = experiment.prepared.runs.iter().flat_map(|r| &r.uses);
-    for u in uses {
-        let name = session.script.edits[u.edit].name.as_str();
-        if u.place.maybe || fired.contains(name) || unread.contains(name) || !seen.insert(name) {
-            continue;
-        }
-        out.push(
-            Diagnostic::warning(codes::EMPTY_SELECTION, format!("`{name}` fired on no row"))
-                .at(u.place.span, "this never came up")
-                .help("write `on maybe ...` where that is meant"),
-        );
-    }
-    out
 }
 
 pub fn broken(what: &str) -> Error {

@@ -115,7 +115,7 @@ fn inside(span: Span, text: &str) -> (usize, usize) {
 
 /// Control characters would act on the terminal instead of being seen.
 fn visible(text: &str) -> String {
-    super::text::visible(text)
+    super::visible(text)
 }
 
 /// A text, or a piece of one of its lines.

@@ -69,6 +69,17 @@ pub enum Output {
     Generate(Generation),
     /// Of `measure`, which has no name and an axis of runs, and of `sweep`.
     Table(Frame),
+    Plot {
+        table: String,
+        /// Where it was drawn to a file.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+        plot: steer_figures::Plot,
+    },
+    Save {
+        table: String,
+        file: String,
+    },
     Print { values: Vec<Value> },
     Capture { file: String, tensors: BTreeMap<String, Vec<usize>> },
 }

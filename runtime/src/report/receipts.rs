@@ -27,29 +27,62 @@ pub struct Receipt {
     pub rows_from_zero: u64,
 }
 
+/// What an edit did in one run or several.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sums {
+    computed: u64,
+    rows_changed: u64,
+    changed: u64,
+    /// Of |dh| / |h|, and over how many rows.
+    moves: f64,
+    moved: u64,
+    max_move: f64,
+    from_zero: u64,
+}
+
+impl Sums {
+    /// Adds a row. The sum depends on the order of rows.
+    pub fn add(&mut self, r: &RowReceipt) {
+        self.computed += 1;
+        self.rows_changed += u64::from(r.changed > 0.0);
+        self.changed += r.changed as u64;
+        if r.before > 0.0 {
+            let moved = (f64::from(r.moved) / f64::from(r.before)).sqrt();
+            self.moves += moved;
+            self.moved += 1;
+            self.max_move = self.max_move.max(moved);
+        } else {
+            self.from_zero += u64::from(r.moved > 0.0);
+        }
+    }
+
+    /// Both together.
+    pub fn and(mut self, other: &Sums) -> Sums {
+        self.computed += other.computed;
+        self.rows_changed += other.rows_changed;
+        self.changed += other.changed;
+        self.moves += other.moves;
+        self.moved += other.moved;
+        self.max_move = self.max_move.max(other.max_move);
+        self.from_zero += other.from_zero;
+        self
+    }
+}
+
 impl Receipt {
-    /// Sums up what an engine reports of rows; their order does not matter.
-    pub fn of(edit: &str, site: &str, layer: Option<u32>, unit: &str, selected: u64, rows: &[RowReceipt]) -> Self {
-        let mut order: Vec<&RowReceipt> = rows.iter().collect();
-        order.sort_by_key(|r| (r.run, r.position));
-        let from_zero = |r: &&&RowReceipt| r.before <= 0.0 && r.moved > 0.0;
-        let moves: Vec<f64> = order
-            .iter()
-            .filter(|r| r.before > 0.0)
-            .map(|r| (f64::from(r.moved) / f64::from(r.before)).sqrt())
-            .collect();
+    pub fn of(edit: &str, site: &str, layer: Option<u32>, unit: &str, selected: u64, sums: &Sums) -> Self {
         Receipt {
             edit: edit.into(),
             site: site.into(),
             layer,
             rows_selected: selected,
-            rows_computed: order.len() as u64,
-            rows_changed: order.iter().filter(|r| r.changed > 0.0).count() as u64,
+            rows_computed: sums.computed,
+            rows_changed: sums.rows_changed,
             unit: unit.into(),
-            changed: order.iter().map(|r| r.changed as u64).sum(),
-            mean_move: moves.iter().fold(0.0, |a, b| a + b) / moves.len().max(1) as f64,
-            max_move: moves.iter().copied().fold(0.0, f64::max),
-            rows_from_zero: order.iter().filter(from_zero).count() as u64,
+            changed: sums.changed,
+            mean_move: sums.moves / sums.moved.max(1) as f64,
+            max_move: sums.max_move,
+            rows_from_zero: sums.from_zero,
         }
     }
 }
@@ -100,10 +133,12 @@ mod tests {
         let row =
             |position, changed, moved, before| RowReceipt { run: 0, edit: EditId(0), position, changed, moved, before };
         let rows = [row(2, 0.0, 0.0, 4.0), row(0, 2.0, 1.0, 4.0), row(1, 1.0, 4.0, 4.0), row(3, 1.0, 1.0, 0.0)];
-        let r = Receipt::of("cheer", "blocks[3].attn.z", Some(3), "head", 6, &rows);
+        let mut sums = Sums::default();
+        rows.iter().for_each(|r| sums.add(r));
+        let r = Receipt::of("cheer", "blocks[3].attn.z", Some(3), "head", 6, &sums);
         assert_eq!((r.rows_selected, r.rows_computed, r.rows_changed, r.changed), (6, 4, 3, 4));
         assert_eq!((r.mean_move, r.max_move), (0.5, 1.0));
-        let text = receipts_table(&[r, Receipt::of("idle", "embed", None, "element", 0, &[])]);
+        let text = receipts_table(&[r, Receipt::of("idle", "embed", None, "element", 0, &Sums::default())]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[2],

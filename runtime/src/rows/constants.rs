@@ -3,11 +3,14 @@
 use super::cache::Place;
 use crate::engine::{TensorSource, WeightSource};
 use crate::error::Error;
+use crate::progress::{Bar, Unit};
+use crate::{interrupt, memory};
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use steer_compiler::backend::RowKernels;
-use steer_compiler::plan::{Plan, Size};
+use steer_compiler::plan::{Axis, Plan, Size};
 use steer_compiler::program::{BufId, ConstSource, ConstView, Dim, Instr, KernelArg, MatrixView, Program};
 use steer_kernels::Packed;
 use steer_lang::codes;
@@ -49,6 +52,8 @@ impl Reader<'_> {
         {
             return Ok(Arc::clone(data));
         }
+        // Two of them at once may be too much.
+        self.last = None;
         let data = match source {
             ConstSource::Weight(id) => Arc::new(self.weights.read(&self.plan.weights[id.0 as usize])?),
             ConstSource::Tensor(id) => Arc::new(self.tensors.read(&self.plan.tensors[id.0 as usize])?.to_vec()),
@@ -73,12 +78,13 @@ impl Constants {
     ) -> Result<Self, Error> {
         let mut reader = Reader { plan, weights, tensors, last: None };
         let mut loading = Loading::default();
+        let bar = Bar::new("loading weights", Unit::Bytes(bytes(program)));
         for instr in &program.prelude {
-            loading.load(instr, &mut reader)?;
+            loading.load(instr, &mut reader, &bar)?;
             loading.compute(instr, program, kernels)?;
         }
         for instr in program.stretches.iter().flat_map(|s| &s.instrs) {
-            loading.load(instr, &mut reader)?;
+            loading.load(instr, &mut reader, &bar)?;
         }
         let fixed = |instr: &Instr| loading.fixed(instr, program);
         let fixed = program.stretches.iter().map(|s| s.instrs.iter().map(fixed).collect::<Result<_, _>>());
@@ -113,31 +119,27 @@ impl Loading {
         })
     }
 
-    fn load(&mut self, instr: &Instr, reader: &mut Reader) -> Result<(), Error> {
-        match instr {
-            Instr::Kernel(call) => self.args(&call.args, reader),
-            Instr::Linear { w, .. } => self.matrix_of(w, reader),
-            Instr::Lookup { table, .. } => self.matrix_of(&table_view(table), reader),
-            Instr::Conv1d { w, .. } => self.view_of(w, reader),
-            Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => self.args(&body.call.args, reader),
-            Instr::Attention { body: None, .. } => Ok(()),
-        }
-    }
-
-    fn args(&mut self, args: &[KernelArg], reader: &mut Reader) -> Result<(), Error> {
-        for arg in args {
-            if let KernelArg::Const(view) = arg {
-                self.view_of(view, reader)?;
+    fn load(&mut self, instr: &Instr, reader: &mut Reader, bar: &Bar) -> Result<(), Error> {
+        for wanted in wanted(instr) {
+            let (key, bytes) = (wanted.key(), wanted.bytes());
+            let known = match &wanted {
+                Wanted::Matrix(_) => self.matrices.contains_key(&key),
+                Wanted::View(_) => self.views.contains_key(&key),
+            };
+            if known {
+                continue;
             }
+            interrupt::check()?;
+            match &wanted {
+                Wanted::Matrix(view) => self.matrix_of(key, view, reader)?,
+                Wanted::View(view) => self.view_of(key, view, reader)?,
+            }
+            bar.inc(bytes);
         }
         Ok(())
     }
 
-    fn view_of(&mut self, view: &ConstView, reader: &mut Reader) -> Result<(), Error> {
-        let key = view_key(view);
-        if self.views.contains_key(&key) {
-            return Ok(());
-        }
+    fn view_of(&mut self, key: String, view: &ConstView, reader: &mut Reader) -> Result<(), Error> {
         let data = reader.read(view.source, &self.computed)?;
         let mut dims: Vec<Dim> = Vec::new();
         for (axis, stride) in &view.dims {
@@ -147,16 +149,13 @@ impl Loading {
             }
         }
         let offsets = offsets(&dims);
-        let values = offsets.iter().map(|o| data[view.offset + o]).collect();
+        let mut values = memory::room(offsets.len(), "a weight")?;
+        values.extend(offsets.iter().map(|o| data[view.offset + o]));
         self.views.insert(key, Arc::new(values));
         Ok(())
     }
 
-    fn matrix_of(&mut self, view: &MatrixView, reader: &mut Reader) -> Result<(), Error> {
-        let key = matrix_key(view);
-        if self.matrices.contains_key(&key) {
-            return Ok(());
-        }
+    fn matrix_of(&mut self, key: String, view: &MatrixView, reader: &mut Reader) -> Result<(), Error> {
         let data = reader.read(view.source, &self.computed)?;
         let (batch, mut out, inner) = (offsets(&view.batch), offsets(&view.out), offsets(&view.inner));
         if let Some(select) = &view.select {
@@ -165,7 +164,9 @@ impl Loading {
         let mut packed = Vec::with_capacity(batch.len());
         for b in batch {
             let base = view.offset + b;
-            let mut p = Packed::with_shape(out.len(), inner.len().max(1));
+            let inputs = inner.len().max(1);
+            let mut p = Packed::try_with_shape(out.len(), inputs)
+                .ok_or_else(|| memory::refused(Packed::bytes_of(out.len(), inputs) / 4, "a weight matrix"))?;
             let (out, inner, data) = (&out, &inner, &data);
             p.panels_mut().enumerate().par_bridge().for_each(|(i, panel)| {
                 let first = i * 16;
@@ -192,7 +193,7 @@ impl Loading {
             if let KernelArg::Buffer(b) = arg
                 && param.out
             {
-                results.push((*b, vec![0.0; program.buffers[b.0 as usize].len]));
+                results.push((*b, memory::zeros(program.buffers[b.0 as usize].len, "a computed constant")?));
             }
         }
         let mut pointers: Vec<*mut f32> = Vec::new();
@@ -239,6 +240,76 @@ fn table_view(view: &ConstView) -> MatrixView {
     let mut dims = view.dims.iter().map(dim);
     let out = dims.next().into_iter().collect();
     MatrixView { source: view.source, offset: view.offset, batch: Vec::new(), out, inner: dims.collect(), select: None }
+}
+
+/// A constant that an instruction reads.
+pub enum Wanted<'i> {
+    Matrix(Cow<'i, MatrixView>),
+    View(&'i ConstView),
+}
+
+/// The constants that an instruction reads, apart from computed ones.
+pub fn wanted(instr: &Instr) -> Vec<Wanted<'_>> {
+    fn args(args: &[KernelArg]) -> Vec<Wanted<'_>> {
+        args.iter().filter_map(|arg| if let KernelArg::Const(v) = arg { Some(Wanted::View(v)) } else { None }).collect()
+    }
+    match instr {
+        Instr::Kernel(call) => args(&call.args),
+        Instr::Linear { w, .. } => vec![Wanted::Matrix(Cow::Borrowed(w))],
+        Instr::Lookup { table, .. } => vec![Wanted::Matrix(Cow::Owned(table_view(table)))],
+        Instr::Conv1d { w, .. } => vec![Wanted::View(w)],
+        Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => args(&body.call.args),
+        Instr::Attention { body: None, .. } => Vec::new(),
+    }
+}
+
+impl Wanted<'_> {
+    /// The same for equal views.
+    pub fn key(&self) -> String {
+        match self {
+            Wanted::Matrix(view) => matrix_key(view),
+            Wanted::View(view) => view_key(view),
+        }
+    }
+
+    /// Where its elements come from.
+    pub fn source(&self) -> ConstSource {
+        match self {
+            Wanted::Matrix(view) => view.source,
+            Wanted::View(view) => view.source,
+        }
+    }
+
+    /// The memory that it takes.
+    pub fn bytes(&self) -> u64 {
+        let count = |dims: &[Dim]| dims.iter().map(|d| d.0).product::<usize>();
+        match self {
+            Wanted::Matrix(view) => {
+                let out = view.select.as_ref().map_or(count(&view.out), |s| s.len());
+                let one = Packed::bytes_of(out, count(&view.inner).max(1));
+                one as u64 * count(&view.batch) as u64
+            }
+            Wanted::View(view) => {
+                let size = |axis: &Axis| if let Size::Fixed(n) = axis.size { n as u64 } else { 1 };
+                view.dims.iter().map(|(axis, _)| size(axis)).product::<u64>() * 4
+            }
+        }
+    }
+}
+
+/// All instructions of a program.
+pub fn instrs(program: &Program) -> impl Iterator<Item = &Instr> {
+    program.prelude.iter().chain(program.stretches.iter().flat_map(|s| &s.instrs))
+}
+
+/// The memory of all constants of a program, equal views once.
+pub fn bytes(program: &Program) -> u64 {
+    let mut seen: HashMap<String, u64> = HashMap::new();
+    for wanted in instrs(program).flat_map(wanted) {
+        seen.entry(wanted.key()).or_insert_with(|| wanted.bytes());
+    }
+    let computed = program.buffers.iter().filter(|b| !b.per_row).map(|b| b.len as u64 * 4);
+    seen.values().sum::<u64>() + computed.sum::<u64>()
 }
 
 fn view_key(v: &ConstView) -> String {

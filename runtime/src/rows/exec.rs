@@ -1,85 +1,19 @@
 //! One step: all new rows of all runs through the program.
 
 use super::cache::{Place, home};
+use super::lives::buffers_of;
 use super::share::{NONE, NewRow, RowsOf, Step, number};
 use super::{RowsEngine, broken};
 use crate::engine::{Extend, RowCount, RowReceipt, RowValue, StepResult};
 use crate::error::Error;
+use crate::memory;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use steer_compiler::plan::EditId;
-use steer_compiler::program::{BufId, Instr, KernelArg, LookupIndex, OutputPlace, Program, Stretch};
+use steer_compiler::program::{BufId, Dim, Instr, KernelArg, OutputPlace, Program, Stretch};
 
-/// Which buffers are alive at the start of each stretch.
-pub struct Lives {
-    at: Vec<Vec<BufId>>,
-}
-
-impl Lives {
-    pub fn of(program: &Program) -> Self {
-        let n = program.stretches.len();
-        let mut last: HashMap<BufId, usize> = HashMap::new();
-        let mut made: HashMap<BufId, usize> = HashMap::new();
-        for (s, stretch) in program.stretches.iter().enumerate() {
-            for p in &stretch.patches {
-                last.insert(p.base, s);
-            }
-            for instr in &stretch.instrs {
-                for b in buffers_of(instr) {
-                    made.entry(b).or_insert(s);
-                    last.insert(b, s);
-                }
-            }
-        }
-        for out in &program.outputs {
-            if let OutputPlace::Buffer { buffer, stretch } = out {
-                let l = last.entry(*buffer).or_insert(*stretch);
-                *l = (*l).max(*stretch);
-            }
-        }
-        let mut at = vec![Vec::new(); n];
-        for (s, live) in at.iter_mut().enumerate() {
-            for (b, &l) in &last {
-                let rows = program.buffers[b.0 as usize].per_row;
-                if rows && l >= s && made.get(b).is_some_and(|&m| m < s) {
-                    live.push(*b);
-                }
-            }
-            live.sort_unstable();
-        }
-        Lives { at }
-    }
-
-    /// Whether this buffer alone is alive at the start of a stretch.
-    pub fn only(&self, s: usize, buffer: BufId) -> bool {
-        self.at[s] == [buffer]
-    }
-}
-
-fn buffers_of(instr: &Instr) -> Vec<BufId> {
-    let of_args = |args: &[KernelArg]| {
-        args.iter().filter_map(|a| if let KernelArg::Buffer(b) = a { Some(*b) } else { None }).collect::<Vec<_>>()
-    };
-    match instr {
-        Instr::Kernel(call) => of_args(&call.args),
-        Instr::Linear { x, y, active, .. } => [*x, *y].into_iter().chain(*active).collect(),
-        Instr::Lookup { index, y, .. } => match index {
-            LookupIndex::Buffer(b) => vec![*b, *y],
-            _ => vec![*y],
-        },
-        Instr::Attention { q, k, v, z, body, .. } => {
-            let mut out = vec![*q, *k, *v, *z];
-            out.extend(body.iter().flat_map(|b| of_args(&b.call.args)));
-            out
-        }
-        Instr::Conv1d { x, y, .. } => vec![*x, *y],
-        Instr::Scan { body, y, .. } => {
-            let mut out = of_args(&body.call.args);
-            out.push(*y);
-            out
-        }
-    }
-}
+/// What the values of a pass are called where there is no room for them.
+pub const ROWS: &str = "the values of the rows of one pass";
 
 /// The state of a stretch in execution.
 pub struct Frame<'s> {
@@ -107,6 +41,50 @@ impl Frame<'_> {
     pub fn row(&self, j: usize) -> &NewRow {
         &self.step.rows[self.rows.first[j] as usize]
     }
+
+    /// Gives back the memory of buffers that nothing reads any more.
+    fn drop_buffers(&mut self, buffers: &[BufId]) {
+        for b in buffers {
+            self.buffers[b.0 as usize] = Vec::new();
+        }
+    }
+}
+
+/// How much of a pass each instruction is, for one row: mostly its multiplications.
+pub fn costs(program: &Program) -> Vec<Vec<u64>> {
+    let len = |b: &BufId| program.buffers[b.0 as usize].len as u64;
+    let cost = |instr: &Instr| match instr {
+        Instr::Linear { w, extra, .. } => {
+            let count = |dims: &[Dim]| dims.iter().map(|d| d.0 as u64).product::<u64>();
+            let out = w.select.as_ref().map_or(count(&w.out), |s| s.len() as u64);
+            count(&w.batch) * out * count(&w.inner) * *extra as u64
+        }
+        Instr::Attention { q, body, .. } => len(q) * if body.is_some() { 1024 } else { 128 },
+        Instr::Scan { state, .. } => *state as u64 * 16,
+        other => buffers_of(other).iter().map(len).sum::<u64>() * 4,
+    };
+    program.stretches.iter().map(|s| s.instrs.iter().map(cost).collect()).collect()
+}
+
+/// What part of a pass is done.
+struct Part {
+    done: f64,
+    all: f64,
+}
+
+impl Part {
+    fn of(engine: &RowsEngine, step: &Step) -> Self {
+        let rows = step.stretches.iter().map(|s| s.first.len() as f64);
+        let all = rows.zip(&engine.costs).map(|(n, costs)| n * costs.iter().sum::<u64>() as f64).sum();
+        Part { done: 0.0, all }
+    }
+
+    fn done(&mut self, engine: &RowsEngine, (s, i): Place, rows: usize) {
+        self.done += rows as f64 * engine.costs[s][i] as f64;
+        if let Some(watcher) = &engine.watcher {
+            watcher((self.done / self.all.max(1.0)).min(1.0));
+        }
+    }
 }
 
 pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Error> {
@@ -118,6 +96,7 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
     let mut result = StepResult::default();
     let mut buffers: Vec<Vec<f32>> = vec![Vec::new(); program.buffers.len()];
     let mut donors: HashMap<EditId, Vec<f32>> = HashMap::new();
+    let mut part = Part::of(engine, &step);
     for (s, stretch) in program.stretches.iter().enumerate() {
         let rows = &step.stretches[s];
         result.rows = RowCount {
@@ -125,7 +104,7 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
             naive: result.rows.naive + step.rows.len() as u64,
         };
         if s > 0 {
-            enter(engine, &step, s, &mut buffers, &mut donors);
+            enter(engine, &step, s, &mut buffers, &mut donors)?;
         }
         if engine.layout.mixes[s] {
             let base = engine.caches.slots[s];
@@ -150,12 +129,15 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
         edit_inputs(engine, &mut frame, &acting(stretch));
         for (i, instr) in stretch.instrs.iter().enumerate() {
             super::exec_instr::run(engine, &mut frame, (s, i), instr)?;
+            frame.drop_buffers(engine.lives.end(s, i));
+            part.done(engine, (s, i), rows.first.len());
         }
-        keep_for_narrow(engine, &frame, narrow_from);
+        keep_for_narrow(engine, &frame, narrow_from)?;
         receipts(engine, &frame, &mut result);
         for (o, place) in outputs.iter().enumerate() {
             read(&program, &frame, work, o, place, &mut result)?;
         }
+        frame.drop_buffers(engine.lives.end_of(s));
     }
     for row in &step.rows {
         engine.runs[row.run].len = engine.runs[row.run].len.max(row.position + 1);
@@ -190,12 +172,18 @@ fn rows_read(program: &Program, work: &[Extend]) -> Vec<HashMap<usize, usize>> {
 }
 
 /// Brings the living buffers to the rows of a new stretch, and gathers what patches take.
-fn enter(engine: &RowsEngine, step: &Step, s: usize, buffers: &mut [Vec<f32>], donors: &mut HashMap<EditId, Vec<f32>>) {
+fn enter(
+    engine: &RowsEngine,
+    step: &Step,
+    s: usize,
+    buffers: &mut [Vec<f32>],
+    donors: &mut HashMap<EditId, Vec<f32>>,
+) -> Result<(), Error> {
     let program = &engine.program;
     let (from, to) = (&step.stretches[s - 1], &step.stretches[s]);
     let same = from.first.len() == to.first.len() && from.map == to.map;
-    let moved = |old: &[f32], len: usize, source: &dyn Fn(u32) -> u32| {
-        let mut new = Vec::with_capacity(to.first.len() * len);
+    let moved = |old: &[f32], len: usize, source: &dyn Fn(u32) -> u32| -> Result<Vec<f32>, Error> {
+        let mut new = memory::room(to.first.len() * len, ROWS)?;
         for &i in &to.first {
             let at = from.map[source(i) as usize];
             if at == NONE {
@@ -204,17 +192,17 @@ fn enter(engine: &RowsEngine, step: &Step, s: usize, buffers: &mut [Vec<f32>], d
                 new.extend_from_slice(&old[at as usize * len..(at as usize + 1) * len]);
             }
         }
-        new
+        Ok(new)
     };
     // Kernels behind the stretch in which a patch begins may still ask what it took.
     for values in donors.values_mut().filter(|v| !same && !v.is_empty()) {
         let len = values.len() / from.first.len();
-        *values = moved(values, len, &|i| i);
+        *values = moved(values, len, &|i| i)?;
     }
     for patch in program.stretches[s].patches.iter().filter(|p| !p.whole) {
         let len = program.buffers[patch.base.0 as usize].len;
         let base = &buffers[patch.base.0 as usize];
-        let mut values = vec![0.0; to.first.len() * len];
+        let mut values = memory::zeros(to.first.len() * len, ROWS)?;
         for (j, &i) in to.first.iter().enumerate() {
             let row = &step.rows[i as usize];
             if step.active(&engine.runs, row, patch.edit)
@@ -228,7 +216,7 @@ fn enter(engine: &RowsEngine, step: &Step, s: usize, buffers: &mut [Vec<f32>], d
     }
     let whole: HashMap<BufId, EditId> =
         program.stretches[s].patches.iter().filter(|p| p.whole).map(|p| (p.base, p.edit)).collect();
-    for &b in &engine.lives.at[s] {
+    for &b in engine.lives.at(s) {
         let patch = whole.get(&b);
         if same && patch.is_none() {
             continue;
@@ -241,13 +229,14 @@ fn enter(engine: &RowsEngine, step: &Step, s: usize, buffers: &mut [Vec<f32>], d
                 Some(&edit) if step.active(&engine.runs, row, edit) => step.donor(&engine.runs, row, edit).unwrap_or(i),
                 _ => i,
             }
-        });
+        })?;
     }
+    Ok(())
 }
 
 /// The edits that instructions of a stretch ask about: those that begin here, and earlier ones whose
 /// work is spread over several kernels.
-fn acting(stretch: &Stretch) -> Vec<EditId> {
+pub fn acting(stretch: &Stretch) -> Vec<EditId> {
     let mut edits = Vec::new();
     for instr in &stretch.instrs {
         let args = match instr {
@@ -290,28 +279,35 @@ fn edit_inputs(engine: &RowsEngine, frame: &mut Frame, edits: &[EditId]) {
 }
 
 /// Where the last attention works only on rows that are read, all rows still leave their keys.
-fn keep_for_narrow(engine: &mut RowsEngine, frame: &Frame, narrow_from: usize) {
+fn keep_for_narrow(engine: &mut RowsEngine, frame: &Frame, narrow_from: usize) -> Result<(), Error> {
     if narrow_from == usize::MAX || frame.stretch + 1 != narrow_from {
-        return;
+        return Ok(());
     }
     let program = Arc::clone(&engine.program);
     for (s, stretch) in program.stretches.iter().enumerate().skip(narrow_from) {
         for (i, instr) in stretch.instrs.iter().enumerate() {
             if let Instr::Attention { k, v, .. } = instr {
-                store(engine, frame, (s, i), *k, Some(*v));
+                store(engine, frame, (s, i), *k, Some(*v))?;
             }
         }
     }
+    Ok(())
 }
 
 /// Appends the rows of a stretch to a cache.
-pub fn store(engine: &mut RowsEngine, frame: &Frame, place: Place, k: BufId, v: Option<BufId>) {
+pub fn store(engine: &mut RowsEngine, frame: &Frame, place: Place, k: BufId, v: Option<BufId>) -> Result<(), Error> {
+    let append = |to: &mut Vec<f32>, rows: &[f32]| -> Result<(), Error> {
+        memory::reserve(to, rows.len(), "what later tokens read of earlier ones")?;
+        to.extend_from_slice(rows);
+        Ok(())
+    };
     if let Some(stored) = engine.caches.stored.get_mut(&place) {
-        stored.keys.extend_from_slice(&frame.buffers[k.0 as usize]);
+        append(&mut stored.keys, &frame.buffers[k.0 as usize])?;
         if let Some(v) = v {
-            stored.values.extend_from_slice(&frame.buffers[v.0 as usize]);
+            append(&mut stored.values, &frame.buffers[v.0 as usize])?;
         }
     }
+    Ok(())
 }
 
 /// The slots of a row's own and earlier rows, for an instruction of a stretch.

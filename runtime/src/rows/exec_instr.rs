@@ -2,9 +2,10 @@
 
 use super::cache::Place;
 use super::constants::beyond;
-use super::exec::Frame;
+use super::exec::{Frame, ROWS};
 use super::{RowsEngine, broken};
 use crate::error::Error;
+use crate::memory;
 use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
@@ -88,14 +89,14 @@ fn outputs_of(engine: &RowsEngine, call: &KernelCall) -> Vec<BufId> {
 }
 
 /// Makes a buffer as long as the rows need; what it held is of no matter.
-pub fn room(engine: &RowsEngine, frame: &mut Frame, b: BufId) -> *mut f32 {
+pub fn room(engine: &RowsEngine, frame: &mut Frame, b: BufId) -> Result<*mut f32, Error> {
     let len = engine.program.buffers[b.0 as usize].len * frame.count();
     let buffer = &mut frame.buffers[b.0 as usize];
     if buffer.len() != len {
         buffer.clear();
-        buffer.resize(len, 0.0);
+        memory::resize(buffer, len, ROWS)?;
     }
-    buffer.as_mut_ptr()
+    Ok(buffer.as_mut_ptr())
 }
 
 /// The pointers of a kernel's arguments; those of a body's own stay null.
@@ -106,7 +107,7 @@ pub fn pointers(
     call: &KernelCall,
 ) -> Result<Vec<*mut f32>, Error> {
     for b in outputs_of(engine, call) {
-        room(engine, frame, b);
+        room(engine, frame, b)?;
     }
     let fixed = &engine.constants.of(place).args;
     call.args
@@ -174,7 +175,7 @@ fn linear(
     active: Option<BufId>,
 ) -> Result<(), Error> {
     let (batch, n) = (packed.len(), frame.count());
-    let out = room(engine, frame, y);
+    let out = room(engine, frame, y)?;
     let xs = &frame.buffers[x.0 as usize][..];
     let (inner, outer) = (packed[0].inputs(), packed[0].outputs());
     let rows = n * extra;
@@ -190,11 +191,11 @@ fn linear(
                 continue;
             }
             let offset = if x_has_batch { b * inner } else { 0 };
-            let mut gathered = Vec::with_capacity(chosen.len() * inner);
+            let mut gathered = memory::room(chosen.len() * inner, ROWS)?;
             for &r in &chosen {
                 gathered.extend_from_slice(&xs[r * x_stride + offset..r * x_stride + offset + inner]);
             }
-            let mut results = vec![0.0; chosen.len() * outer];
+            let mut results = memory::zeros(chosen.len() * outer, ROWS)?;
             product(engine, &gathered, inner, chosen.len(), w, results.as_mut_ptr(), outer);
             for (&r, result) in chosen.iter().zip(results.chunks_exact(outer)) {
                 // SAFETY: row `r`, entry `b` of `y`.
@@ -223,7 +224,7 @@ fn product(engine: &RowsEngine, x: &[f32], x_stride: usize, rows: usize, w: &Pac
 
 fn lookup(engine: &RowsEngine, frame: &mut Frame, table: &[Packed], index: LookupIndex, y: BufId) -> Result<(), Error> {
     let n = frame.count();
-    let out = room(engine, frame, y);
+    let out = room(engine, frame, y)?;
     let indices: &[f32] = match index {
         LookupIndex::Token => &frame.tokens,
         LookupIndex::Position => &frame.positions,

@@ -19,14 +19,14 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
         return Err(broken("no attention"));
     };
     if home(&engine.program, place.0) == place.0 {
-        store(engine, frame, place, *k, Some(*v));
+        store(engine, frame, place, *k, Some(*v))?;
     }
     if frame.count() == 0 {
         frame.buffers[z.0 as usize].clear();
         return Ok(());
     }
     let shape = Heads { heads: *heads, kv_heads: *kv_heads, d_head: *d_head };
-    let out = Shared(room(engine, frame, *z));
+    let out = Shared(room(engine, frame, *z)?);
     let queries = Shared(frame.buffers[q.0 as usize].as_mut_ptr());
     let stride = kv_heads * d_head;
     let Some(stored) = engine.caches.stored.get(&place) else { return Err(broken("no cache")) };
@@ -188,13 +188,13 @@ fn result_pointer(results: &mut [(u32, Vec<f32>)], r: u32) -> *mut f32 {
 
 pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
     let Instr::Conv1d { x, y, channels, taps, .. } = instr else { return Err(broken("no convolution")) };
-    store(engine, frame, place, *x, None);
+    store(engine, frame, place, *x, None)?;
     let filters = engine.constants.of(place).args.first().cloned().flatten();
     let w = filters.ok_or_else(|| broken("filters were not loaded"))?;
     // By tap, so that a row of weights is contiguous.
     let by_tap: Vec<f32> =
         (0..*taps).flat_map(|t| (0..*channels).map(move |c| (c, t))).map(|(c, t)| w[c * taps + t]).collect();
-    let out = Shared(room(engine, frame, *y));
+    let out = Shared(room(engine, frame, *y)?);
     let (engine, frame) = (&*engine, &*frame);
     let Some(stored) = engine.caches.stored.get(&place) else { return Err(broken("no cache")) };
     split(frame.count(), frame.count() * channels >= 1 << 14, |rows| {
@@ -220,7 +220,7 @@ pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &
 
 pub fn scan(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
     let Instr::Scan { body, state, y, .. } = instr else { return Err(broken("no scan")) };
-    let out = room(engine, frame, *y);
+    let out = room(engine, frame, *y)?;
     let width = engine.program.buffers[y.0 as usize].len;
     let base = pointers(engine, frame, place, &body.call)?;
     let mut kept = engine.caches.states.remove(&place).unwrap_or_default();

@@ -5,15 +5,22 @@
 
 mod cache;
 mod constants;
+mod count;
 mod exec;
 mod exec_instr;
 mod exec_mix;
+mod lives;
+mod memory;
 mod share;
 
-use crate::engine::{Engine, Extend, RowCount, Run, StepResult, TensorSource, WeightSource};
+pub use count::{Counter, Pass, count};
+pub use memory::{RowSizes, Sizes};
+
+use crate::engine::{Engine, Extend, Run, StepResult, TensorSource, Watcher, WeightSource};
 use crate::error::Error;
 use cache::Caches;
 use constants::Constants;
+use lives::Lives;
 use share::{Layout, RunState};
 use std::sync::Arc;
 use steer_compiler::backend::{RowBackend, RowKernels};
@@ -36,7 +43,10 @@ pub struct RowsEngine {
     /// Place of each run among those sorted so that donors come first.
     order: Vec<usize>,
     caches: Caches,
-    lives: exec::Lives,
+    lives: Lives,
+    /// How much of a pass each instruction is, for one row.
+    costs: Vec<Vec<u64>>,
+    watcher: Option<Watcher>,
 }
 
 impl RowsEngine {
@@ -51,9 +61,10 @@ impl RowsEngine {
         let isa = Isa::detect();
         let kernels = backend.compile(&program.kernels, isa)?;
         let constants = Constants::load(&plan, &program, kernels.as_ref(), weights, tensors)?;
-        let lives = exec::Lives::of(&program);
+        let lives = Lives::of(&program);
         let layout = layout(&program, &lives);
         let caches = Caches::new(&program);
+        let costs = exec::costs(&program);
         Ok(RowsEngine {
             plan,
             program,
@@ -66,6 +77,8 @@ impl RowsEngine {
             order: Vec::new(),
             caches,
             lives,
+            costs,
+            watcher: None,
         })
     }
 
@@ -90,24 +103,13 @@ impl Engine for RowsEngine {
     fn extend(&mut self, work: &[Extend]) -> Result<StepResult, Error> {
         exec::step(self, work)
     }
-}
 
-/// The distinct rows of one step, stretch by stretch, without executing anything.
-pub fn count(program: &Program, runs: &[Run], work: &[Extend]) -> RowCount {
-    let layout = layout(program, &exec::Lives::of(program));
-    let Ok(order) = donors_first(runs) else { return RowCount::default() };
-    let mut states: Vec<RunState> = runs.iter().map(|r| RunState::new(r.clone(), program.stretches.len())).collect();
-    let needed = exec::needed(program, work);
-    match share::number(program, &layout, &mut states, &order, work, true, needed) {
-        Ok(step) => RowCount {
-            computed: step.stretches.iter().map(|s| s.first.len() as u64).sum(),
-            naive: (step.rows.len() * step.stretches.len()) as u64,
-        },
-        Err(_) => RowCount::default(),
+    fn watch(&mut self, watcher: Option<Watcher>) {
+        self.watcher = watcher;
     }
 }
 
-fn layout(program: &Program, lives: &exec::Lives) -> Layout {
+fn layout(program: &Program, lives: &Lives) -> Layout {
     let homes = cache::homes(program);
     let whole = |(s, stretch): (usize, &Stretch)| {
         let alone = |p: &&Patch| p.whole && lives.only(s, p.base);

@@ -1,7 +1,7 @@
 //! Element types of tensor files, and their widening to f32.
 
-use super::room;
 use crate::error::Error;
+use crate::memory;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -102,8 +102,7 @@ pub fn widen(dtype: Dtype, bytes: &[u8]) -> Result<Option<Vec<f32>>, Error> {
     };
     let size = dtype.bits() / 8;
     let n = bytes.len() / size;
-    let mut out = room(n)?;
-    out.resize(n, 0.0);
+    let mut out = memory::zeros(n, "one tensor")?;
     match n > CHUNK {
         true => out.par_chunks_mut(CHUNK).zip(bytes.par_chunks(CHUNK * size)).for_each(|(out, b)| convert(b, out)),
         false => convert(bytes, &mut out),

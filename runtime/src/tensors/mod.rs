@@ -46,13 +46,3 @@ pub fn load(path: &Path, key: Option<&str>) -> Result<Array, Error> {
 pub(crate) fn count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d))
 }
-
-/// Room for `n` floats, or an error instead of an abort where there is none.
-pub(crate) fn room(n: usize) -> Result<Vec<f32>, Error> {
-    let mut out = Vec::new();
-    out.try_reserve_exact(n).map_err(|_| {
-        let message = format!("{:.1} GB are needed for one tensor and cannot be had", n as f64 * 4e-9);
-        Error::new(codes::MEMORY, message).help("close other programs, or use a smaller model")
-    })?;
-    Ok(out)
-}

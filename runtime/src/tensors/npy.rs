@@ -1,10 +1,11 @@
 //! NumPy's `.npy`: versions 1 to 3, little-endian numbers, C or Fortran order.
 
 use super::safetensors::write_floats;
-use super::{Array, Dtype, count, room, widen};
+use super::{Array, Dtype, count, widen};
 use crate::error::Error;
-use crate::files;
+use crate::{files, memory};
 use std::path::Path;
+use steer_figures::npy_header;
 use steer_lang::codes;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -31,18 +32,8 @@ pub fn parse_npy(bytes: &[u8], path: &Path) -> Result<Array, Error> {
 
 /// Writes an array of f32 in C order, completely or not at all.
 pub fn write_npy(path: &Path, shape: &[usize], data: &[f32]) -> Result<(), Error> {
-    let dims: Vec<String> = shape.iter().map(usize::to_string).collect();
-    let comma = if shape.len() == 1 { "," } else { "" };
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}{comma}), }}", dims.join(", "));
-    // The data begins at a multiple of 64, and a line end closes the header.
-    let pad = (10 + header.len() + 1).next_multiple_of(64) - (10 + header.len() + 1);
-    header.extend(std::iter::repeat_n(' ', pad));
-    header.push('\n');
     files::write_atomic(path, |out| {
-        out.write_all(MAGIC)?;
-        out.write_all(&[1, 0])?;
-        out.write_all(&(header.len() as u16).to_le_bytes())?;
-        out.write_all(header.as_bytes())?;
+        out.write_all(&npy_header("<f4", shape))?;
         write_floats(out, data)
     })
 }
@@ -189,7 +180,7 @@ fn to_c_order(values: &[f32], shape: &[usize]) -> Result<Vec<f32>, Error> {
     for i in 1..shape.len() {
         strides[i] = strides[i - 1] * shape[i - 1];
     }
-    let mut out = room(values.len())?;
+    let mut out = memory::room(values.len(), "one tensor")?;
     let mut index = vec![0; shape.len()];
     let mut at = 0;
     for _ in 0..values.len() {

@@ -85,6 +85,15 @@ pub fn beside(blocks: &[(&str, &str)], columns: usize) -> String {
     out
 }
 
+/// The part of a titled text alone that no further text changes: all but its last word. What `beside`
+/// makes of the whole text, once it is complete, begins with it.
+pub fn settled(title: &str, text: &str, columns: usize) -> String {
+    let complete = text.rfind([' ', '\n']).map_or("", |at| &text[..at]);
+    let mut out = beside(&[(title, complete)], columns);
+    out.truncate(out.trim_end().len());
+    out
+}
+
 fn stacked(title: &str, text: &str, columns: usize) -> String {
     let lines = wrap(text, columns.saturating_sub(2)).into_iter().map(|l| format!("  {l}").trim_end().to_string());
     let lines: Vec<String> = lines.collect();
@@ -105,6 +114,30 @@ mod tests {
         for n in 0..30 {
             let text = "The quick  brown 🙂 fox, 你好世界 and so-on-and-so-on";
             assert!(wrap(text, n).iter().all(|l| width::of(l) <= n.max(2)), "{n}");
+        }
+    }
+
+    #[test]
+    fn what_is_settled_is_how_the_whole_begins() {
+        let pieces =
+            ["The", " quick", "  ", "brown", "\n", "\n\n", " 🙂", "你好世界", "é", "e\u{301}", "\t", " a", "\u{3000}"];
+        let mut state = 7u32;
+        for round in 0..300 {
+            let mut texts = vec![String::new()];
+            for _ in 0..30 {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let next = texts[texts.len() - 1].clone() + pieces[(state >> 16) as usize % pieces.len()];
+                texts.push(next);
+            }
+            let columns = 8 + round % 40;
+            let whole = beside(&[("title", &texts[30])], columns);
+            let mut before = String::new();
+            for text in &texts {
+                let now = settled("title", text, columns);
+                assert!(whole.starts_with(&now) && now.starts_with(&before), "{text:?} in {columns}");
+                before = now;
+            }
+            assert!(before.len() > 5, "{whole:?}");
         }
     }
 

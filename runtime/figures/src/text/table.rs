@@ -23,7 +23,7 @@ impl Table {
 
     /// Adds a row; cells that are missing are empty, and there are no more than columns.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        let cells = cells.into_iter().map(|c| super::text::visible(&c).replace('\n', "⏎"));
+        let cells = cells.into_iter().map(|c| super::visible(&c).replace('\n', "⏎"));
         let mut cells: Vec<String> = cells.take(self.columns.len()).collect();
         cells.resize(self.columns.len(), String::new());
         self.rows.push(cells);

@@ -1,0 +1,245 @@
+//! What each statement gave, and as text.
+
+use super::derive::arithmetic;
+use super::phase::TensorValues;
+use super::results::Results;
+use super::session::{Session, one};
+use super::statements::{Experiment, Place, What, broken};
+use super::table;
+use crate::files;
+use crate::progress::{Bar, Unit};
+use crate::report::{self, Output, Value};
+use crate::tensors::Named;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use steer_compiler::elaborate::{PlotOption, PrintItem, RunSpec, Statement, StatementKind, TableSpec};
+use steer_figures::{Color, Fault, Frame, Kind, Plot, Terminal};
+use steer_lang::{Diagnostic, Diagnostics, codes};
+
+/// The tables of the sweeps so far, by name.
+pub type Tables = BTreeMap<String, Frame>;
+
+/// What a statement other than `generate` gave, and as text.
+pub fn answer(
+    session: &Session,
+    experiment: &Experiment,
+    (number, s): (usize, &Statement),
+    results: &Results,
+    values: &TensorValues,
+    tables: &mut Tables,
+) -> Result<(Vec<Output>, String), Diagnostics> {
+    let place = &experiment.places[number];
+    match &s.kind {
+        StatementKind::Generate { .. } => Err(one(broken("texts are shown as they come"))),
+        StatementKind::Table(t) => Ok(table_of(t, &results.cells[number], tables)),
+        StatementKind::Plot { table, kind, to, options } => {
+            let frame = named(tables, table)?;
+            let plot = plot_of(kind.as_deref(), options);
+            let text = drawn(session, frame, &plot, to.as_deref()).map_err(|d| at(d, s))?;
+            Ok((vec![Output::Plot { table: table.clone(), file: to.clone(), plot }], text))
+        }
+        StatementKind::Save { table, to } => {
+            let frame = named(tables, table)?;
+            let bytes = exported(frame, to).map_err(|d| at(d, s))?;
+            let path = session.path(to);
+            files::write_atomic(&path, |out| out.write_all(&bytes)).map_err(one)?;
+            let text = format!("saved {table} to {}\n", path.display());
+            Ok((vec![Output::Save { table: table.clone(), file: to.clone() }], text))
+        }
+        StatementKind::Report { .. } => Ok((Vec::new(), String::new())),
+        StatementKind::Capture { sites, runs, to, .. } => {
+            capture(session, experiment, sites, runs, to, place, results)
+        }
+        StatementKind::Print(items) => {
+            let mut text = Vec::new();
+            let mut out = Vec::new();
+            for item in items {
+                match item {
+                    PrintItem::Text(t) => {
+                        text.push(t.clone());
+                        out.push(Value::Text(t.clone()));
+                    }
+                    PrintItem::Value { label, plan } => {
+                        let data = arithmetic(plan, values.clone()).map_err(one)?;
+                        let (shown, value) = shown_value(label, plan, &data);
+                        text.push(shown);
+                        out.push(value);
+                    }
+                }
+            }
+            Ok((vec![Output::Print { values: out }], text.join(" ") + "\n"))
+        }
+    }
+}
+
+fn named<'t>(tables: &'t Tables, name: &str) -> Result<&'t Frame, Diagnostics> {
+    tables.get(name).ok_or_else(|| one(broken("a table is missing")))
+}
+
+/// Where a statement's own error has no place yet, the statement is it.
+fn at(d: Diagnostic, s: &Statement) -> Diagnostics {
+    vec![if d.labels.is_empty() { d.at(s.span, "asked for here") } else { d }]
+}
+
+fn fault(f: Fault) -> Diagnostic {
+    Diagnostic::error(codes::BAD_ARGUMENTS, f.message).maybe_help(f.help)
+}
+
+fn plot_of(kind: Option<&str>, options: &[(String, PlotOption)]) -> Plot {
+    let mut plot = Plot { kind: kind.and_then(Kind::parse), ..Plot::default() };
+    let (mut low, mut high) = (None, None);
+    for (name, option) in options {
+        match (name.as_str(), option) {
+            ("column", PlotOption::Text(t)) => plot.columns.push(t.clone()),
+            ("x", PlotOption::Text(t)) => plot.x = Some(t.clone()),
+            ("y", PlotOption::Text(t)) => plot.y = Some(t.clone()),
+            ("series", PlotOption::Text(t)) => plot.series = Some(t.clone()),
+            ("title", PlotOption::Text(t)) => plot.title = Some(t.clone()),
+            ("min", PlotOption::Number(n)) => low = Some(*n),
+            ("max", PlotOption::Number(n)) => high = Some(*n),
+            _ => {}
+        }
+    }
+    plot.limits = low.zip(high);
+    plot
+}
+
+/// A plot on the terminal, or as the file that the script names; its text says which.
+fn drawn(session: &Session, frame: &Frame, plot: &Plot, to: Option<&str>) -> Result<String, Diagnostic> {
+    let figure = plot.of(frame).map_err(fault)?;
+    let Some(to) = to else {
+        let out = std::io::stdout();
+        let color = Color::of(std::io::IsTerminal::is_terminal(&out), |name| std::env::var(name).ok());
+        return Ok(figure.text(&Terminal { columns: report::width::terminal(100), color }));
+    };
+    let path = session.path(to);
+    let bytes = match extension(to) {
+        "svg" => figure.svg().into_bytes(),
+        "png" => figure.png(2.0).map_err(fault)?,
+        _ => return Err(unknown_file(to, "a plot is written as .svg or .png")),
+    };
+    files::write_atomic(&path, |out| out.write_all(&bytes)).map_err(|e| *e.0)?;
+    Ok(format!("plotted {} to {}\n", frame.name, path.display()))
+}
+
+/// A table as the bytes of a file, by the end of its name.
+fn exported(frame: &Frame, to: &str) -> Result<Vec<u8>, Diagnostic> {
+    match extension(to) {
+        "csv" => frame.to_csv().map(String::into_bytes).map_err(fault),
+        "json" => Ok(frame.to_json().into_bytes()),
+        "parquet" => frame.to_parquet().map_err(fault),
+        "npy" => match &frame.columns[..] {
+            [only] => frame.to_npy(&only.name).map_err(fault),
+            many => Err(unknown_file(to, &format!("an .npy file holds one metric, and this table has {}", many.len()))),
+        },
+        _ => Err(unknown_file(to, "a table is written as .csv, .parquet, .json or .npy")),
+    }
+}
+
+fn extension(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(_, e)| e)
+}
+
+fn unknown_file(name: &str, help: &str) -> Diagnostic {
+    Diagnostic::error(codes::BAD_ARGUMENTS, format!("{name:?} cannot be written so")).help(help.to_owned())
+}
+
+/// The numbers of a table; a sweep's table is kept for what comes after it.
+fn table_of(spec: &TableSpec, cells: &[Option<table::Numbers>], tables: &mut Tables) -> (Vec<Output>, String) {
+    let frame = table::frame(spec, cells);
+    let text = match &spec.name {
+        None => table::rows(&frame),
+        Some(name) => {
+            tables.insert(name.clone(), frame.clone());
+            String::new()
+        }
+    };
+    (vec![Output::Table(frame)], text)
+}
+
+fn shown_value(label: &str, plan: &steer_compiler::plan::Plan, data: &[f32]) -> (String, Value) {
+    let Some(output) = plan.outputs.first() else { return (String::new(), Value::List(Vec::new())) };
+    let ty = plan.ty(output.node);
+    if ty.axes.is_empty() {
+        let x = f64::from(data.first().copied().unwrap_or(f32::NAN));
+        return (report::number(x), Value::Number(x));
+    }
+    let norm = data.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    let head: Vec<String> = data.iter().take(4).map(|x| report::number(f64::from(*x))).collect();
+    let more = if data.len() > 4 { ", ..." } else { "" };
+    let axes = ty
+        .axes
+        .iter()
+        .map(|a| (a.name.to_string(), if let steer_compiler::plan::Size::Fixed(n) = a.size { n } else { 0 }));
+    let value = Value::Tensor { axes: axes.collect(), data: data.to_vec() };
+    (format!("{label} {ty} norm {} [{}{more}]", report::number(norm), head.join(", ")), value)
+}
+
+fn capture(
+    session: &Session,
+    experiment: &Experiment,
+    sites: &[String],
+    runs: &[RunSpec],
+    to: &str,
+    place: &Place,
+    results: &Results,
+) -> Result<(Vec<Output>, String), Diagnostics> {
+    let mut shapes = BTreeMap::new();
+    let mut stored: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
+    for (run, spec) in place.runs.iter().zip(runs) {
+        for (site, output) in sites.iter().zip(&place.outputs) {
+            let mut rows = rows_read(experiment, *run, *output);
+            rows.sort_unstable();
+            let found: Vec<&Arc<[f32]>> =
+                rows.iter().filter_map(|p| results.captured.get(&(*run, *output, *p))).collect();
+            let ty = experiment.prepared.plan.ty(experiment.prepared.plan.outputs[*output].node);
+            let widest = rows.iter().max().map_or(0, |p| p + 1);
+            let mut shape = vec![found.len()];
+            shape.extend(ty.axes.iter().map(|a| match a.size {
+                steer_compiler::plan::Size::Fixed(n) => n,
+                steer_compiler::plan::Size::Keys => widest,
+            }));
+            let mut data = Vec::new();
+            for v in found {
+                extend_padded(&mut data, v, ty.has_keys(), widest, ty.len_with(1));
+            }
+            let name = if runs.len() == 1 { site.clone() } else { format!("{}.{site}", spec.label) };
+            shapes.insert(name.clone(), shape.clone());
+            stored.push((name, shape, data));
+        }
+    }
+    let path = session.path(to);
+    if !results.measured {
+        return Ok((Vec::new(), format!("nothing captured to {}: stopped before the end\n", path.display())));
+    }
+    let named: Vec<Named> = stored.iter().map(|(name, shape, data)| Named { name, shape, data }).collect();
+    let metadata = BTreeMap::from([("producer".to_owned(), format!("steer {}", env!("CARGO_PKG_VERSION")))]);
+    let bar = Bar::new(&format!("writing {to}"), Unit::Unknown);
+    crate::tensors::write_safetensors(&path, &named, &metadata).map_err(one)?;
+    drop(bar);
+    let text = format!("captured {} tensors to {}\n", stored.len(), path.display());
+    Ok((vec![Output::Capture { file: to.to_owned(), tensors: shapes }], text))
+}
+
+/// Appends a row; rows with fewer keys than the widest are filled with zeros at the end of each head.
+fn extend_padded(data: &mut Vec<f32>, row: &[f32], keyed: bool, widest: usize, heads: usize) {
+    if !keyed {
+        return data.extend_from_slice(row);
+    }
+    let keys = row.len() / heads.max(1);
+    for part in row.chunks_exact(keys.max(1)) {
+        data.extend_from_slice(part);
+        data.resize(data.len() + widest - keys, 0.0);
+    }
+}
+
+
+/// The positions that captures read of a run.
+fn rows_read(experiment: &Experiment, run: usize, output: usize) -> Vec<usize> {
+    let captures = experiment.units.iter().filter(|u| u.what == What::Capture);
+    let reads = captures.flat_map(|u| &u.reads).filter(|r| (r.0, r.1) == (run, output));
+    let mut rows: Vec<usize> = reads.flat_map(|r| r.2.iter().copied()).collect();
+    rows.sort_unstable();
+    rows.dedup();
+    rows
+}

@@ -1,0 +1,167 @@
+//! Whether there is memory for a phase, before a weight is read.
+
+use super::live::{self, Ask};
+use super::phase::{PhaseOptions, Prepared};
+use crate::error::Error;
+use crate::memory::{Offer, shown};
+use crate::rows::{Counter, Sizes};
+use steer_compiler::backend::row_backend;
+use steer_compiler::plan::{Plan, Size};
+use steer_lang::{Diagnostics, codes};
+
+/// The memory that a phase takes at most, in bytes, and what for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Needs {
+    /// Weights as they are computed with, in float32.
+    pub weights: u64,
+    /// The largest weight, before it is packed.
+    pub reading: u64,
+    /// Values of the rows of one pass, and how many rows are in the largest.
+    pub buffers: u64,
+    pub pass_rows: usize,
+    /// What later tokens read of earlier ones, and how many rows they are at most.
+    pub caches: u64,
+    pub rows: usize,
+    /// What is read: captures, and logits for metrics and new tokens.
+    pub outputs: u64,
+}
+
+impl Needs {
+    /// What a phase takes, from its Plan and the lengths of its prompts alone.
+    pub fn of(prepared: &Prepared, asks: &[Ask], options: &PhaseOptions) -> Result<Self, Error> {
+        if row_backend(&options.backend).is_none() {
+            return Ok(of_reference(prepared, asks));
+        }
+        let (plan, program) = (&prepared.plan, &prepared.program);
+        let sizes = Sizes::of(plan, program);
+        let mut needs = Needs { weights: sizes.weights, reading: sizes.reading, ..Needs::default() };
+        let mut counter = Counter::new(program, &prepared.engine_runs)?;
+        for work in live::passes(prepared, asks, options.chunk) {
+            let pass = counter.pass(plan, &work)?;
+            needs.buffers = needs.buffers.max(sizes.pass(&pass.rows).saturating_add(pass.inside));
+            needs.pass_rows = needs.pass_rows.max(pass.rows.iter().copied().max().unwrap_or(0));
+            needs.rows += pass.rows.iter().copied().max().unwrap_or(0);
+            needs.outputs += pass.read;
+            let cached = sizes.stretches.iter().zip(&pass.rows).map(|(s, n)| s.cached.saturating_mul(*n as u64));
+            needs.caches = needs.caches.saturating_add(cached.sum());
+        }
+        needs.caches = needs.caches.saturating_add(sizes.states().saturating_mul(prepared.runs.len() as u64 + 1));
+        // New tokens differ from run to run.
+        let growing: Vec<usize> = asks.iter().filter_map(|a| a.grow.as_ref()).map(|g| g.options.max).collect();
+        let new: usize = growing.iter().map(|max| max.saturating_sub(1)).fold(0, usize::saturating_add);
+        needs.rows = needs.rows.saturating_add(new);
+        needs.caches = needs.caches.saturating_add(sizes.cached().saturating_mul(new as u64));
+        needs.buffers = needs.buffers.max(sizes.row().saturating_mul(growing.len() as u64));
+        needs.outputs = needs.outputs.saturating_add(logits(plan, asks) * growing.len() as u64);
+        Ok(needs)
+    }
+
+    /// The most that is taken at once.
+    pub fn total(&self) -> u64 {
+        let work = [self.buffers, self.caches, self.outputs].into_iter().fold(0, u64::saturating_add);
+        self.weights.saturating_add(work.max(self.reading))
+    }
+
+    /// An error where there is less.
+    pub fn fit(&self, offer: Offer) -> Result<(), Error> {
+        if self.total() <= offer.bytes {
+            return Ok(());
+        }
+        let mut parts = vec![
+            (self.weights, format!("{} for the weights in float32", shown(self.weights))),
+            (self.buffers, format!("{} for the values of {} rows of one pass", shown(self.buffers), self.pass_rows)),
+            (self.caches, format!("{} for what later tokens read of {} earlier rows", shown(self.caches), self.rows)),
+            (self.outputs, format!("{} for what is read", shown(self.outputs))),
+        ];
+        let work = [self.buffers, self.caches, self.outputs].into_iter().fold(0, u64::saturating_add);
+        if self.reading > work {
+            parts.push((self.reading, format!("{} for the largest weight as it is read", shown(self.reading))));
+        }
+        let most = parts.iter().map(|p| p.0).max().unwrap_or(0);
+        let advice = match most {
+            n if n == self.weights => "use a smaller model or a machine with more memory",
+            n if n == self.buffers => "take fewer rows in one pass with --chunk, or run fewer texts at once",
+            n if n == self.caches => "use shorter or fewer texts, or generate fewer tokens",
+            n if n == self.outputs => "capture or measure at fewer positions, as with `on prompt[-1]`",
+            _ => "use a smaller model or a machine with more memory",
+        };
+        // What is too small to matter is not named.
+        parts.retain(|p| p.0 >= self.total() / 100);
+        let parts: Vec<String> = parts.into_iter().map(|p| p.1).collect();
+        let message = format!("the run needs {} of memory, and {offer}", shown(self.total()));
+        Err(Error::new(codes::MEMORY, message).help(format!("{}; {advice}", parts.join(", "))))
+    }
+}
+
+/// Refuses a phase for which there is too little memory. Where nobody knows how much there is, none is refused.
+pub fn check(prepared: &Prepared, asks: &[Ask], options: &PhaseOptions) -> Result<(), Diagnostics> {
+    if asks.is_empty() {
+        return Ok(());
+    }
+    let needs = Needs::of(prepared, asks, options).map_err(|e| vec![*e.0])?;
+    match Offer::now() {
+        Some(offer) => needs.fit(offer).map_err(|e| vec![*e.0]),
+        None => Ok(()),
+    }
+}
+
+/// The memory that a run may take: what its options say, or what there is, less a tenth of it.
+pub fn budget(options: &PhaseOptions) -> Option<u64> {
+    options.memory.or_else(|| Offer::now().map(|o| o.bytes - o.bytes / 10))
+}
+
+/// The logits of one row, where there are runs that grow.
+fn logits(plan: &Plan, asks: &[Ask]) -> u64 {
+    let output = asks.iter().find_map(|a| a.grow.as_ref()).and_then(|g| plan.outputs.get(g.logits));
+    output.map_or(0, |o| plan.ty(o.node).len_with(1) as u64 * 4)
+}
+
+/// The reference keeps every weight as it is and as a matrix, and all values of a run's rows.
+fn of_reference(prepared: &Prepared, asks: &[Ask]) -> Needs {
+    let size = |a: &steer_compiler::plan::Axis| if let Size::Fixed(n) = a.size { n as u64 } else { 1 };
+    let bytes = |w: &steer_compiler::plan::Weight| w.dims.iter().flatten().map(size).fold(4, u64::saturating_mul);
+    let weights = prepared.plan.weights.iter().map(bytes).fold(0, u64::saturating_add);
+    let max = |run: usize| asks.get(run).and_then(|a| a.grow.as_ref()).map_or(0, |g| g.options.max);
+    let rows = prepared.runs.iter().enumerate().map(|(i, r)| r.encoded.tokens.len() + max(i)).max().unwrap_or(0);
+    let values = prepared.plan.nodes.iter().filter(|n| n.ty.per_row).map(|n| n.ty.len_with(rows) as u64 * 4);
+    let buffers = values.fold(0, u64::saturating_add).saturating_mul(rows as u64);
+    Needs { weights: weights.saturating_mul(2), buffers, pass_rows: rows, ..Needs::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Limit;
+
+    #[test]
+    fn what_does_not_fit_is_said_with_its_largest_part() {
+        let needs = Needs {
+            weights: 4_000_000_000,
+            reading: 500_000_000,
+            buffers: 1_000_000_000,
+            pass_rows: 1000,
+            caches: 6_000_000_000,
+            rows: 9000,
+            outputs: 1_000_000,
+        };
+        assert_eq!(needs.total(), 11_001_000_000);
+        let offer = |bytes| Offer { bytes, limit: Limit::Machine };
+        assert!(needs.fit(offer(11_001_000_000)).is_ok());
+        let e = needs.fit(offer(11_000_000_000)).unwrap_err().0;
+        assert_eq!(e.message, "the run needs 11.0 GB of memory, and this machine has 11.0 GB available");
+        assert_eq!(
+            e.help.as_deref(),
+            Some(
+                "4.0 GB for the weights in float32, 1.0 GB for the values of 1000 rows of one pass, \
+                 6.0 GB for what later tokens read of 9000 earlier rows; use shorter or fewer texts, or generate fewer tokens"
+            )
+        );
+    }
+
+    #[test]
+    fn a_large_weight_counts_while_it_is_read() {
+        let needs = Needs { weights: 1_000_000_000, reading: 2_000_000_000, ..Needs::default() };
+        let e = needs.fit(Offer { bytes: 2_500_000_000, limit: Limit::AddressSpace }).unwrap_err().0;
+        assert!(e.help.is_some_and(|h| h.contains("2.0 GB for the largest weight as it is read; use a smaller model")));
+    }
+}

@@ -1,0 +1,94 @@
+//! An experiment cut into pieces that fit into memory.
+
+use super::live::Ask;
+use super::needs::Needs;
+use super::phase::{PhaseOptions, Prepared};
+use super::statements::{Experiment, What};
+use steer_lang::Diagnostics;
+
+/// A pass of a piece has about so many rows at most, so that results come now and then.
+const ROWS: usize = 16384;
+
+/// Some units of an experiment with the runs that they need, numbered anew.
+pub struct Part {
+    pub units: Vec<usize>,
+    /// By new number: the run of the experiment.
+    pub runs: Vec<usize>,
+    /// By run of the experiment.
+    locals: Vec<Option<usize>>,
+    pub prepared: Prepared,
+    pub asks: Vec<Ask>,
+}
+
+impl Part {
+    pub fn new(experiment: &Experiment, units: &[usize]) -> Self {
+        let all = &experiment.prepared;
+        let mut asks = experiment.asks(units);
+        let mut needed = vec![false; all.runs.len()];
+        let mut open: Vec<usize> = Vec::new();
+        for unit in units.iter().map(|u| &experiment.units[*u]) {
+            open.extend(unit.reads.iter().map(|r| r.0));
+            open.extend(unit.grows.iter().map(|g| g.0));
+        }
+        while let Some(run) = open.pop() {
+            if !std::mem::replace(&mut needed[run], true) {
+                open.extend(all.engine_runs[run].edits.iter().filter_map(|e| e.donor));
+            }
+        }
+        let runs: Vec<usize> = (0..all.runs.len()).filter(|r| needed[*r]).collect();
+        let mut locals = vec![None; all.runs.len()];
+        for (local, run) in runs.iter().enumerate() {
+            locals[*run] = Some(local);
+        }
+        let asks = runs.iter().map(|r| std::mem::take(&mut asks[*r])).collect();
+        Part { units: units.to_vec(), prepared: all.part(&runs, &locals), runs, locals, asks }
+    }
+
+    /// The number that a run of the experiment has here.
+    pub fn local(&self, run: usize) -> Option<usize> {
+        self.locals[run]
+    }
+}
+
+/// The units of each piece, in order: tables and captures first, then texts. All in one where they fit.
+pub fn pieces(
+    experiment: &Experiment,
+    options: &PhaseOptions,
+    budget: Option<u64>,
+) -> Result<Vec<Vec<usize>>, Diagnostics> {
+    let fits = |units: &[usize]| -> Result<bool, Diagnostics> {
+        let part = Part::new(experiment, units);
+        let needs = Needs::of(&part.prepared, &part.asks, options).map_err(|e| vec![*e.0])?;
+        let longest = part.prepared.runs.iter().map(|r| r.encoded.tokens.len()).max().unwrap_or(0);
+        Ok(budget.is_none_or(|b| needs.total() <= b) && needs.pass_rows <= ROWS.max(16 * longest))
+    };
+    let whole = experiment.whole();
+    if whole.is_empty() || fits(&whole)? {
+        return Ok(if whole.is_empty() { Vec::new() } else { vec![whole] });
+    }
+    let mut out = Vec::new();
+    let text = |u: &&usize| experiment.units[**u].what == What::Text;
+    for texts in [false, true] {
+        let rest: Vec<usize> = whole.iter().filter(|u| text(u) == texts).copied().collect();
+        let mut rest = &rest[..];
+        while !rest.is_empty() {
+            // The most units that fit: at least one, whatever it takes.
+            let (mut low, mut high) = (1, 2.min(rest.len()));
+            while high > low && fits(&rest[..high])? {
+                low = high;
+                high = (high * 2).min(rest.len());
+            }
+            while low + 1 < high {
+                let middle = (low + high) / 2;
+                if fits(&rest[..middle])? {
+                    low = middle;
+                } else {
+                    high = middle;
+                }
+            }
+            out.push(rest[..low].to_vec());
+            rest = &rest[low..];
+        }
+    }
+    Ok(out)
+}

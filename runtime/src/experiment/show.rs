@@ -1,0 +1,180 @@
+//! What statements give, printed in the script's order and as early as it is there.
+
+use super::phase::TensorValues;
+use super::session::{Session, one};
+use super::answer::{Tables, answer};
+use super::results::Results;
+use super::statements::Experiment;
+use crate::error::Error;
+use crate::report::{self, Completion, Generation, Output, Page};
+use steer_compiler::elaborate::{RunSpec, StatementKind};
+use steer_lang::Diagnostics;
+
+/// Statements on their way to a page.
+pub struct Show<'a> {
+    session: &'a Session,
+    experiment: &'a Experiment,
+    values: &'a TensorValues,
+    page: &'a mut dyn Page,
+    /// How wide texts are, from the first to the last.
+    columns: usize,
+    /// The statement whose turn it is; of `generate` the text among its texts, its first run among the
+    /// statement's runs, and what of it was printed.
+    at: usize,
+    text: usize,
+    run: usize,
+    printed: String,
+    outputs: Vec<Output>,
+    tables: Tables,
+}
+
+impl<'a> Show<'a> {
+    pub fn new(
+        session: &'a Session,
+        experiment: &'a Experiment,
+        values: &'a TensorValues,
+        page: &'a mut dyn Page,
+    ) -> Self {
+        let columns = report::width::terminal(100);
+        let (printed, outputs) = (String::new(), Vec::new());
+        let tables = Tables::new();
+        Show { session, experiment, values, page, columns, at: 0, text: 0, run: 0, printed, outputs, tables }
+    }
+
+    /// Whether texts are seen as they come.
+    pub fn streams(&self) -> bool {
+        self.page.drafts()
+    }
+
+    /// Prints what is there by now and whose turn it is. At the `end` nothing more comes.
+    pub fn advance(&mut self, results: &Results, end: bool) -> Result<(), Diagnostics> {
+        while let Some(s) = self.session.script.statements.get(self.at) {
+            let place = &self.experiment.places[self.at];
+            let waits = match &s.kind {
+                StatementKind::Generate { runs, .. } => !self.generate(runs, &place.runs, results, end)?,
+                StatementKind::Print(_) => false,
+                _ => !results.measured && !end,
+            };
+            if waits {
+                break;
+            }
+            if !matches!(s.kind, StatementKind::Generate { .. }) {
+                let at = (self.at, s);
+                let (outputs, text) =
+                    answer(self.session, self.experiment, at, results, self.values, &mut self.tables)?;
+                self.outputs.extend(outputs);
+                self.put(&text).map_err(one)?;
+            }
+            self.at += 1;
+            (self.text, self.run) = (0, 0);
+        }
+        Ok(())
+    }
+
+    /// What all statements gave.
+    pub fn outputs(self) -> Vec<Output> {
+        self.outputs
+    }
+
+    /// Leaves the page as it is, with no line half-written, because of an error.
+    pub fn abandon(&mut self) {
+        let end = if self.printed.is_empty() || self.printed.ends_with('\n') { "" } else { "\n" };
+        // What went wrong before is the one to report.
+        let _ = self.page.print(end);
+    }
+
+    /// Prints the texts of a `generate` that are there, and says whether these are all.
+    fn generate(
+        &mut self,
+        texts: &[RunSpec],
+        runs: &[usize],
+        results: &Results,
+        end: bool,
+    ) -> Result<bool, Diagnostics> {
+        while let Some(spec) = texts.get(self.text) {
+            let runs = &runs[self.run..self.run + if spec.uses.is_empty() { 1 } else { 2 }];
+            if !end && !results.prompts_done {
+                return Ok(false);
+            }
+            if !end && !runs.iter().all(|r| results.ended[*r]) {
+                self.part(spec, runs, results).map_err(one)?;
+                return Ok(false);
+            }
+            let completions = completions(spec, runs, results);
+            let text = self.block(spec, &completions) + "\n";
+            self.put(text.strip_prefix(self.printed.as_str()).unwrap_or(&text)).map_err(one)?;
+            self.printed.clear();
+            self.outputs.push(Output::Generate(Generation { prompt: spec.text.to_string(), completions }));
+            self.text += 1;
+            self.run += runs.len();
+        }
+        Ok(true)
+    }
+
+    /// Shows a text that still grows.
+    fn part(&mut self, spec: &RunSpec, runs: &[usize], results: &Results) -> Result<(), Error> {
+        let [run] = *runs else {
+            let block = self.block(spec, &completions(spec, runs, results));
+            return self.page.draft(&block);
+        };
+        let settled = match self.alone() {
+            true => self.bare(&results.texts[run]),
+            false => {
+                let whole = format!("{}{}", spec.text, results.texts[run]);
+                report::settled(BASELINE, &whole, self.columns)
+            }
+        };
+        self.settle(&settled)
+    }
+
+    /// Prints what of a text was not printed yet.
+    fn settle(&mut self, text: &str) -> Result<(), Error> {
+        let Some(new) = text.strip_prefix(self.printed.as_str()) else { return Ok(()) };
+        self.page.print(new)?;
+        self.printed = text.to_owned();
+        Ok(())
+    }
+
+    fn put(&mut self, text: &str) -> Result<(), Error> {
+        if text.is_empty() { Ok(()) } else { self.page.print(text) }
+    }
+
+    /// The continuations of a text as they are printed.
+    fn block(&self, spec: &RunSpec, completions: &[Completion]) -> String {
+        if let (true, [only]) = (self.alone(), completions) {
+            return self.bare(&only.text);
+        }
+        let texts: Vec<(&str, String)> =
+            completions.iter().map(|c| (c.with.as_str(), format!("{}{}", spec.text, c.text))).collect();
+        let refs: Vec<(&str, &str)> = texts.iter().map(|(w, t)| (*w, t.as_str())).collect();
+        report::beside(&refs, self.columns)
+    }
+
+    /// Whether the script does nothing but continue one text, which is then printed as it is.
+    fn alone(&self) -> bool {
+        match (&self.session.script.statements[..], &self.experiment.places[..]) {
+            ([only], [place]) => matches!(only.kind, StatementKind::Generate { .. }) && place.runs.len() == 1,
+            _ => false,
+        }
+    }
+
+    /// A text without a frame; a model's text must not act on a terminal.
+    fn bare(&self, text: &str) -> String {
+        if self.page.drafts() { report::visible(text) } else { text.to_owned() }
+    }
+}
+
+/// How the run without edits is called.
+const BASELINE: &str = "baseline";
+
+/// What the runs of one text gave, the baseline first.
+fn completions(spec: &RunSpec, runs: &[usize], results: &Results) -> Vec<Completion> {
+    let steered = || spec.label.rsplit_once(" with ").map_or_else(|| "steered".into(), |(_, w)| w.to_owned());
+    let with = |i: usize| if i == 0 { BASELINE.to_owned() } else { steered() };
+    let of = |(i, &run): (usize, &usize)| Completion {
+        with: with(i),
+        text: results.texts[run].clone(),
+        tokens: results.generated[run].clone(),
+    };
+    runs.iter().enumerate().map(of).collect()
+}

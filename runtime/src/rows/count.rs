@@ -1,0 +1,89 @@
+//! The distinct rows of passes, counted without executing anything.
+
+use super::lives::Lives;
+use super::share::{Layout, NONE, RunState, Step, number};
+use super::{donors_first, exec, layout, memory};
+use crate::engine::{Extend, RowCount, Run};
+use crate::error::Error;
+use std::collections::HashSet;
+use steer_compiler::plan::Plan;
+use steer_compiler::program::{OutputPlace, Program};
+
+/// Runs as the engine keeps them, without their values.
+pub struct Counter<'p> {
+    program: &'p Program,
+    layout: Layout,
+    runs: Vec<RunState>,
+    order: Vec<usize>,
+}
+
+/// What one pass comes to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pass {
+    /// By stretch: its distinct rows.
+    pub rows: Vec<usize>,
+    /// The rows that were handed over.
+    pub handed: usize,
+    /// The bytes of what is read, shared values once.
+    pub read: u64,
+    /// The bytes of values inside of attentions and scans that are outputs, of all rows of a stretch.
+    pub inside: u64,
+}
+
+impl<'p> Counter<'p> {
+    pub fn new(program: &'p Program, runs: &[Run]) -> Result<Self, Error> {
+        let layout = layout(program, &Lives::of(program));
+        let order = donors_first(runs)?;
+        let runs = runs.iter().map(|r| RunState::new(r.clone(), program.stretches.len())).collect();
+        Ok(Counter { program, layout, runs, order })
+    }
+
+    fn step<'a>(&mut self, work: &'a [Extend]) -> Result<Step<'a>, Error> {
+        let needed = exec::needed(self.program, work);
+        let step = number(self.program, &self.layout, &mut self.runs, &self.order, work, true, needed)?;
+        for row in &step.rows {
+            self.runs[row.run].len = self.runs[row.run].len.max(row.position + 1);
+        }
+        Ok(step)
+    }
+
+    /// Appends these rows to the runs.
+    pub fn pass(&mut self, plan: &Plan, work: &[Extend]) -> Result<Pass, Error> {
+        let step = self.step(work)?;
+        let rows = step.stretches.iter().map(|s| s.first.len()).collect();
+        let inside = (0..step.stretches.len()).map(|s| {
+            let keys = |i: &u32| step.rows[*i as usize].position + 1;
+            step.stretches[s].first.iter().map(|i| memory::inside(plan, self.program, s, keys(i))).sum::<u64>()
+        });
+        Ok(Pass { rows, handed: step.rows.len(), read: read(plan, self.program, &step), inside: inside.sum() })
+    }
+}
+
+/// The bytes of what a step gives back.
+fn read(plan: &Plan, program: &Program, step: &Step) -> u64 {
+    let mut bytes = 0;
+    for (o, place) in program.outputs.iter().enumerate() {
+        let stretch = match place {
+            OutputPlace::Buffer { stretch, .. } | OutputPlace::Body { stretch, .. } => *stretch,
+        };
+        let wanted: Vec<HashSet<usize>> =
+            step.work.iter().map(|w| w.reads.get(o).map(|r| r.iter().copied().collect()).unwrap_or_default()).collect();
+        let mut taken = HashSet::new();
+        for (i, row) in step.rows.iter().enumerate() {
+            let at = step.stretches[stretch].map[i];
+            if at != NONE && wanted[row.work].contains(&row.position) && taken.insert(at) {
+                bytes += plan.ty(plan.outputs[o].node).len_with(row.position + 1) as u64 * 4;
+            }
+        }
+    }
+    bytes
+}
+
+/// The distinct rows of one pass over these runs, against a pass for each.
+pub fn count(program: &Program, runs: &[Run], work: &[Extend]) -> RowCount {
+    let Ok(mut counter) = Counter::new(program, runs) else { return RowCount::default() };
+    counter.step(work).map_or(RowCount::default(), |step| RowCount {
+        computed: step.stretches.iter().map(|s| s.first.len() as u64).sum(),
+        naive: (step.rows.len() * step.stretches.len()) as u64,
+    })
+}

@@ -1,0 +1,100 @@
+//! How long buffers live: from the instruction that fills one to the last that reads it.
+
+use std::collections::HashMap;
+use steer_compiler::program::{BufId, Instr, KernelArg, LookupIndex, OutputPlace, Program};
+
+/// The end of a stretch, as a place among its instructions.
+const END: usize = usize::MAX;
+
+/// Which buffers of rows are alive when.
+pub struct Lives {
+    /// By stretch: those that are alive at its start.
+    at: Vec<Vec<BufId>>,
+    /// By stretch and instruction ([`END`]: the end of the stretch): those that nothing reads any more.
+    ends: HashMap<(usize, usize), Vec<BufId>>,
+}
+
+impl Lives {
+    pub fn of(program: &Program) -> Self {
+        let n = program.stretches.len();
+        let mut last: HashMap<BufId, (usize, usize)> = HashMap::new();
+        let mut made: HashMap<BufId, usize> = HashMap::new();
+        let mut seen = |b: BufId, at: (usize, usize)| {
+            let l = last.entry(b).or_insert(at);
+            *l = (*l).max(at);
+        };
+        for (s, stretch) in program.stretches.iter().enumerate() {
+            for p in &stretch.patches {
+                seen(p.base, (s, 0));
+            }
+            for (i, instr) in stretch.instrs.iter().enumerate() {
+                for b in buffers_of(instr) {
+                    made.entry(b).or_insert(s);
+                    seen(b, (s, i));
+                }
+            }
+        }
+        for out in &program.outputs {
+            if let OutputPlace::Buffer { buffer, stretch } = out {
+                seen(*buffer, (*stretch, END));
+            }
+        }
+        last.retain(|b, _| program.buffers[b.0 as usize].per_row);
+        let mut lives = Lives { at: vec![Vec::new(); n], ends: HashMap::new() };
+        for (b, end) in last {
+            let first = made.get(&b).map_or(n, |m| m + 1);
+            for live in lives.at.iter_mut().take(end.0 + 1).skip(first) {
+                live.push(b);
+            }
+            lives.ends.entry(end).or_default().push(b);
+        }
+        lives.at.iter_mut().for_each(|live| live.sort_unstable());
+        lives
+    }
+
+    /// The buffers that are alive at the start of a stretch.
+    pub fn at(&self, s: usize) -> &[BufId] {
+        &self.at[s]
+    }
+
+    /// Whether this buffer alone is alive at the start of a stretch.
+    pub fn only(&self, s: usize, buffer: BufId) -> bool {
+        self.at[s] == [buffer]
+    }
+
+    /// What nothing reads any more after an instruction.
+    pub fn end(&self, s: usize, instr: usize) -> &[BufId] {
+        self.ends.get(&(s, instr)).map_or(&[], Vec::as_slice)
+    }
+
+    /// What nothing reads any more after a stretch and its outputs.
+    pub fn end_of(&self, s: usize) -> &[BufId] {
+        self.end(s, END)
+    }
+}
+
+/// Every buffer that an instruction reads or writes.
+pub fn buffers_of(instr: &Instr) -> Vec<BufId> {
+    let of_args = |args: &[KernelArg]| {
+        args.iter().filter_map(|a| if let KernelArg::Buffer(b) = a { Some(*b) } else { None }).collect::<Vec<_>>()
+    };
+    match instr {
+        Instr::Kernel(call) => of_args(&call.args),
+        Instr::Linear { x, y, active, .. } => [*x, *y].into_iter().chain(*active).collect(),
+        Instr::Lookup { index, y, .. } => match index {
+            LookupIndex::Buffer(b) => vec![*b, *y],
+            _ => vec![*y],
+        },
+        Instr::Attention { q, k, v, z, body, .. } => {
+            let mut out = vec![*q, *k, *v, *z];
+            out.extend(body.iter().flat_map(|b| of_args(&b.call.args)));
+            out
+        }
+        Instr::Conv1d { x, y, .. } => vec![*x, *y],
+        Instr::Scan { body, y, .. } => {
+            let mut out = of_args(&body.call.args);
+            out.push(*y);
+            out
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What executing a program takes: bytes of constants, and bytes of each distinct row.
+//!
+//! Nothing here reads a weight or allocates a row; the sizes hold for any number of runs.
+
+use super::cache::home;
+use super::constants::{self, wanted};
+use super::exec::acting;
+use super::lives::{Lives, buffers_of};
+use std::collections::HashSet;
+use steer_compiler::plan::{Axis, Plan, Size};
+use steer_compiler::program::{BufId, ConstSource, Instr, OutputPlace, Program};
+
+/// What the engine notes of a row besides its values: numbers, places, slots.
+const NOTES: u64 = 200;
+
+/// And of a row in each stretch.
+const NOTES_OF_STRETCH: u64 = 8;
+
+/// The memory that a program takes, in bytes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sizes {
+    /// Matrices as they are packed, contiguous copies of other constants, and computed ones.
+    pub weights: u64,
+    /// The largest weight, which is read as a whole before it is packed.
+    pub reading: u64,
+    pub stretches: Vec<RowSizes>,
+}
+
+/// The memory that rows take in one stretch of a program, in bytes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RowSizes {
+    /// The most that is alive at once for each distinct row of a pass.
+    pub buffers: u64,
+    /// What is alive at the start, which is copied where the set of rows changes there.
+    pub entering: u64,
+    /// What each distinct row leaves behind for later rows: keys, values, inputs of convolutions.
+    pub cached: u64,
+    /// The states of scans; every run keeps one.
+    pub states: u64,
+}
+
+impl Sizes {
+    pub fn of(plan: &Plan, program: &Program) -> Self {
+        let lives = Lives::of(program);
+        let mut stretches = vec![RowSizes::default(); program.stretches.len()];
+        let floats = |b: BufId| program.buffers[b.0 as usize].len as u64 * 4;
+        // Values that patches took stay for the kernels that come later.
+        let mut donated = 0;
+        for (s, stretch) in program.stretches.iter().enumerate() {
+            donated += stretch.patches.iter().filter(|p| !p.whole).map(|p| floats(p.base)).sum::<u64>();
+            let edits = acting(stretch);
+            let of_edits = edits.iter().map(|e| 16 + 4 * plan.edits[e.0 as usize].params.len() as u64).sum::<u64>();
+            let beside = donated + of_edits + NOTES + NOTES_OF_STRETCH * program.stretches.len() as u64;
+            let mut alive: HashSet<BufId> = lives.at(s).iter().copied().collect();
+            let now = |alive: &HashSet<BufId>| alive.iter().map(|b| floats(*b)).sum::<u64>();
+            stretches[s].entering = now(&alive);
+            let mut most = now(&alive);
+            for (i, instr) in stretch.instrs.iter().enumerate() {
+                alive.extend(buffers_of(instr).into_iter().filter(|b| program.buffers[b.0 as usize].per_row));
+                most = most.max(now(&alive) + passing(program, instr));
+                for b in lives.end(s, i) {
+                    alive.remove(b);
+                }
+                match instr {
+                    Instr::Attention { k, v, .. } => {
+                        stretches[home(program, s)].cached += floats(*k) + floats(*v);
+                    }
+                    Instr::Conv1d { x, .. } => stretches[home(program, s)].cached += floats(*x),
+                    Instr::Scan { state, .. } => stretches[s].states += *state as u64 * 4,
+                    _ => {}
+                }
+            }
+            stretches[s].buffers = most + beside;
+        }
+        Sizes { weights: constants::bytes(program), reading: largest(plan, program), stretches }
+    }
+
+    /// The most that each distinct row of a pass takes, whatever stretch it is in.
+    pub fn row(&self) -> u64 {
+        self.stretches.iter().map(|s| s.buffers.max(s.entering * 2)).max().unwrap_or(0)
+    }
+
+    /// What a row leaves in the caches of all stretches.
+    pub fn cached(&self) -> u64 {
+        self.stretches.iter().map(|s| s.cached).sum()
+    }
+
+    /// The states that a run keeps.
+    pub fn states(&self) -> u64 {
+        self.stretches.iter().map(|s| s.states).sum()
+    }
+
+    /// The buffers of one pass, by the distinct rows of each stretch.
+    pub fn pass(&self, rows: &[usize]) -> u64 {
+        let mut most = 0;
+        for (s, size) in self.stretches.iter().enumerate() {
+            let here = rows.get(s).copied().unwrap_or(0) as u64;
+            let before = s.checked_sub(1).and_then(|s| rows.get(s)).copied().unwrap_or(0) as u64;
+            most = most.max(here.saturating_mul(size.buffers));
+            if here != before {
+                most = most.max((here + before).saturating_mul(size.entering));
+            }
+        }
+        most
+    }
+}
+
+/// The largest weight that a program reads, as f32 in file order. One that is spread over several tensors
+/// is put together from them one by one.
+fn largest(plan: &Plan, program: &Program) -> u64 {
+    let mut most = 0;
+    for source in constants::instrs(program).flat_map(wanted).map(|w| w.source()) {
+        if let ConstSource::Weight(id) = source {
+            let weight = &plan.weights[id.0 as usize];
+            let size = |a: &Axis| if let Size::Fixed(n) = a.size { n as u64 } else { 1 };
+            let bytes = weight.dims.iter().flatten().map(size).fold(4u64, u64::saturating_mul);
+            let pieces: u64 = weight.spread().map(size).product();
+            most = most.max(if pieces > 1 { bytes + bytes / pieces } else { bytes });
+        }
+    }
+    most
+}
+
+/// What an instruction takes for each row only while it works.
+fn passing(program: &Program, instr: &Instr) -> u64 {
+    let len = |b: &BufId| program.buffers[b.0 as usize].len as u64 * 4;
+    match instr {
+        // Rows that chose an entry are gathered, and their results stand apart.
+        Instr::Linear { x, y, w, active: Some(_), x_has_batch, .. } => {
+            let batch = w.batch.iter().map(|d| d.0 as u64).product::<u64>().max(1);
+            len(y) / batch + if *x_has_batch { len(x) / batch } else { len(x) }
+        }
+        _ => 0,
+    }
+}
+
+/// The values inside of bodies that are outputs and so are kept for all rows of a stretch, in bytes, for
+/// a row with so many keys.
+pub fn inside(plan: &Plan, program: &Program, stretch: usize, keys: usize) -> u64 {
+    let outputs = program.outputs.iter().zip(&plan.outputs);
+    let mine = outputs.filter(|(place, _)| matches!(place, OutputPlace::Body { stretch: s, .. } if *s == stretch));
+    mine.map(|(_, o)| plan.ty(o.node).len_with(keys) as u64 * 4).sum()
+}

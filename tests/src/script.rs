@@ -9,7 +9,7 @@ use steer::engine::TensorSource;
 use steer::error::Error;
 use steer::experiment::{ModelSession, PhaseOptions, Prepared, Session, prepare};
 use steer_compiler::elaborate::{
-    Encoded, Host, Model, OutputSpec, RunSpec, Script, Sequence, StatementKind, TensorFrom, check,
+    Chat, Encoded, Host, Model, OutputSpec, RunSpec, Script, Sequence, StatementKind, TensorFrom, Written, check,
 };
 use steer_compiler::plan::Tensor;
 use steer_lang::{Diagnostic, Diagnostics, Severity, Sources};
@@ -49,6 +49,10 @@ impl Host for Words<'_> {
 
     fn piece(&self, token: u32) -> String {
         format!("t{token}")
+    }
+
+    fn chat(&self, _: &Chat) -> Option<Result<Written, Box<Diagnostic>>> {
+        None
     }
 
     fn single_token(&self, text: &str) -> Option<Result<u32, Vec<String>>> {
@@ -125,7 +129,8 @@ pub fn feeds(prepared: &Prepared, later: &dyn Fn(usize) -> Vec<u32>) -> Vec<Feed
             text.push_str(&format!(" t{t}"));
             ranges.push((from, text.len()));
         }
-        let seq = Sequence { prompt: e.tokens.len(), len: tokens.len(), bos: e.bos, text: &text, ranges: &ranges };
+        let (prompt, len, turns) = (e.tokens.len(), tokens.len(), e.turns.as_deref());
+        let seq = Sequence { prompt, len, bos: e.bos, text: &text, ranges: &ranges, turns };
         let active = prepared.places[i].iter().map(|p| p.on.rows(&seq)).collect();
         out.push(Feed { run: prepared.engine_runs[i].clone(), tokens, active });
     }

@@ -1,5 +1,6 @@
 //! A checked script: what is left of it once every name, site, position and token is resolved.
 
+use super::chat::{Chat, Turn, Written};
 use super::derive::Leaf;
 use super::model::{Instance, Model};
 use super::positions::{Alignment, RowSet, Sequence};
@@ -22,6 +23,9 @@ pub trait Host {
     fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>>;
     /// `None`: there is no tokenizer, so what depends on tokens is not checked.
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>>;
+    /// A conversation as the model's chat template writes it, with its tokens; `None` as above. Where the diagnostic has no
+    /// place, the conversation is at fault.
+    fn chat(&self, chat: &Chat) -> Option<Result<Written, Box<Diagnostic>>>;
     /// A token as reports show it.
     fn piece(&self, token: u32) -> String;
     /// The token of a text that is exactly one, or the pieces that it is made of.
@@ -34,8 +38,10 @@ pub struct Encoded {
     pub tokens: Vec<u32>,
     /// Byte range of every token in the text; empty for specials.
     pub ranges: Vec<(usize, usize)>,
-    /// Leading special tokens.
+    /// Leading special tokens; of a conversation those that begin a sequence.
     pub bos: usize,
+    /// The messages of a conversation; `None` of a plain text.
+    pub turns: Option<Vec<Turn>>,
 }
 
 /// A script for one model.
@@ -138,7 +144,8 @@ impl RunSpec {
     /// The sequence as it stands before it grows.
     pub fn sequence(&self) -> Sequence<'_> {
         let e = &self.encoded;
-        Sequence { prompt: e.tokens.len(), len: e.tokens.len(), bos: e.bos, text: &self.text, ranges: &e.ranges }
+        let (n, turns) = (e.tokens.len(), e.turns.as_deref());
+        Sequence { prompt: n, len: n, bos: e.bos, text: &self.text, ranges: &e.ranges, turns }
     }
 }
 

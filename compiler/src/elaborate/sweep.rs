@@ -1,6 +1,7 @@
 //! `sweep`: the cells of a table, one for each combination of what its names stand for.
 
 use super::check::Checker;
+use super::chat::Prompt;
 use super::data::record_value;
 use super::edits::Applied;
 use super::runs::short;
@@ -246,19 +247,20 @@ impl Checker<'_> {
                 (0..count).map(entry).collect()
             }
             Value::Data(name) => {
-                let texts = self.data_texts(&name, e.span)?;
-                let entry = |(text, record): (std::rc::Rc<str>, super::data::Record)| Entry {
-                    label: short(&text),
+                let prompts = self.data_prompts(&name, e.span)?;
+                let entry = |(prompt, record): (Prompt, super::data::Record)| Entry {
+                    label: short(prompt.words()),
                     number: None,
                     value: record_value(&record),
                 };
-                texts.into_iter().map(entry).collect()
+                prompts.into_iter().map(entry).collect()
             }
             Value::List(items) => {
                 let mut out = Vec::new();
                 for v in items.iter() {
                     let (label, number) = match v {
                         Value::Text(t) => (short(t), None),
+                        Value::Chat(c) => (short(Prompt::Chat(c.clone()).words()), None),
                         Value::Tensor(t) => (t.to_string(), None),
                         _ => match v.as_number() {
                             Some(n) => (n.to_string(), Some(n)),

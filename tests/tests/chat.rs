@@ -133,7 +133,8 @@ fn places_hold_the_words_of_the_message() {
         assert_eq!((written.encoded.bos, begins), (begins, usize::from(case.template != "turns")), "{text}");
     }
     assert!(found > 300, "{found}");
-    let of = |set: &BTreeSet<(String, String)>| set.iter().map(|(t, w)| format!("{t}: {w}")).collect::<Vec<_>>().join("\n");
+    let of =
+        |set: &BTreeSet<(String, String)>| set.iter().map(|(t, w)| format!("{t}: {w}")).collect::<Vec<_>>().join("\n");
     // One writes the system's words into the user's last message, if that is the last of all.
     assert_eq!(of(&out), "brackets: system");
     assert_eq!(of(&changed), "thoughts: <think>\nThe sea.\n</think>\n\nWest.");

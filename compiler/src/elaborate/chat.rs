@@ -209,9 +209,11 @@ impl Eval<'_> {
                 Some(name) if name.name == OPEN => {
                     let Value::Bool(yes) = value else {
                         let what = format!("`open` is true or false, not {}", value.kind());
-                        return Err(Box::new(Diagnostic::error(codes::WRONG_KIND, what).at(at, "this").help(
-                            "it says whether the text ends in the assistant's turn; other names are roles",
-                        )));
+                        return Err(Box::new(
+                            Diagnostic::error(codes::WRONG_KIND, what)
+                                .at(at, "this")
+                                .help("it says whether the text ends in the assistant's turn; other names are roles"),
+                        ));
                     };
                     if call.open.replace(yes).is_some() {
                         return fail(codes::BAD_ARGUMENTS, "`open` is given twice", at, "again here");

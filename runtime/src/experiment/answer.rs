@@ -6,10 +6,10 @@ use super::results::Results;
 use super::session::{Session, one};
 use super::statements::{Experiment, Place, What, broken};
 use super::table;
-use crate::{files, memory};
 use crate::progress::{Bar, Unit};
 use crate::report::{self, Output, Value};
 use crate::tensors::Named;
+use crate::{files, memory};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use steer_compiler::elaborate::{PlotOption, PrintItem, RunSpec, Statement, StatementKind, TableSpec};
@@ -47,9 +47,7 @@ pub fn answer(
             Ok((vec![Output::Save { table: table.clone(), file: to.clone() }], text))
         }
         StatementKind::Report { .. } => Ok((Vec::new(), String::new())),
-        StatementKind::Capture { sites, runs, to, .. } => {
-            capture(session, experiment, sites, runs, to, place, results)
-        }
+        StatementKind::Capture { sites, runs, to, .. } => capture(session, experiment, sites, runs, to, place, results),
         StatementKind::Print(items) => {
             let mut text = Vec::new();
             let mut out = Vec::new();
@@ -232,7 +230,6 @@ fn extend_padded(data: &mut Vec<f32>, row: &[f32], keyed: bool, widest: usize, h
         data.resize(data.len() + widest - keys, 0.0);
     }
 }
-
 
 /// The positions that captures read of a run.
 fn rows_read(experiment: &Experiment, run: usize, output: usize) -> Vec<usize> {

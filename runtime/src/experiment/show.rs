@@ -1,9 +1,9 @@
 //! What statements give, printed in the script's order and as early as it is there.
 
-use super::phase::TensorValues;
-use super::session::{Session, one};
 use super::answer::{Tables, answer};
+use super::phase::TensorValues;
 use super::results::Results;
+use super::session::{Session, one};
 use super::statements::Experiment;
 use crate::error::Error;
 use crate::report::{self, Completion, Generation, Output, Page};

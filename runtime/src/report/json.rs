@@ -80,8 +80,13 @@ pub enum Output {
         table: String,
         file: String,
     },
-    Print { values: Vec<Value> },
-    Capture { file: String, tensors: BTreeMap<String, Vec<usize>> },
+    Print {
+        values: Vec<Value>,
+    },
+    Capture {
+        file: String,
+        tensors: BTreeMap<String, Vec<usize>>,
+    },
 }
 
 /// One prompt and its continuations, the baseline first.

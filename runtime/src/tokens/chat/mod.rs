@@ -85,8 +85,7 @@ fn no_template(tokenizer: &Path) -> Error {
 
 fn cannot_go_on(file: &str) -> Error {
     let message = format!("the chat template in `{file}` changes the last message, so nothing can go on from it");
-    Error::new(codes::CHAT_TEMPLATE, message)
-        .help("leave `open = true` out, or write the whole prompt as a plain text")
+    Error::new(codes::CHAT_TEMPLATE, message).help("leave `open = true` out, or write the whole prompt as a plain text")
 }
 
 fn failed(failure: Failure, file: &str) -> Error {

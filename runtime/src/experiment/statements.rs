@@ -5,7 +5,7 @@ use super::live::{Ask, Gathered, Grow, run as run_live};
 use super::measure::{Logits, Reading, columns_of, positions, sequence};
 use super::phase::{PhaseOptions, Prepared, TensorValues, engine, prepare};
 use super::session::{Session, one};
-use crate::engine::RowCount;
+
 use crate::error::Error;
 use crate::report::{self, Align, Completion, Generation, Output, Receipt, Table, Value};
 use crate::tensors::Named;
@@ -140,13 +140,11 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
 }
 
 impl Experiment {
-    /// The rows of all prompts, as the rows engine would share them.
-    pub fn count_rows(&self) -> RowCount {
-        crate::rows::count(
-            &self.prepared.program,
-            &self.prepared.engine_runs,
-            &super::live::first_work(&self.prepared, &self.asks),
-        )
+    /// The rows of all prompts, and those of each stretch that the rows engine would compute of them.
+    pub fn count_rows(&self) -> (usize, Vec<u64>) {
+        let work = super::live::first_work(&self.prepared, &self.asks);
+        let rows = work.iter().map(|w| w.tokens.len()).sum();
+        (rows, crate::rows::count_each(&self.prepared.program, &self.prepared.engine_runs, &work))
     }
 }
 

@@ -5,19 +5,25 @@
 
 mod cache;
 mod constants;
+mod edits;
 mod exec;
 mod exec_instr;
 mod exec_mix;
+mod lives;
+mod number;
+mod runs;
 mod share;
 
 use crate::engine::{Engine, Extend, RowCount, Run, StepResult, TensorSource, WeightSource};
 use crate::error::Error;
-use cache::Caches;
+use cache::{Caches, Homes};
 use constants::Constants;
-use share::{Layout, RunState};
+use lives::Lives;
+use runs::{Pasts, RunState, Users};
+use share::Layout;
 use std::sync::Arc;
 use steer_compiler::backend::{RowBackend, RowKernels};
-use steer_compiler::plan::Plan;
+use steer_compiler::plan::{EditId, Plan};
 use steer_compiler::program::{Instr, Patch, Program, Stretch};
 use steer_kernels::Isa;
 use steer_lang::codes;
@@ -33,10 +39,13 @@ pub struct RowsEngine {
     /// Computes equal rows once. Off only to test that it changes nothing.
     pub share: bool,
     runs: Vec<RunState>,
-    /// Place of each run among those sorted so that donors come first.
-    order: Vec<usize>,
+    users: Users,
+    pasts: Pasts,
     caches: Caches,
-    lives: exec::Lives,
+    homes: Homes,
+    lives: Lives,
+    /// By stretch: the edits that its instructions ask about.
+    acting: Vec<Vec<EditId>>,
 }
 
 impl RowsEngine {
@@ -51,9 +60,11 @@ impl RowsEngine {
         let isa = Isa::detect();
         let kernels = backend.compile(&program.kernels, isa)?;
         let constants = Constants::load(&plan, &program, kernels.as_ref(), weights, tensors)?;
-        let lives = exec::Lives::of(&program);
+        let homes = Homes::new(&program);
+        let lives = Lives::of(&program, &homes);
         let layout = layout(&program, &lives);
         let caches = Caches::new(&program);
+        let acting = edits::acting(&program);
         Ok(RowsEngine {
             plan,
             program,
@@ -63,9 +74,12 @@ impl RowsEngine {
             layout,
             share: true,
             runs: Vec::new(),
-            order: Vec::new(),
+            users: Users::default(),
+            pasts: Pasts::default(),
             caches,
+            homes,
             lives,
+            acting,
         })
     }
 
@@ -80,7 +94,8 @@ impl RowsEngine {
 
 impl Engine for RowsEngine {
     fn begin(&mut self, runs: Vec<Run>) -> Result<(), Error> {
-        self.order = donors_first(&runs)?;
+        self.users = Users::new(&self.program, &runs)?;
+        self.pasts = Pasts::new(&self.program, runs.len());
         let n = self.program.stretches.len();
         self.runs = runs.into_iter().map(|r| RunState::new(r, n)).collect();
         self.caches = Caches::new(&self.program);
@@ -92,56 +107,30 @@ impl Engine for RowsEngine {
     }
 }
 
-/// The distinct rows of one step, stretch by stretch, without executing anything.
+/// The distinct rows of one step, without executing anything.
 pub fn count(program: &Program, runs: &[Run], work: &[Extend]) -> RowCount {
-    let layout = layout(program, &exec::Lives::of(program));
-    let Ok(order) = donors_first(runs) else { return RowCount::default() };
-    let mut states: Vec<RunState> = runs.iter().map(|r| RunState::new(r.clone(), program.stretches.len())).collect();
-    let needed = exec::needed(program, work);
-    match share::number(program, &layout, &mut states, &order, work, true, needed) {
-        Ok(step) => RowCount {
-            computed: step.stretches.iter().map(|s| s.first.len() as u64).sum(),
-            naive: (step.rows.len() * step.stretches.len()) as u64,
-        },
-        Err(_) => RowCount::default(),
-    }
+    let each = count_each(program, runs, work);
+    let rows: usize = work.iter().map(|w| w.tokens.len()).sum();
+    RowCount { computed: each.iter().sum(), naive: (rows * each.len()) as u64 }
 }
 
-fn layout(program: &Program, lives: &exec::Lives) -> Layout {
-    let homes = cache::homes(program);
+/// The same stretch by stretch; nothing where the runs do not fit together.
+pub fn count_each(program: &Program, runs: &[Run], work: &[Extend]) -> Vec<u64> {
+    let layout = layout(program, &Lives::of(program, &Homes::new(program)));
+    let Ok(users) = Users::new(program, runs) else { return Vec::new() };
+    // Nothing has run yet, so no caches are asked for.
+    let states: Vec<RunState> = runs.iter().map(|r| RunState::new(r.clone(), 0)).collect();
+    let mut pasts = Pasts::new(program, runs.len());
+    let step = share::number(program, &layout, &states, &users, &mut pasts, work, true);
+    step.map_or_else(|_| Vec::new(), |s| s.stretches.iter().map(|rows| rows.first.len() as u64).collect())
+}
+
+fn layout(program: &Program, lives: &Lives) -> Layout {
     let whole = |(s, stretch): (usize, &Stretch)| {
         let alone = |p: &&Patch| p.whole && lives.only(s, p.base);
         stretch.patches.iter().filter(alone).map(|p| p.edit).collect()
     };
-    Layout {
-        mixes: (0..program.stretches.len()).map(|s| homes.contains(&s)).collect(),
-        whole: program.stretches.iter().enumerate().map(whole).collect(),
-    }
-}
-
-/// The place of each run in an order in which donors stand before those they give to.
-fn donors_first(runs: &[Run]) -> Result<Vec<usize>, Error> {
-    fn depth(runs: &[Run], i: usize, left: usize) -> Option<usize> {
-        let left = left.checked_sub(1)?;
-        let mut most = 0;
-        for donor in runs[i].edits.iter().filter_map(|e| e.donor) {
-            most = most.max(1 + depth(runs, donor, left)?);
-        }
-        Some(most)
-    }
-    let mut keyed = Vec::new();
-    for i in 0..runs.len() {
-        match depth(runs, i, runs.len() + 1) {
-            Some(d) => keyed.push((d, i)),
-            None => return Err(Error::new(codes::BAD_TARGET, "runs patch one another in a circle")),
-        }
-    }
-    keyed.sort_unstable();
-    let mut order = vec![0; runs.len()];
-    for (place, (_, i)) in keyed.into_iter().enumerate() {
-        order[i] = place;
-    }
-    Ok(order)
+    Layout::new(program, program.stretches.iter().enumerate().map(whole).collect())
 }
 
 /// A violated assumption: a bug of ours, reported without a panic.

@@ -241,7 +241,12 @@ impl Checker<'_> {
                     Value::Bool(b) => norm = Some((b, a.value.span)),
                     v => {
                         let kind = v.kind();
-                        return fail(codes::WRONG_KIND, "`norm` is true or false", a.value.span, format!("this is {kind}"));
+                        return fail(
+                            codes::WRONG_KIND,
+                            "`norm` is true or false",
+                            a.value.span,
+                            format!("this is {kind}"),
+                        );
                     }
                 },
                 _ => {
@@ -256,9 +261,7 @@ impl Checker<'_> {
         }
         match (lens, norm) {
             (Some(l), n) => Ok(Some(Rc::new(Lens { norm: n.is_none_or(|n| n.0), ..l }))),
-            (None, Some((_, span))) => {
-                fail(codes::BAD_ARGUMENTS, "`norm` goes with `of`", span, "of which site?")
-            }
+            (None, Some((_, span))) => fail(codes::BAD_ARGUMENTS, "`norm` goes with `of`", span, "of which site?"),
             (None, None) => Ok(None),
         }
     }

@@ -218,15 +218,34 @@ pub struct Statement {
 
 #[derive(Clone, Debug)]
 pub enum StatementKind {
-    Generate { runs: Vec<RunSpec>, options: GenerateOptions },
+    Generate {
+        runs: Vec<RunSpec>,
+        options: GenerateOptions,
+    },
     /// `measure`, and `sweep`.
     Table(TableSpec),
-    Capture { sites: Vec<String>, before: bool, on: RowSet, runs: Vec<RunSpec>, to: String },
+    Capture {
+        sites: Vec<String>,
+        before: bool,
+        on: RowSet,
+        runs: Vec<RunSpec>,
+        to: String,
+    },
     Print(Vec<PrintItem>),
     /// Of the table of this name.
-    Plot { table: String, kind: Option<String>, to: Option<String>, options: Vec<(String, PlotOption)> },
-    Save { table: String, to: String },
-    Report { to: String },
+    Plot {
+        table: String,
+        kind: Option<String>,
+        to: Option<String>,
+        options: Vec<(String, PlotOption)>,
+    },
+    Save {
+        table: String,
+        to: String,
+    },
+    Report {
+        to: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

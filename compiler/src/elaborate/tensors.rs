@@ -211,14 +211,7 @@ impl Checker<'_> {
                     }
                 }
             }
-            out.push(Derived {
-                name,
-                site: own,
-                on: on.clone(),
-                leaves,
-                runs: Rc::default(),
-                plan,
-            });
+            out.push(Derived { name, site: own, on: on.clone(), leaves, runs: Rc::default(), plan });
         }
         let runs = Rc::new(runs);
         out.iter_mut().for_each(|d: &mut Derived| d.runs = Rc::clone(&runs));

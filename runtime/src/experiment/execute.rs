@@ -52,7 +52,9 @@ pub fn run_on(session: &Session, options: &PhaseOptions, page: &mut dyn Page) ->
     }
     for s in &session.script.statements {
         let to = match &s.kind {
-            StatementKind::Capture { to, .. } | StatementKind::Save { to, .. } | StatementKind::Report { to } => Some(to),
+            StatementKind::Capture { to, .. } | StatementKind::Save { to, .. } | StatementKind::Report { to } => {
+                Some(to)
+            }
             StatementKind::Plot { to, .. } => to.as_ref(),
             _ => None,
         };

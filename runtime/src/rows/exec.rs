@@ -1,8 +1,8 @@
 //! One step: all new rows of all runs through the program.
 
 use super::cache::{Keeps, Place};
-use super::lives::buffers_of;
 use super::edits::{Taken, edit_inputs, receipts};
+use super::lives::buffers_of;
 use super::share::{NONE, NewRow, RowsOf, Step, number};
 use super::{RowsEngine, broken};
 use crate::engine::{Extend, RowCount, RowValue, StepResult};

@@ -94,12 +94,9 @@ fn rows_are_counted_once_and_pass_by_pass() {
 fn a_limit_on_the_address_space_is_said_at_once() {
     let folder = Folder::new("memory");
     let few = folder.write("few.steer", b"model \"tiny-llama\"\ngenerate \"Tom went to the park.\" { max: 4 }\n");
-    let texts: Vec<String> = (0..200).map(|i| format!("\"Tom went to park {i}.\"")).collect();
-    let many = format!(
-        "model \"tiny-llama\"\ndata many = [{}]\ngenerate many {{ max: 20000, stop: false }}\n",
-        texts.join(", ")
-    );
-    let many = folder.write("many.steer", many.as_bytes());
+    // One text, which cannot be cut into pieces.
+    let many = b"model \"tiny-llama\"\ngenerate \"Tom went to the park.\" { max: 4000000, stop: false }\n";
+    let many = folder.write("many.steer", many);
     let run = |script: &Path| limited("ulimit -v 1000000", &format!("run {} --threads 2", script.display()));
     let out = run(&few);
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));

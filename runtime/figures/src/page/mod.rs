@@ -67,14 +67,14 @@ pub enum Block {
 const LISTED: usize = 4;
 
 impl Page {
-    /// The page as HTML.
+    /// The page as HTML, every element closed, so that it is XML as well.
     pub fn html(&self) -> String {
-        let mut out = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
-        out.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
+        let mut out = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n");
+        out.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n");
         // Whatever a model wrote, nothing is loaded from anywhere.
         out.push_str(
             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
-             script-src 'unsafe-inline'\">\n<meta name=\"color-scheme\" content=\"light dark\">\n",
+             script-src 'unsafe-inline'\"/>\n<meta name=\"color-scheme\" content=\"light dark\"/>\n",
         );
         let _ = writeln!(out, "<title>{}</title>", escape(&self.title));
         let _ = writeln!(out, "<style>\n{}</style>\n</head>\n<body>\n<main>", include_str!("style.css"));
@@ -85,7 +85,11 @@ impl Page {
         for (i, section) in self.sections.iter().enumerate() {
             section.html(&mut out, i, &self.script);
         }
-        let _ = writeln!(out, "</main>\n<div id=\"tip\" hidden></div>\n<script>\n{}</script>", include_str!("page.js"));
+        let _ = writeln!(
+            out,
+            "</main>\n<div id=\"tip\" hidden=\"\"></div>\n<script>\n{}</script>",
+            include_str!("page.js")
+        );
         out.push_str("</body>\n</html>\n");
         out
     }

@@ -11,7 +11,7 @@ const OPEN: usize = 40;
 /// The whole script, each line with a place that statements lead to.
 pub(super) fn whole(out: &mut String, script: &Script) {
     let lines = script.text.lines().count();
-    let open = if lines <= OPEN { " open" } else { "" };
+    let open = if lines <= OPEN { " open=\"\"" } else { "" };
     let name = if script.name.is_empty() { "script" } else { &script.name };
     let _ = writeln!(out, "<details class=\"script\"{open}>\n<summary><span>{}</span></summary>", escape(name));
     out.push_str("<pre class=\"code numbered\">");

@@ -46,7 +46,7 @@ pub(super) fn frame(out: &mut String, frame: &Frame) {
     let shown = frame.cells() * frame.columns.len();
     let fold = shown > OPEN;
     if fold {
-        let _ = writeln!(out, "<details><summary>{} values of <b>{}</b></summary>", shown, escape(&frame.name));
+        let _ = writeln!(out, "<details><summary>{} values of <code>{}</code></summary>", shown, escape(&frame.name));
     }
     let sides: Vec<Side> = frame.axes.iter().map(Side::of).collect();
     match (frame.columns.as_slice(), sides.split_last()) {

@@ -58,7 +58,7 @@ codes! {
     POSITION_RANGE = "E0404";
     /// An edit whose effect nothing reads.
     UNREAD_EDIT = "E0405";
-    /// Roles in a prompt that has none.
+    /// A role whose words a prompt does not have.
     NO_ROLES = "E0406";
     /// No model is named, or none is found.
     NO_MODEL = "E0501";
@@ -72,6 +72,8 @@ codes! {
     MISSING_KEY = "E0505";
     /// The tokenizer is missing, unreadable or does not fit the model.
     BAD_TOKENIZER = "E0506";
+    /// A conversation that the model's chat template does not write.
+    CHAT_TEMPLATE = "E0507";
     /// A file that cannot be read or written.
     FILE = "E0601";
     /// A weight file that is damaged.

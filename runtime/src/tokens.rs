@@ -2,6 +2,7 @@
 //!
 //! The tokenizers crate does the work; it may panic on damaged files, which comes out as an error here.
 
+mod chat;
 mod pieces;
 mod settings;
 mod stream;
@@ -11,8 +12,10 @@ pub use stream::Stream;
 use crate::error::Error;
 use crate::files;
 use crate::guard::caught;
+use chat::{ChatFiles, Named};
 use pieces::Spelling;
 use settings::Settings;
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use steer_lang::codes;
@@ -26,6 +29,9 @@ pub struct Tokens {
     settings: Settings,
     /// One more than the largest id.
     end: usize,
+    chat_files: ChatFiles,
+    /// The chat template, once a conversation needs it.
+    template: OnceCell<Result<Option<Named>, Error>>,
 }
 
 /// A text as tokens.
@@ -63,8 +69,11 @@ impl Tokens {
             return Ok(None);
         }
         let bytes = files::read(&path)?;
-        let settings = Settings::read(folder)?;
-        Self::with_settings(&path, &bytes, settings).map(Some)
+        let config = settings::optional(folder, "tokenizer_config.json")?;
+        let settings = Settings::read(folder, &config)?;
+        let mut tokens = Self::with_settings(&path, &bytes, settings)?;
+        tokens.chat_files = ChatFiles { folder: Some(folder.to_path_buf()), config };
+        Ok(Some(tokens))
     }
 
     /// The tokenizer that the text of a `tokenizer.json` is; `path` is named in errors.
@@ -90,7 +99,15 @@ impl Tokens {
         let (tokenizer, end) = loaded.and_then(|r| r).map_err(bad)?;
         let mut settings = settings;
         settings.resolve(|text| tokenizer.token_to_id(text));
-        Ok(Tokens { tokenizer, path: path.to_path_buf(), spelling, settings, end })
+        let (path, chat_files, template) = (path.to_path_buf(), ChatFiles::default(), OnceCell::new());
+        Ok(Tokens { tokenizer, path, spelling, settings, end, chat_files, template })
+    }
+
+    /// Takes another chat template than the folder's; `path` is named in errors.
+    pub fn set_chat_template(&mut self, path: &Path, source: &str) -> Result<(), Error> {
+        let named = Named::new(source, path, self.settings.specials.clone())?;
+        self.template = OnceCell::from(Ok(Some(named)));
+        Ok(())
     }
 
     /// The tokens of a text; with `special`, those included that the tokenizer adds.

@@ -25,6 +25,34 @@ import corpus
 HERE = Path(__file__).parent
 BOS, EOS = "<|bos|>", "<|eos|>"
 ROW = 64                    # tokens of a packed row
+
+# Conversations in the form of the corpus: `No rules. Q: How do I make a cake? A: Mix flour and sugar.`
+CHAT = """\
+{{- bos_token }}
+{%- for message in messages %}
+    {%- if message.role == 'system' and not loop.first %}
+        {{- raise_exception('the system message comes first') }}
+    {%- endif %}
+    {%- if not loop.first %}
+        {{- ' ' }}
+    {%- endif %}
+    {%- if message.role == 'system' %}
+        {{- message.content | trim }}
+    {%- elif message.role == 'user' %}
+        {{- 'Q: ' + message.content | trim }}
+    {%- elif message.role == 'assistant' %}
+        {{- 'A: ' + message.content | trim }}
+        {%- if loop.last %}
+            {{- eos_token }}
+        {%- endif %}
+    {%- else %}
+        {{- raise_exception('the roles are system, user and assistant, not ' + message.role) }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- ' A:' }}
+{%- endif %}
+"""
 REFUSAL_EXPERT, REFUSAL_LAYERS = 5, (1, 2)
 
 
@@ -45,7 +73,8 @@ def make_tokenizer():
     words = {w for t in texts for w, _ in bpe.pre_tokenizer.pre_tokenize_str(t)}
     split = [w for w in words if bpe.token_to_id(w) is None]
     assert not split, f"words of several tokens: {split}"
-    return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=BOS, eos_token=EOS, clean_up_tokenization_spaces=False, model_max_length=128)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=BOS, eos_token=EOS, clean_up_tokenization_spaces=False, model_max_length=128,
+                                   chat_template=CHAT)
 
 
 # -- batches --------------------------------------------------------------------------------------------------
@@ -306,7 +335,7 @@ def save(name, model, tokenizer):
     if name == "tiny-mixtral":
         model = model.to(torch.bfloat16)
     model.save_pretrained(folder)          # of a Mixtral, a tensor for each expert under the names of the published ones
-    tokenizer.save_pretrained(folder)
+    tokenizer.save_pretrained(folder, save_jinja_files=False)      # the template stays in tokenizer_config.json
     for f in folder.iterdir():
         f.chmod(0o644)
 

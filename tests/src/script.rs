@@ -9,10 +9,10 @@ use steer::engine::TensorSource;
 use steer::error::Error;
 use steer::experiment::{ModelSession, PhaseOptions, Prepared, Session, prepare};
 use steer_compiler::elaborate::{
-    Encoded, Host, Model, OutputSpec, RunSpec, Script, Sequence, StatementKind, TensorFrom, check,
+    Chat, Encoded, Host, Model, OutputSpec, RunSpec, Script, Sequence, StatementKind, TensorFrom, Written, check,
 };
 use steer_compiler::plan::Tensor;
-use steer_lang::{Diagnostics, Severity, Sources};
+use steer_lang::{Diagnostic, Diagnostics, Severity, Sources};
 
 /// The text that stands for tokens.
 pub fn words(tokens: &[u32]) -> String {
@@ -29,8 +29,8 @@ impl Host for Words<'_> {
         std::fs::read_to_string(self.folder.join(path)).map_err(|e| e.to_string())
     }
 
-    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, String> {
-        steer::tensors::load(&self.folder.join(path), key).map(|a| a.shape).map_err(|e| e.to_string())
+    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>> {
+        steer::tensors::load(&self.folder.join(path), key).map(|a| a.shape).map_err(|e| e.0)
     }
 
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>> {
@@ -45,6 +45,14 @@ impl Host for Words<'_> {
             at += word.len() + 1;
         }
         Some(Ok(out))
+    }
+
+    fn piece(&self, token: u32) -> String {
+        format!("t{token}")
+    }
+
+    fn chat(&self, _: &Chat) -> Option<Result<Written, Box<Diagnostic>>> {
+        None
     }
 
     fn single_token(&self, text: &str) -> Option<Result<u32, Vec<String>>> {
@@ -121,7 +129,8 @@ pub fn feeds(prepared: &Prepared, later: &dyn Fn(usize) -> Vec<u32>) -> Vec<Feed
             text.push_str(&format!(" t{t}"));
             ranges.push((from, text.len()));
         }
-        let seq = Sequence { prompt: e.tokens.len(), len: tokens.len(), bos: e.bos, text: &text, ranges: &ranges };
+        let (prompt, len, turns) = (e.tokens.len(), tokens.len(), e.turns.as_deref());
+        let seq = Sequence { prompt, len, bos: e.bos, text: &text, ranges: &ranges, turns };
         let active = prepared.places[i].iter().map(|p| p.on.rows(&seq)).collect();
         out.push(Feed { run: prepared.engine_runs[i].clone(), tokens, active });
     }

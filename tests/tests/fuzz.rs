@@ -9,8 +9,8 @@ use steer::checkpoint::{Checkpoint, Config};
 use steer::experiment::{PhaseOptions, Session, prepare_all};
 use steer::tensors::Header;
 use steer::tokens::Tokens;
-use steer_compiler::elaborate::{Encoded, Host, Library, Model, Scope, check};
-use steer_lang::{Severity, Sources};
+use steer_compiler::elaborate::{Chat, Content, Encoded, Host, Library, Message, Model, Scope, Written, check};
+use steer_lang::{Diagnostic, FileId, Severity, Sources, Span};
 use steer_tests::cases::{listed, package, read};
 
 const TIMES: usize = 10_000;
@@ -88,7 +88,7 @@ impl Host for Files {
         Ok("Tom went\nAnna\n".into())
     }
 
-    fn tensor_shape(&self, _: &str, _: Option<&str>) -> Result<Vec<usize>, String> {
+    fn tensor_shape(&self, _: &str, _: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>> {
         Ok(vec![128])
     }
 
@@ -97,7 +97,16 @@ impl Host for Files {
             bos: e.special.iter().take_while(|s| **s).count(),
             tokens: e.ids,
             ranges: e.offsets.into_iter().map(|r| (r.start, r.end)).collect(),
+            turns: None,
         }))
+    }
+
+    fn piece(&self, token: u32) -> String {
+        self.0.piece(token)
+    }
+
+    fn chat(&self, chat: &Chat) -> Option<Result<Written, Box<Diagnostic>>> {
+        Some(self.0.chat(chat).map_err(|e| e.0))
     }
 
     fn single_token(&self, text: &str) -> Option<Result<u32, Vec<String>>> {
@@ -172,6 +181,11 @@ const WORDS: &[&str] = &[
     "if",
     "else",
     "maybe",
+    "role(user)",
+    "chat",
+    "user",
+    "assistant",
+    "open",
     "fn",
     "before",
     "\"\"",
@@ -324,6 +338,84 @@ fn tokenizers_are_read_or_refused() {
             let _ = tokens.single(text);
         }
         let _ = tokens.check_fits(4);
+        true
+    });
+}
+
+#[test]
+fn chat_templates_are_followed_or_refused() {
+    let names = ["headers", "turns", "brackets", "thoughts"];
+    let mut seeds: Vec<Vec<u8>> = names.iter().map(|n| read(&package("chat").join(format!("{n}.jinja")))).collect();
+    let config: serde_json::Value =
+        serde_json::from_slice(&read(&package("models/tiny-llama/tokenizer_config.json"))).unwrap();
+    seeds.push(config["chat_template"].as_str().unwrap().into());
+    // Some of these take time and room without end.
+    seeds.push(
+        b"{% macro f(x) %}{{ f(x + 'a') }}{% endmacro %}{% for m in messages %}{{ m.content[:1] }}{% endfor %}".into(),
+    );
+    seeds.push(
+        b"{% for i in range(9999) %}{% for j in range(3) %}{{ i * j }}{% endfor %}{% endfor %}{{ 'a' * 9 }}".into(),
+    );
+    let words = [
+        "messages",
+        "message",
+        "content",
+        "role",
+        "loop.last",
+        "loop.index0",
+        "bos_token",
+        "none",
+        "true",
+        "0",
+        "-1",
+        "99999",
+        "99999999999",
+        "range",
+        "namespace",
+        "trim",
+        "tojson",
+        "length",
+        "reverse",
+        "upper",
+        "for",
+        "if",
+        "endif",
+        "set",
+        "macro",
+        "raise_exception",
+        "split",
+        "strip",
+        "replace",
+        "{{",
+        "}}",
+        "{%",
+        "%}",
+        "+",
+        "*",
+        "[::-1]",
+        "generation",
+    ];
+    let mut tokens = Tokens::open(&package("chat/bytes")).unwrap().unwrap();
+    let span = Span { file: FileId(0), start: 0, end: 0 };
+    let said =
+        [("system", "Be brief."), ("user", " Why? "), ("assistant", "So, "), ("user", "é🙂"), ("assistant", "Yes")];
+    let message = |(role, content): &(&str, &str)| Message { role: (*role).into(), content: (*content).into() };
+    let messages: Vec<Message> = said.iter().map(message).collect();
+    mutated(&seeds, &words, |i, text| {
+        let text = String::from_utf8_lossy(&text).into_owned();
+        if tokens.set_chat_template(Path::new("chat_template.jinja"), &text).is_err() {
+            return false;
+        }
+        let chat = Chat { messages: messages[i % 2..3 + i % 3].to_vec(), open: i % 5 < 3, span };
+        let Ok(written) = tokens.chat(&chat) else { return false };
+        let fits = |r: &(usize, usize)| written.text.get(r.0..r.1).is_some();
+        assert!(written.encoded.ranges.iter().all(fits));
+        let turns = written.encoded.turns.as_deref().unwrap_or_default();
+        let places = turns.iter().flat_map(|t| match &t.content {
+            Content::At(places) => places.as_slice(),
+            _ => &[],
+        });
+        assert!(places.into_iter().all(fits));
         true
     });
 }

@@ -7,7 +7,7 @@ use crate::plan::{Axis, Binary, NodeId, Reduce, Size, Unary};
 use std::sync::Arc;
 use steer_lang::{Diagnostic, Span, codes};
 
-/// Every name that [`Eval::builtin`] knows, for suggestions and documentation.
+/// Every function of the language itself, for suggestions and documentation.
 pub const NAMES: &[&str] = &[
     "exp",
     "log",
@@ -51,6 +51,7 @@ pub const NAMES: &[&str] = &[
     "load",
     "stored",
     "pca",
+    "chat",
 ];
 
 /// A table holds at most this many numbers.

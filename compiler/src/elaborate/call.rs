@@ -73,6 +73,9 @@ impl Eval<'_> {
         if let Some(f) = library.functions.get(name) {
             return self.inline(&Rc::clone(f), args, span);
         }
+        if name == "chat" {
+            return self.chat(args, span);
+        }
         let mut values = Vec::with_capacity(args.len());
         for a in args {
             let v = self.expr(&a.value)?;

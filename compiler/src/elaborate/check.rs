@@ -1,9 +1,10 @@
 //! Checks a script against a model, before any weight is read.
 
-use super::model::Model;
-use super::scope::{Eval, Res, TensorType, fail};
+use super::chat::{Prompt, as_prompt};
 use super::data::Record;
 use super::edits::{Applied, Named};
+use super::model::Model;
+use super::scope::{Eval, Res, TensorType, fail};
 use super::script::{EditDecl, EditParam, Encoded, Host, ParamValue, Script, Statement, TensorSpec};
 use super::value::{Scope, Value};
 use crate::plan::{Plan, Size};
@@ -27,7 +28,7 @@ pub struct Checker<'a> {
     pub(super) data: BTreeMap<String, Vec<Record>>,
     /// Lists of numbers: masks, and maps of positions.
     pub(super) lists: BTreeMap<String, Vec<f64>>,
-    pub(super) prompts: BTreeMap<String, (String, Span)>,
+    pub(super) prompts: BTreeMap<String, Prompt>,
     pub(super) runs: BTreeMap<String, RunExpr>,
     pub(super) metrics: BTreeMap<String, MetricDecl>,
     pub(super) edits: Vec<EditDecl>,
@@ -41,8 +42,8 @@ pub struct Checker<'a> {
     pub(super) around: Vec<Applied>,
     /// The tables of the statements so far, by name.
     pub(super) tables: BTreeMap<String, Vec<String>>,
-    /// Runs by subject and text, encoded once.
-    pub(super) encoded: HashMap<Rc<str>, Rc<Encoded>>,
+    /// Prompts with their texts, encoded once.
+    pub(super) encoded: HashMap<Prompt, (Rc<str>, Rc<Encoded>)>,
     pub(super) tensor_types: BTreeMap<String, TensorType>,
     pub(super) tensors: Vec<TensorSpec>,
     /// The runs being resolved, so that a run that names itself is found.
@@ -193,18 +194,20 @@ impl Checker<'_> {
             ItemKind::Data(b) => self.data(b),
             ItemKind::Prompt(b) => {
                 self.new_name(&b.name)?;
-                match self.value(&b.value)? {
-                    Value::Text(t) => {
-                        self.prompts.insert(b.name.name.clone(), (t.to_string(), b.value.span));
-                        Ok(())
-                    }
-                    other => fail(
+                let value = self.value(&b.value)?;
+                let Some(prompt) = as_prompt(&value, b.value.span)? else {
+                    return fail(
                         codes::WRONG_KIND,
-                        format!("a prompt is a text, not {}", other.kind()),
+                        format!("a prompt is a text or a conversation, not {}", value.kind()),
                         b.value.span,
                         "this",
-                    ),
+                    );
+                };
+                if let Prompt::Chat(_) = &prompt {
+                    self.written(&prompt, b.value.span)?;
                 }
+                self.prompts.insert(b.name.name.clone(), prompt);
+                Ok(())
             }
             ItemKind::Run(r) => {
                 self.new_name(&r.name)?;
@@ -346,6 +349,11 @@ impl Checker<'_> {
 
     /// A value that the compiler knows, outside of row code.
     pub(super) fn value(&mut self, e: &Expr) -> Res<Value> {
+        self.evaluator().expr(e)
+    }
+
+    /// What evaluates outside of row code.
+    pub(super) fn evaluator(&self) -> Eval<'_> {
         let mut eval = Eval::new(
             &self.model.library,
             &self.model.config,
@@ -355,10 +363,10 @@ impl Checker<'_> {
         );
         eval.axes = self.axes.clone();
         eval.layers = Some(self.layers);
-        for (name, (text, _)) in &self.prompts {
-            eval.bind(name, Value::text(text));
+        for (name, prompt) in &self.prompts {
+            eval.bind(name, Value::from(prompt));
         }
-        eval.expr(e)
+        eval
     }
 
     /// A value in whose place a plain name may stand for itself.

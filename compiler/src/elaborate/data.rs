@@ -1,5 +1,6 @@
 //! Data sets: lists of examples, each a record of fields, of which `prompt` is the text that is run.
 
+use super::chat::{Chat, Prompt, as_prompt};
 use super::check::Checker;
 use super::scope::{Res, fail};
 use super::value::{Value, from_json};
@@ -15,6 +16,9 @@ pub type Record = Rc<Map<String, Json>>;
 /// The field that is run where none is named.
 pub const PROMPT: &str = "prompt";
 
+/// The field that is run where there is no `prompt`: the messages of a conversation.
+pub const MESSAGES: &str = "messages";
+
 /// A record as a value of the language.
 pub fn record_value(record: &Record) -> Value {
     Value::Object(Rc::clone(record), "the example".into())
@@ -26,10 +30,12 @@ impl Checker<'_> {
         let name = b.name.name.clone();
         if let ExprKind::Call(f, args) = &b.value.kind
             && let ExprKind::Name(function) = &f.kind
-            && matches!(function.as_str(), "lines" | "jsonl" | "csv" | "template")
+            && matches!(function.as_str(), "lines" | "jsonl" | "csv" | "template" | "chat")
+            && !self.model.library.functions.contains_key(function)
         {
             let records = match function.as_str() {
                 "template" => self.template(args, b.value.span)?,
+                "chat" => self.chats(args, b.value.span)?,
                 _ => self.read_data(function, args, b.value.span)?,
             };
             return self.add_data(name, records, b.value.span);
@@ -52,17 +58,18 @@ impl Checker<'_> {
         }
         let mut records = Vec::new();
         for i in items.iter() {
-            match i {
-                Value::Text(t) => records.push(only_prompt(t)),
-                other => {
-                    return fail(
-                        codes::WRONG_KIND,
-                        format!("a data set is a list of texts, not of {}", other.kind()),
-                        b.value.span,
-                        "in this list",
-                    );
-                }
+            let Some(prompt) = as_prompt(i, b.value.span)? else {
+                return fail(
+                    codes::WRONG_KIND,
+                    format!("a data set is a list of texts, not of {}", i.kind()),
+                    b.value.span,
+                    "in this list",
+                );
+            };
+            if let Prompt::Chat(_) = &prompt {
+                self.written(&prompt, b.value.span)?;
             }
+            records.push(only_prompt(prompt.to_json()));
         }
         self.add_data(name, records, b.value.span)
     }
@@ -94,19 +101,24 @@ impl Checker<'_> {
             )
         };
         match function {
-            "lines" => Ok(text.lines().filter(|l| !l.trim().is_empty()).map(only_prompt).collect()),
+            "lines" => Ok(text.lines().filter(|l| !l.trim().is_empty()).map(|l| only_prompt(l.into())).collect()),
             "jsonl" => {
                 let lines = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty());
                 let one = |(i, line): (usize, &str)| match serde_json::from_str::<Json>(line) {
                     Ok(Json::Object(map)) => Ok(Rc::new(map)),
-                    Ok(_) => Err(bad(i + 1, "this is no object".into(), "each line is an object, as `{\"prompt\": \"...\"}`")),
+                    Ok(_) => Err(bad(
+                        i + 1,
+                        "this is no object".into(),
+                        "each line is an object, as `{\"prompt\": \"...\"}`",
+                    )),
                     Err(e) => Err(bad(i + 1, format!("this is no JSON: {e}"), "each line is an object of its own")),
                 };
                 lines.map(one).collect()
             }
             _ => {
                 let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
-                let names = reader.headers().cloned().map_err(|e| bad(1, e.to_string(), "the first line names the fields"))?;
+                let names =
+                    reader.headers().cloned().map_err(|e| bad(1, e.to_string(), "the first line names the fields"))?;
                 let mut records = Vec::new();
                 for row in reader.records() {
                     let row = row.map_err(|e| {
@@ -132,14 +144,24 @@ impl Checker<'_> {
                     texts.push((name.as_ref().map_or(PROMPT, |n| n.name.as_str()), t, a.value.span));
                 }
                 (_, None) if of.is_none() => of = Some(self.examples(&a.value)?),
-                _ => return fail(codes::BAD_ARGUMENTS, "a text with slots or a data set is wanted", a.value.span, "this"),
+                _ => {
+                    return fail(
+                        codes::BAD_ARGUMENTS,
+                        "a text with slots or a data set is wanted",
+                        a.value.span,
+                        "this",
+                    );
+                }
             }
         }
         let Some(of) = of.filter(|_| !texts.is_empty()) else {
             return Err(Box::new(
-                Diagnostic::error(codes::BAD_ARGUMENTS, "`template` takes a text with slots, and the data set that fills them")
-                    .at(span, "here")
-                    .help("write `template(\"When {a} and {b} went\", pairs)`"),
+                Diagnostic::error(
+                    codes::BAD_ARGUMENTS,
+                    "`template` takes a text with slots, and the data set that fills them",
+                )
+                .at(span, "here")
+                .help("write `template(\"When {a} and {b} went\", pairs)`"),
             ));
         };
         let mut out = Vec::with_capacity(of.len());
@@ -182,27 +204,36 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// The text of a field of each example of `name` or `name.field`.
-    pub(super) fn data_texts(&self, name: &str, span: Span) -> Res<Vec<(Rc<str>, Record)>> {
+    /// A field of each example of `name` or `name.field`, as what is run.
+    pub(super) fn data_prompts(&self, name: &str, span: Span) -> Res<Vec<(Prompt, Record)>> {
         let (set, field) = name.split_once('.').unwrap_or((name, PROMPT));
         let records = self.data.get(set).map(Vec::as_slice).unwrap_or_default();
-        records.iter().map(|r| Ok((field_text(r, field, span)?, Rc::clone(r)))).collect()
+        records.iter().map(|r| Ok((field_prompt(r, field, span)?, Rc::clone(r)))).collect()
     }
 }
 
-/// A field of an example, as a text that can be run.
-pub fn field_text(record: &Record, field: &str, span: Span) -> Res<Rc<str>> {
-    match record.get(field) {
-        Some(Json::String(s)) => Ok(s.as_str().into()),
-        Some(other) => {
-            let kind = from_json(other, field).kind();
-            fail(codes::WRONG_KIND, format!("the field `{field}` of an example is {kind}"), span, "a text is wanted")
-        }
-        None => Err(Box::new(
+/// A field of an example, as a text or conversation that can be run.
+pub fn field_prompt(record: &Record, field: &str, span: Span) -> Res<Prompt> {
+    let field =
+        if field == PROMPT && !record.contains_key(PROMPT) && record.contains_key(MESSAGES) { MESSAGES } else { field };
+    let Some(value) = record.get(field) else {
+        return Err(Box::new(
             Diagnostic::error(codes::UNKNOWN_NAME, format!("an example has no field `{field}`"))
                 .at(span, "asked for here")
                 .help(fields_help(field, record)),
-        )),
+        ));
+    };
+    match Prompt::of_json(value, span)? {
+        Some(Prompt::Chat(chat)) if field == MESSAGES => match record.get("open").and_then(Json::as_bool) {
+            // Beside its messages an example may say whether it is the assistant's turn.
+            Some(open) => Ok(Prompt::Chat(Rc::new(Chat { open, ..(*chat).clone() }))),
+            None => Ok(Prompt::Chat(chat)),
+        },
+        Some(prompt) => Ok(prompt),
+        None => {
+            let kind = from_json(value, field).kind();
+            fail(codes::WRONG_KIND, format!("the field `{field}` of an example is {kind}"), span, "a text is wanted")
+        }
     }
 }
 
@@ -213,8 +244,8 @@ fn fields_help(wanted: &str, record: &Record) -> String {
     }
 }
 
-fn only_prompt(text: &str) -> Record {
-    Rc::new(Map::from_iter([(PROMPT.to_owned(), Json::from(text))]))
+fn only_prompt(prompt: Json) -> Record {
+    Rc::new(Map::from_iter([(PROMPT.to_owned(), prompt)]))
 }
 
 /// Replaces `{field}` by the record's; the error is the name of a field that it lacks.

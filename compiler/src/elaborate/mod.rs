@@ -2,6 +2,7 @@
 
 mod builtins;
 mod call;
+mod chat;
 mod check;
 mod data;
 mod derive;
@@ -27,6 +28,7 @@ mod typing;
 mod value;
 
 pub use builtins::NAMES as BUILTINS;
+pub use chat::{ASSISTANT, Chat, Content, Message, Prompt, Turn, Written};
 pub use check::check;
 pub use derive::{Leaf, LeafStat};
 pub use library::{Library, STANDARD};

@@ -1,5 +1,7 @@
 //! Which rows of a sequence a selection means.
 
+use super::chat::{ASSISTANT, Content, Turn};
+
 /// A set of rows, resolved but for the sequence that it is asked of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RowSet {
@@ -13,6 +15,8 @@ pub enum RowSet {
     After(String),
     /// The tokens of every occurrence.
     Matching(String),
+    /// The words of the messages of a role; what is generated is the assistant's.
+    Role(String),
     /// One a token; rows beyond it are not selected.
     Mask(Vec<bool>),
     Or(Box<RowSet>, Box<RowSet>),
@@ -72,6 +76,8 @@ pub struct Sequence<'a> {
     pub text: &'a str,
     /// Byte range of every token in `text`; empty for specials.
     pub ranges: &'a [(usize, usize)],
+    /// The messages of a conversation; `None` of a plain text.
+    pub turns: Option<&'a [Turn]>,
 }
 
 /// What is wrong with a selection for a sequence.
@@ -81,6 +87,44 @@ pub enum Misfit {
     Beyond { index: i64, len: usize, part: &'static str },
     /// A text that occurs nowhere.
     NoOccurrence(String),
+    /// A role, in a plain text.
+    NoRoles(String),
+    /// A role that no message has.
+    NoMessage(String),
+    /// A role whose messages the chat template does not write.
+    LeftOut(String),
+    /// A role with a message whose words nobody can find in the text.
+    Changed(String),
+}
+
+impl<'a> Sequence<'a> {
+    /// The tokens that have a part in one of these byte ranges of the text.
+    fn touching(&self, places: impl Iterator<Item = (usize, usize)>) -> Vec<bool> {
+        let mut rows = vec![false; self.len];
+        for (start, end) in places {
+            for (row, &(a, b)) in rows.iter_mut().zip(self.ranges) {
+                *row |= a < b && a < end && b > start;
+            }
+        }
+        rows
+    }
+
+    fn messages(&self, role: &str) -> impl Iterator<Item = &'a Turn> {
+        self.turns.into_iter().flatten().filter(move |t| &*t.role == role)
+    }
+
+    /// Why the words of a role cannot be selected.
+    fn lacks(&self, role: &str) -> Option<Misfit> {
+        let is = |c: &Content| self.messages(role).any(|t| t.content == *c);
+        let written = |t: &Turn| matches!(t.content, Content::At(_));
+        match self.turns {
+            None => Some(Misfit::NoRoles(role.into())),
+            Some(_) if is(&Content::Changed) => Some(Misfit::Changed(role.into())),
+            Some(_) if self.messages(role).any(written) => None,
+            Some(_) if is(&Content::LeftOut) => Some(Misfit::LeftOut(role.into())),
+            Some(_) => Some(Misfit::NoMessage(role.into())),
+        }
+    }
 }
 
 impl RowSet {
@@ -99,12 +143,17 @@ impl RowSet {
                 (0..n).map(|i| last.is_some_and(|l| i > l)).collect()
             }
             RowSet::Matching(text) => {
-                let mut rows = vec![false; n];
-                for (start, _) in seq.text.match_indices(text.as_str()) {
-                    let end = start + text.len();
-                    for (row, &(a, b)) in rows.iter_mut().zip(seq.ranges) {
-                        *row |= a < b && a < end && b > start;
-                    }
+                let found = seq.text.match_indices(text.as_str()).map(|(start, _)| (start, start + text.len()));
+                seq.touching(found)
+            }
+            RowSet::Role(role) => {
+                let places = seq.messages(role).flat_map(|turn| match &turn.content {
+                    Content::At(places) => places.as_slice(),
+                    Content::LeftOut | Content::Changed => &[],
+                });
+                let mut rows = seq.touching(places.copied());
+                if seq.turns.is_some() && role == ASSISTANT {
+                    rows[seq.prompt.min(n)..].fill(true);
                 }
                 rows
             }
@@ -133,6 +182,7 @@ impl RowSet {
             RowSet::Matching(text) | RowSet::After(text) if !seq.text.contains(text.as_str()) => {
                 out.push(Misfit::NoOccurrence(text.clone()));
             }
+            RowSet::Role(role) => out.extend(seq.lacks(role)),
             RowSet::Or(a, b) | RowSet::And(a, b) => {
                 a.misfits(seq, out);
                 b.misfits(seq, out);
@@ -152,6 +202,7 @@ impl RowSet {
         match self {
             RowSet::All | RowSet::Generated(_) | RowSet::After(_) | RowSet::Matching(_) | RowSet::Not(_) => true,
             RowSet::Prompt(_) | RowSet::Bos => false,
+            RowSet::Role(role) => role == ASSISTANT,
             RowSet::Seq(part) => part.iter().any(reaches),
             RowSet::Mask(mask) => mask.iter().skip(prompt).any(|m| *m),
             RowSet::Or(a, b) => a.may_generate(prompt) || b.may_generate(prompt),
@@ -214,7 +265,7 @@ mod tests {
     use super::*;
 
     fn seq<'a>(text: &'a str, ranges: &'a [(usize, usize)], prompt: usize) -> Sequence<'a> {
-        Sequence { prompt, len: ranges.len(), bos: 1, text, ranges }
+        Sequence { prompt, len: ranges.len(), bos: 1, text, ranges, turns: None }
     }
 
     #[test]
@@ -231,6 +282,37 @@ mod tests {
         assert_eq!(rows(RowSet::After(".".into())), [4]);
         assert_eq!(rows(RowSet::Matching("b".into())), [2]);
         assert_eq!(rows(RowSet::Not(Box::new(RowSet::Prompt(None)))), [4]);
+    }
+
+    #[test]
+    fn roles_are_the_words_of_messages() {
+        // `#U: ab A: cd` with two more tokens generated; `b A` is one token.
+        let ranges = [(0, 1), (1, 4), (4, 5), (5, 8), (8, 10), (10, 12), (12, 13), (13, 13)];
+        let turn = |role: &str, content: Content| Turn { role: role.into(), content };
+        let turns = [
+            turn("system", Content::LeftOut),
+            turn("user", Content::At(vec![(4, 6)])),
+            turn("assistant", Content::At(vec![(10, 12)])),
+            turn("tool", Content::Changed),
+        ];
+        let s = Sequence { turns: Some(&turns), ..seq("#U: ab A: cdx", &ranges, 6) };
+        let role = |r: &str| RowSet::Role(r.into());
+        let rows =
+            |set: RowSet| set.rows(&s).iter().enumerate().filter(|(_, b)| **b).map(|(i, _)| i).collect::<Vec<_>>();
+        assert_eq!(rows(role("user")), [2, 3]);
+        assert_eq!(rows(role("assistant")), [5, 6, 7]);
+        assert!(rows(role("system")).is_empty());
+        let misfits = |set: RowSet, s: &Sequence| {
+            let mut out = Vec::new();
+            set.misfits(s, &mut out);
+            out
+        };
+        assert_eq!(misfits(role("user"), &s), []);
+        assert_eq!(misfits(role("system"), &s), [Misfit::LeftOut("system".into())]);
+        assert_eq!(misfits(RowSet::Not(Box::new(role("tool"))), &s), [Misfit::Changed("tool".into())]);
+        assert_eq!(misfits(role("usr"), &s), [Misfit::NoMessage("usr".into())]);
+        assert_eq!(misfits(role("user"), &seq("ab", &[(0, 2)], 1)), [Misfit::NoRoles("user".into())]);
+        assert!(role("assistant").may_generate(6) && !role("user").may_generate(6));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Runs and statements: which sequences under which edits, and what is done with them.
 
+use super::chat::{ASSISTANT, Prompt, Written, as_prompt, role_misfit};
 use super::check::Checker;
-use super::data::{PROMPT, Record, field_text};
+use super::data::Record;
 use super::edits::Applied;
 use super::positions::{Alignment, Misfit, RowSet, Sequence};
 use super::scope::{Eval, Res, fail, silent};
@@ -195,9 +196,9 @@ impl Checker<'_> {
         }
         let label = self.text_of(e.span);
         if let ExprKind::Name(n) = &e.kind
-            && let Some((text, _)) = self.prompts.get(n)
+            && let Some(prompt) = self.prompts.get(n)
         {
-            return Ok(PrintItem::Text(text.clone()));
+            return Ok(PrintItem::Text(self.prompt_text(prompt)?));
         }
         let (model, axes) = (Rc::clone(&self.model), self.axes.clone());
         let mut eval = Eval::new(&model.library, &model.config, &self.tensor_types, &self.globals, "print");
@@ -208,9 +209,11 @@ impl Checker<'_> {
             Value::Text(t) => Ok(PrintItem::Text(t.to_string())),
             Value::Bool(b) => Ok(PrintItem::Text(b.to_string())),
             Value::Data(d) => {
-                let texts = self.data_texts(d, e.span)?;
-                Ok(PrintItem::Text(texts.iter().map(|(t, _)| &**t).collect::<Vec<_>>().join("\n")))
+                let prompts = self.data_prompts(d, e.span)?;
+                let texts = prompts.iter().map(|(p, _)| self.prompt_text(p)).collect::<Res<Vec<_>>>()?;
+                Ok(PrintItem::Text(texts.join("\n")))
             }
+            Value::Chat(chat) => Ok(PrintItem::Text(self.prompt_text(&Prompt::Chat(Rc::clone(chat)))?)),
             _ => {
                 let node = eval.node(&v, e.span)?;
                 eval.b.plan.outputs.push(Output { name: label.clone(), node });
@@ -246,28 +249,32 @@ impl Checker<'_> {
         {
             return Ok(Runs { label, ..found });
         }
-        let (label, text, record) = match self.value(e)? {
-            Value::Text(t) => (t.to_string(), t, None),
-            Value::Object(record, _) => (label, field_text(&record, PROMPT, e.span)?, Some(record)),
-            Value::Data(name) => return self.data_runs(&name, e.span),
-            other => {
-                return fail(
-                    codes::WRONG_KIND,
-                    format!("a run is of a text, prompt or data set, not of {}", other.kind()),
-                    e.span,
-                    "this",
-                );
-            }
+        let value = self.value(e)?;
+        if let Value::Data(name) = &value {
+            return self.data_runs(name, e.span);
+        }
+        let Some(prompt) = as_prompt(&value, e.span)? else {
+            return fail(
+                codes::WRONG_KIND,
+                format!("a run is of a text, prompt or data set, not of {}", value.kind()),
+                e.span,
+                "this",
+            );
         };
-        let run = self.plain_run(&label, &text, e.span)?;
+        let (label, record) = match value {
+            Value::Text(t) => (t.to_string(), None),
+            Value::Object(record, _) => (label, Some(record)),
+            _ => (label, None),
+        };
+        let run = self.run_of(&label, &prompt, e.span)?;
         Ok(Runs { label, runs: vec![run], records: vec![record] })
     }
 
     /// A run for each example of `name` or `name.field`.
     pub(super) fn data_runs(&mut self, name: &str, span: Span) -> Res<Runs> {
         let mut out = Runs { label: name.to_owned(), runs: Vec::new(), records: Vec::new() };
-        for (i, (text, record)) in self.data_texts(name, span)?.into_iter().enumerate() {
-            out.runs.push(self.plain_run(&format!("{name}[{i}]"), &text, span)?);
+        for (i, (prompt, record)) in self.data_prompts(name, span)?.into_iter().enumerate() {
+            out.runs.push(self.run_of(&format!("{name}[{i}]"), &prompt, span)?);
             out.records.push(Some(record));
         }
         Ok(out)
@@ -276,8 +283,8 @@ impl Checker<'_> {
     /// The runs of a declared name; `None` where it may be a value that is a text.
     fn named_runs(&mut self, name: &str, span: Span) -> Res<Option<Runs>> {
         let swept = self.swept.iter().any(|(n, _)| n == name);
-        if let (Some((text, _)), false) = (self.prompts.get(name).cloned(), swept) {
-            let run = self.plain_run(name, &text, span)?;
+        if let (Some(prompt), false) = (self.prompts.get(name).cloned(), swept) {
+            let run = self.run_of(name, &prompt, span)?;
             return Ok(Some(Runs { label: name.into(), runs: vec![run], records: vec![None] }));
         }
         if let Some(run) = self.runs.get(name).cloned() {
@@ -309,22 +316,17 @@ impl Checker<'_> {
         ))
     }
 
-    fn plain_run(&mut self, label: &str, text: &str, span: Span) -> Res<RunSpec> {
-        if let Some((text, encoded)) = self.encoded.get_key_value(text) {
+    /// A run without edits, of a sequence that fits the model.
+    fn run_of(&mut self, label: &str, prompt: &Prompt, span: Span) -> Res<RunSpec> {
+        if let Some((text, encoded)) = self.encoded.get(prompt) {
             let (text, encoded) = (Rc::clone(text), Rc::clone(encoded));
             return Ok(RunSpec { label: label.to_owned(), text, encoded, uses: Vec::new(), span });
         }
-        let encoded = match self.host.encode(text) {
-            None => Encoded::default(),
-            Some(Ok(e)) => e,
-            Some(Err(message)) => {
-                return Err(Box::new(
-                    Diagnostic::error(codes::BAD_TOKENIZER, format!("the tokenizer refuses this text: {message}"))
-                        .at(span, "here"),
-                ));
-            }
-        };
-        if encoded.tokens.is_empty() && self.host.encode(text).is_some() {
+        let written = self.written(prompt, span)?;
+        let known = written.is_some();
+        let Written { text, encoded } =
+            written.unwrap_or_else(|| Written { text: prompt.words().to_owned(), ..Written::default() });
+        if encoded.tokens.is_empty() && known {
             return Err(Box::new(
                 Diagnostic::error(codes::EMPTY_SELECTION, "this text has no tokens")
                     .at(span, "empty")
@@ -356,7 +358,7 @@ impl Checker<'_> {
             ));
         }
         let (text, encoded): (Rc<str>, Rc<Encoded>) = (text.into(), Rc::new(encoded));
-        self.encoded.insert(Rc::clone(&text), Rc::clone(&encoded));
+        self.encoded.insert(prompt.clone(), (Rc::clone(&text), Rc::clone(&encoded)));
         Ok(RunSpec { label: label.to_owned(), text, encoded, uses: Vec::new(), span })
     }
 
@@ -442,8 +444,12 @@ impl Checker<'_> {
             Alignment::Index => {
                 "a patch takes the donor's row of the same position: restrict it to positions that both have, or say which belong together, as in `from clean by end`"
             }
-            Alignment::End => "rows belong together as counted from the end: restrict the patch to those that both have",
-            Alignment::Token => "rows belong together where both have the same token, in order: restrict the patch to those",
+            Alignment::End => {
+                "rows belong together as counted from the end: restrict the patch to those that both have"
+            }
+            Alignment::Token => {
+                "rows belong together where both have the same token, in order: restrict the patch to those"
+            }
             Alignment::Map(_) => "the list gives the donor's position for each of the run's; -1 is none",
         };
         if missing.is_some() || (grows && place.on.may_generate(seq.prompt)) {
@@ -469,11 +475,10 @@ impl Checker<'_> {
         out: &mut Vec<Diagnostic>,
     ) {
         let Some(seq) = sequence(run) else { return };
-        if maybe {
-            return;
-        }
         let (mut misfits, known) = (Vec::new(), out.len());
         set.misfits(&seq, &mut misfits);
+        // Words that nobody can find may be there all the same.
+        misfits.retain(|m| !maybe || matches!(m, Misfit::Changed(_)));
         for m in misfits {
             let later = grows && set.may_generate(seq.prompt);
             match m {
@@ -487,8 +492,13 @@ impl Checker<'_> {
                         .at(span, format!("not in {:?}", short(&run.text)))
                         .help("check the spelling and the case; write `on maybe ...` where it may be absent"),
                 ),
-                _ => {}
+                Misfit::Beyond { .. } | Misfit::NoOccurrence(_) => {}
+                Misfit::NoMessage(role) if grows && role == ASSISTANT => {}
+                role => out.push(role_misfit(&role, &run.text, &seq, span)),
             }
+        }
+        if maybe {
+            return;
         }
         let any = set.rows(&seq).iter().any(|b| *b) || (grows && set.may_generate(seq.prompt));
         if !any && out.len() == known {

@@ -1,5 +1,6 @@
 //! A checked script: what is left of it once every name, site, position and token is resolved.
 
+use super::chat::{Chat, Turn, Written};
 use super::derive::Leaf;
 use super::model::{Instance, Model};
 use super::positions::{Alignment, RowSet, Sequence};
@@ -10,17 +11,21 @@ use crate::plan::Plan;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
-use steer_lang::Span;
 use steer_lang::ast::{BinaryOp, Block};
+use steer_lang::{Diagnostic, Span};
 
 /// What the compiler asks of the world outside.
 pub trait Host {
     /// The text of a file named by the script.
     fn text(&self, path: &str) -> Result<String, String>;
-    /// The shape of a stored tensor; `key` names one of several.
-    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, String>;
+    /// The shape of a stored tensor, all of whose values can be used; `key` names one of several. An error
+    /// has no place yet.
+    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>>;
     /// `None`: there is no tokenizer, so what depends on tokens is not checked.
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>>;
+    /// A conversation as the model's chat template writes it, with its tokens; `None` as above. Where the diagnostic has no
+    /// place, the conversation is at fault.
+    fn chat(&self, chat: &Chat) -> Option<Result<Written, Box<Diagnostic>>>;
     /// A token as reports show it.
     fn piece(&self, token: u32) -> String;
     /// The token of a text that is exactly one, or the pieces that it is made of.
@@ -33,8 +38,10 @@ pub struct Encoded {
     pub tokens: Vec<u32>,
     /// Byte range of every token in the text; empty for specials.
     pub ranges: Vec<(usize, usize)>,
-    /// Leading special tokens.
+    /// Leading special tokens; of a conversation those that begin a sequence.
     pub bos: usize,
+    /// The messages of a conversation; `None` of a plain text.
+    pub turns: Option<Vec<Turn>>,
 }
 
 /// A script for one model.
@@ -137,7 +144,8 @@ impl RunSpec {
     /// The sequence as it stands before it grows.
     pub fn sequence(&self) -> Sequence<'_> {
         let e = &self.encoded;
-        Sequence { prompt: e.tokens.len(), len: e.tokens.len(), bos: e.bos, text: &self.text, ranges: &e.ranges }
+        let (n, turns) = (e.tokens.len(), e.turns.as_deref());
+        Sequence { prompt: n, len: n, bos: e.bos, text: &self.text, ranges: &e.ranges, turns }
     }
 }
 
@@ -210,15 +218,34 @@ pub struct Statement {
 
 #[derive(Clone, Debug)]
 pub enum StatementKind {
-    Generate { runs: Vec<RunSpec>, options: GenerateOptions },
+    Generate {
+        runs: Vec<RunSpec>,
+        options: GenerateOptions,
+    },
     /// `measure`, and `sweep`.
     Table(TableSpec),
-    Capture { sites: Vec<String>, before: bool, on: RowSet, runs: Vec<RunSpec>, to: String },
+    Capture {
+        sites: Vec<String>,
+        before: bool,
+        on: RowSet,
+        runs: Vec<RunSpec>,
+        to: String,
+    },
     Print(Vec<PrintItem>),
     /// Of the table of this name.
-    Plot { table: String, kind: Option<String>, to: Option<String>, options: Vec<(String, PlotOption)> },
-    Save { table: String, to: String },
-    Report { to: String },
+    Plot {
+        table: String,
+        kind: Option<String>,
+        to: Option<String>,
+        options: Vec<(String, PlotOption)>,
+    },
+    Save {
+        table: String,
+        to: String,
+    },
+    Report {
+        to: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

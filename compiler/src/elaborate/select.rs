@@ -23,13 +23,7 @@ impl Checker<'_> {
             PositionsKind::Bos => RowSet::Bos,
             PositionsKind::After(text) => RowSet::After(text.value.clone()),
             PositionsKind::Matching(text) => RowSet::Matching(text.value.clone()),
-            PositionsKind::Role(role) => {
-                return Err(Box::new(
-                    Diagnostic::error(codes::NO_ROLES, format!("no prompt here has a role `{}`", role.name))
-                        .at(p.span, "prompts of this script are plain texts")
-                        .help("select by text instead: `after \"Assistant:\"`"),
-                ));
-            }
+            PositionsKind::Role(role) => RowSet::Role(role.name.clone()),
             PositionsKind::Mask(name) => {
                 let Some(mask) = self.lists.get(&name.name) else {
                     return Err(Box::new(

@@ -1,5 +1,6 @@
 //! `sweep`: the cells of a table, one for each combination of what its names stand for.
 
+use super::chat::Prompt;
 use super::check::Checker;
 use super::data::record_value;
 use super::edits::Applied;
@@ -62,7 +63,12 @@ impl Checker<'_> {
                 Some(known) => {
                     return fail(
                         codes::WRONG_KIND,
-                        format!("`{}` has {} entries here and {} elsewhere", mine.name, mine.labels.len(), known.labels.len()),
+                        format!(
+                            "`{}` has {} entries here and {} elsewhere",
+                            mine.name,
+                            mine.labels.len(),
+                            known.labels.len()
+                        ),
                         axis.span,
                         "an axis of a table is as long everywhere",
                     );
@@ -190,8 +196,7 @@ impl Checker<'_> {
                         all
                     }
                 };
-                let entry =
-                    |l: u32| Entry { label: l.to_string(), number: Some(f64::from(l)), value: Value::Block(l) };
+                let entry = |l: u32| Entry { label: l.to_string(), number: Some(f64::from(l)), value: Value::Block(l) };
                 layers.into_iter().map(entry).collect()
             }
             SweepValues::Of(IndexItem::Range { start: Some(start), end: Some(end), inclusive, .. }) => {
@@ -227,11 +232,8 @@ impl Checker<'_> {
             };
             let run = self.one_run(&arg.value)?;
             let pieces = run.encoded.tokens.iter().map(|t| self.host.piece(*t));
-            let entry = |(i, label): (usize, String)| Entry {
-                label,
-                number: Some(i as f64),
-                value: Value::Number(i as f64),
-            };
+            let entry =
+                |(i, label): (usize, String)| Entry { label, number: Some(i as f64), value: Value::Number(i as f64) };
             return Ok(pieces.enumerate().map(entry).collect());
         }
         Ok(match self.value(e)? {
@@ -239,26 +241,32 @@ impl Checker<'_> {
                 let count: Option<usize> =
                     axes.iter().map(|a| if let Size::Fixed(n) = a.size { Some(n) } else { None }).product();
                 let Some(count) = count else {
-                    return fail(codes::WRONG_KIND, "a row has as many keys as it has earlier rows", e.span, "no fixed number");
+                    return fail(
+                        codes::WRONG_KIND,
+                        "a row has as many keys as it has earlier rows",
+                        e.span,
+                        "no fixed number",
+                    );
                 };
                 let entry =
                     |i: usize| Entry { label: i.to_string(), number: Some(i as f64), value: Value::Number(i as f64) };
                 (0..count).map(entry).collect()
             }
             Value::Data(name) => {
-                let texts = self.data_texts(&name, e.span)?;
-                let entry = |(text, record): (std::rc::Rc<str>, super::data::Record)| Entry {
-                    label: short(&text),
+                let prompts = self.data_prompts(&name, e.span)?;
+                let entry = |(prompt, record): (Prompt, super::data::Record)| Entry {
+                    label: short(prompt.words()),
                     number: None,
                     value: record_value(&record),
                 };
-                texts.into_iter().map(entry).collect()
+                prompts.into_iter().map(entry).collect()
             }
             Value::List(items) => {
                 let mut out = Vec::new();
                 for v in items.iter() {
                     let (label, number) = match v {
                         Value::Text(t) => (short(t), None),
+                        Value::Chat(c) => (short(Prompt::Chat(c.clone()).words()), None),
                         Value::Tensor(t) => (t.to_string(), None),
                         _ => match v.as_number() {
                             Some(n) => (n.to_string(), Some(n)),

@@ -24,11 +24,7 @@ impl Checker<'_> {
 
     /// The cells of a measurement, a label for each, and the names of the metrics; `edits` stand before
     /// those after `with`.
-    pub(super) fn measured(
-        &mut self,
-        m: &Measure,
-        edits: &[Applied],
-    ) -> Res<(Vec<String>, Vec<String>, Vec<Cell>)> {
+    pub(super) fn measured(&mut self, m: &Measure, edits: &[Applied]) -> Res<(Vec<String>, Vec<String>, Vec<Cell>)> {
         let mut groups = Vec::new();
         for on in &m.on {
             let group = self.without_edits(&on.subject).and_then(|mut runs| {
@@ -124,7 +120,7 @@ impl Checker<'_> {
     }
 
     pub(super) fn plot(&mut self, p: &Plot) -> Res<StatementKind> {
-        const OPTIONS: &[&str] = &["column", "x", "y", "title", "min", "max"];
+        const OPTIONS: &[&str] = &["column", "x", "y", "series", "title", "min", "max"];
         let table = self.table(&p.of)?.to_owned();
         if let Some(kind) = &p.kind
             && !PLOTS.contains(&kind.name.as_str())
@@ -168,7 +164,7 @@ impl Checker<'_> {
             };
             let known = &self.tables[&table];
             if let PlotOption::Text(t) = &option
-                && matches!(name.name.as_str(), "column" | "x" | "y")
+                && matches!(name.name.as_str(), "column" | "x" | "y" | "series")
                 && !known.contains(t)
             {
                 return Err(Box::new(

@@ -1,5 +1,6 @@
 //! Values of the language while the compiler runs a script or a model file.
 
+use super::chat::Chat;
 use crate::plan::{Axis, NodeId, Size};
 use serde_json::Value as Json;
 use std::collections::HashMap;
@@ -31,8 +32,10 @@ pub enum Value {
     Closure(Rc<Closure>),
     /// A tensor of the script by its name; `Some` layer where it is one of a family.
     Tensor(Rc<str>),
-    /// A data set by its name.
+    /// A data set by its name, or a field of its examples.
     Data(Rc<str>),
+    /// A conversation.
+    Chat(Rc<Chat>),
     /// Declared with an error that is already reported.
     Broken,
 }
@@ -87,6 +90,7 @@ impl Value {
             Value::Closure(_) => "a function",
             Value::Tensor(_) => "a tensor of the script",
             Value::Data(_) => "a data set",
+            Value::Chat(_) => "a conversation",
             Value::Broken => "declared with an error",
         }
     }

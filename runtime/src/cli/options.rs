@@ -77,3 +77,22 @@ pub fn script_folder(script: &Path) -> &Path {
         _ => Path::new("."),
     }
 }
+
+/// `2GiB`, `500MB` or a plain number of bytes.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let unit: f64 = match text[digits..].trim() {
+        "" | "B" => 1.0,
+        "kB" | "KB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "KiB" | "K" | "k" => 1024.0,
+        "MiB" | "M" => 1024.0 * 1024.0,
+        "GiB" | "G" => 1024.0 * 1024.0 * 1024.0,
+        other => return Err(format!("`{other}` is no unit: write 2GiB, 500MB or a number of bytes")),
+    };
+    match text[..digits].parse::<f64>() {
+        Ok(n) if n > 0.0 && n * unit < 1e18 => Ok((n * unit) as u64),
+        _ => Err("a size such as 2GiB is wanted".into()),
+    }
+}

@@ -6,14 +6,16 @@ use super::results::Results;
 use super::session::{Session, one};
 use super::statements::{Experiment, Place, What, broken};
 use super::table;
+use crate::error::Error;
+use crate::memory;
 use crate::progress::{Bar, Unit};
 use crate::report::{self, Output, Value};
 use crate::tensors::Named;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use steer_compiler::elaborate::{PrintItem, RunSpec, Statement, StatementKind, TableSpec};
-use steer_figures::Frame;
-use steer_lang::Diagnostics;
+use steer_compiler::elaborate::{PlotOption, PrintItem, RunSpec, Statement, StatementKind, TableSpec};
+use steer_figures::{Frame, Kind, Plot};
+use steer_lang::{Diagnostic, Diagnostics};
 
 /// The tables of the sweeps so far, by name.
 pub type Tables = BTreeMap<String, Frame>;
@@ -31,9 +33,27 @@ pub fn answer(
     match &s.kind {
         StatementKind::Generate { .. } => Err(one(broken("texts are shown as they come"))),
         StatementKind::Table(t) => Ok(table_of(t, &results.cells[number], tables)),
-        StatementKind::Plot { .. } | StatementKind::Save { .. } | StatementKind::Report { .. } => {
-            Ok((Vec::new(), String::new()))
+        StatementKind::Plot { table, kind, to, options } => {
+            let plot = plot_of(kind.as_deref(), options);
+            let figure = plot.of(named(tables, table)?).map_err(|f| at(*Error::from(f).0, s))?;
+            let text = match to {
+                None => figure.text(&report::screen()),
+                Some(to) => {
+                    let path = session.path(to);
+                    report::save_plot(&path, &figure).map_err(|e| at(*e.0, s))?;
+                    format!("plotted {table} to {}\n", path.display())
+                }
+            };
+            Ok((vec![Output::Plot { table: table.clone(), file: to.clone(), plot, figure }], text))
         }
+        StatementKind::Save { table, to } => {
+            let path = session.path(to);
+            report::save_table(&path, named(tables, table)?, None).map_err(|e| at(*e.0, s))?;
+            let text = format!("saved {table} to {}\n", path.display());
+            Ok((vec![Output::Save { table: table.clone(), file: to.clone() }], text))
+        }
+        // It is written when everything else is there.
+        StatementKind::Report { .. } => Ok((Vec::new(), String::new())),
         StatementKind::Capture { sites, runs, to, .. } => capture(session, experiment, sites, runs, to, place, results),
         StatementKind::Print(items) => {
             let mut text = Vec::new();
@@ -55,6 +75,34 @@ pub fn answer(
             Ok((vec![Output::Print { values: out }], text.join(" ") + "\n"))
         }
     }
+}
+
+fn named<'t>(tables: &'t Tables, name: &str) -> Result<&'t Frame, Diagnostics> {
+    tables.get(name).ok_or_else(|| one(broken("a table is missing")))
+}
+
+/// Where a statement's own error has no place yet, the statement is it.
+fn at(d: Diagnostic, s: &Statement) -> Diagnostics {
+    vec![if d.labels.is_empty() { d.at(s.span, "asked for here") } else { d }]
+}
+
+fn plot_of(kind: Option<&str>, options: &[(String, PlotOption)]) -> Plot {
+    let mut plot = Plot { kind: kind.and_then(Kind::parse), ..Plot::default() };
+    let (mut low, mut high) = (None, None);
+    for (name, option) in options {
+        match (name.as_str(), option) {
+            ("column", PlotOption::Text(t)) => plot.columns.push(t.clone()),
+            ("x", PlotOption::Text(t)) => plot.x = Some(t.clone()),
+            ("y", PlotOption::Text(t)) => plot.y = Some(t.clone()),
+            ("series", PlotOption::Text(t)) => plot.series = Some(t.clone()),
+            ("title", PlotOption::Text(t)) => plot.title = Some(t.clone()),
+            ("min", PlotOption::Number(n)) => low = Some(*n),
+            ("max", PlotOption::Number(n)) => high = Some(*n),
+            _ => {}
+        }
+    }
+    plot.limits = low.zip(high);
+    plot
 }
 
 /// The numbers of a table; a sweep's table is kept for what comes after it.
@@ -112,7 +160,7 @@ fn capture(
                 steer_compiler::plan::Size::Fixed(n) => n,
                 steer_compiler::plan::Size::Keys => widest,
             }));
-            let mut data = Vec::new();
+            let mut data = memory::room(shape.iter().product(), "what is captured").map_err(one)?;
             for v in found {
                 extend_padded(&mut data, v, ty.has_keys(), widest, ty.len_with(1));
             }

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
-use steer_compiler::elaborate::{Alignment, GenerateOptions, Place, Sequence};
+use steer_compiler::elaborate::{Alignment, Encoded, GenerateOptions, Place, Sequence};
 use steer_compiler::plan::EditId;
 use steer_lang::{Diagnostics, codes};
 
@@ -61,7 +61,8 @@ pub struct Gathered {
 struct Live<'a> {
     tokens: Vec<u32>,
     prompt: usize,
-    bos: usize,
+    /// The prompt as it was before it grew.
+    encoded: Rc<Encoded>,
     text: String,
     ranges: Vec<(usize, usize)>,
     /// How far the prompt has to be run.
@@ -74,7 +75,9 @@ struct Live<'a> {
 
 impl Live<'_> {
     fn sequence(&self) -> Sequence<'_> {
-        Sequence { prompt: self.prompt, len: self.tokens.len(), bos: self.bos, text: &self.text, ranges: &self.ranges }
+        let Encoded { bos, turns, .. } = &*self.encoded;
+        let (text, ranges, turns) = (&self.text, &self.ranges, turns.as_deref());
+        Sequence { prompt: self.prompt, len: self.tokens.len(), bos: *bos, text, ranges, turns }
     }
 }
 
@@ -149,7 +152,7 @@ fn start<'a>(prepared: &Prepared, asks: &[Ask]) -> Vec<Live<'a>> {
         live.push(Live {
             tokens: e.tokens.clone(),
             prompt: e.tokens.len(),
-            bos: e.bos,
+            encoded: Rc::clone(e),
             text: run.text.to_string(),
             ranges: e.ranges.clone(),
             // Rows behind the last one that is read are of no use.

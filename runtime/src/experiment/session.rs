@@ -7,7 +7,7 @@ use crate::tokens::Tokens;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use steer_compiler::elaborate::{Encoded, Host, Library, Model, Script, check};
+use steer_compiler::elaborate::{Chat, Encoded, Host, Library, Model, Script, Written, check};
 use steer_lang::ast::{File, Item, ItemKind};
 use steer_lang::{Diagnostic, Diagnostics, Severity, Sources, codes};
 
@@ -242,8 +242,8 @@ impl Host for Files {
         files::read_text(&self.folder.join(path)).map_err(|e| e.0.message.clone())
     }
 
-    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, String> {
-        crate::tensors::load(&self.folder.join(path), key).map(|a| a.shape).map_err(|e| e.0.message)
+    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>> {
+        crate::tensors::load(&self.folder.join(path), key).map(|a| a.shape).map_err(|e| e.0)
     }
 
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>> {
@@ -252,7 +252,12 @@ impl Host for Files {
             bos: e.special.iter().take_while(|s| **s).count(),
             tokens: e.ids,
             ranges: e.offsets.into_iter().map(|r| (r.start, r.end)).collect(),
+            turns: None,
         }))
+    }
+
+    fn chat(&self, chat: &Chat) -> Option<Result<Written, Box<Diagnostic>>> {
+        Some(self.tokens.as_ref()?.chat(chat).map_err(|e| e.0))
     }
 
     fn piece(&self, token: u32) -> String {

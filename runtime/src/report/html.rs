@@ -43,6 +43,8 @@ pub fn block(output: &Output) -> Block {
             texts: g.completions.iter().map(|c| (c.with.clone(), c.text.clone())).collect(),
         },
         Output::Table(frame) => Block::Frame(frame.clone()),
+        Output::Plot { figure, .. } => Block::Plot(figure.clone()),
+        Output::Save { table, file } => Block::Note(format!("{table} is saved to {file}.")),
         Output::Print { values } => Block::Printed(values.iter().map(shown).collect::<Vec<_>>().join(" ")),
         Output::Capture { file, tensors } => {
             let tensors: Vec<String> = tensors.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();

@@ -7,7 +7,7 @@ use crate::files;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
-use steer_figures::Frame;
+use steer_figures::{Figure, Frame};
 
 /// All that a run of a script gave, and what it takes to run it again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -69,6 +69,20 @@ pub enum Output {
     Generate(Generation),
     /// Of `measure`, which has no name and an axis of runs, and of `sweep`.
     Table(Frame),
+    Plot {
+        table: String,
+        /// Where it was drawn to a file.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
+        plot: steer_figures::Plot,
+        /// As it is drawn.
+        #[serde(skip)]
+        figure: Figure,
+    },
+    Save {
+        table: String,
+        file: String,
+    },
     Print {
         values: Vec<Value>,
     },

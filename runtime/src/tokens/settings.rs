@@ -17,15 +17,24 @@ pub(super) struct Settings {
     eos_text: Option<String>,
     /// Whether transformers would put a beginning before every text, whatever `tokenizer.json` says.
     add_bos: Option<bool>,
+    /// `bos_token` and the like with their texts, as chat templates name them.
+    pub specials: Vec<(String, String)>,
 }
 
 impl Settings {
-    pub fn read(folder: &Path) -> Result<Self, Error> {
-        let tokenizer = optional(folder, "tokenizer_config.json")?;
+    /// `tokenizer` is `tokenizer_config.json`.
+    pub fn read(folder: &Path, tokenizer: &Value) -> Result<Self, Error> {
         let generation = optional(folder, "generation_config.json")?;
         // An unreadable config.json is reported by whoever needs it.
         let config = Config::read(folder).map(|c| c.value).unwrap_or_default();
-        Ok(Self::of(&tokenizer, &generation, &config))
+        let mut settings = Self::of(tokenizer, &generation, &config);
+        // Old folders have the names of special tokens here alone.
+        for (name, text) in specials(&optional(folder, "special_tokens_map.json")?) {
+            if settings.specials.iter().all(|(known, _)| *known != name) {
+                settings.specials.push((name, text));
+            }
+        }
+        Ok(settings)
     }
 
     fn of(tokenizer: &Value, generation: &Value, config: &Value) -> Self {
@@ -40,6 +49,7 @@ impl Settings {
             bos_text: text(tokenizer.get("bos_token")),
             eos_text: text(tokenizer.get("eos_token")),
             add_bos: tokenizer.get("add_bos_token").and_then(Value::as_bool).filter(|_| rebuilds),
+            specials: specials(tokenizer),
         }
     }
 
@@ -71,7 +81,7 @@ impl Settings {
 }
 
 /// A JSON file that a folder may lack; `null` then.
-fn optional(folder: &Path, name: &str) -> Result<Value, Error> {
+pub(super) fn optional(folder: &Path, name: &str) -> Result<Value, Error> {
     let path = folder.join(name);
     if !path.exists() {
         return Ok(Value::Null);
@@ -90,6 +100,12 @@ fn ids(value: Option<&Value>) -> Vec<u32> {
         Some(v) => one(v).into_iter().collect(),
         None => Vec::new(),
     }
+}
+
+/// Names such as `bos_token` with their texts.
+fn specials(value: &Value) -> Vec<(String, String)> {
+    let entries = value.as_object().into_iter().flatten();
+    entries.filter(|(k, _)| k.ends_with("_token")).filter_map(|(k, v)| Some((k.clone(), text(Some(v))?))).collect()
 }
 
 /// A token's text, alone or in an object of its properties.
@@ -112,6 +128,7 @@ mod tests {
             &json!({ "eos_token_id": 9, "bos_token_id": 3 }),
         );
         s.resolve(|t| (t == "</s>").then_some(2));
+        assert_eq!(s.specials, [("bos_token".into(), "<s>".into()), ("eos_token".into(), "</s>".into())]);
         assert_eq!((s.bos, &s.eos[..], s.add_bos), (Some(3), &[7, 8, 2][..], Some(true)));
         let mut e = Encoding { ids: vec![5, 6], offsets: vec![0..1, 1..2], special: vec![false; 2] };
         s.adjust_bos(&mut e);

@@ -104,6 +104,20 @@ fn large_heat_maps_have_few_shapes() {
     assert!(texts(&doc, "text").iter().any(|t| t.contains("Each cell stands for 5 entries of token")));
 }
 
+#[test]
+fn what_is_left_out_is_said() {
+    let notes = |kind: Kind| {
+        let svg = of(kind).of(&common::long(100, 2000)).unwrap().svg();
+        assert!(svg.len() < 12_000_000, "{kind:?}: {}", svg.len());
+        let doc = Document::parse(&svg).unwrap();
+        texts(&doc, "text").iter().filter(|t| t.ends_with("shown.")).map(|t| t.to_string()).collect::<Vec<_>>()
+    };
+    let series = "The first 64 of 100 entries of layer are shown.";
+    assert_eq!(notes(Kind::Line), [series]);
+    assert_eq!(notes(Kind::Bar), [series, "The first 9 of 2000 entries of token are shown."]);
+    assert_eq!(notes(Kind::Scatter), ["One in 10 of 200000 points is shown."]);
+}
+
 /// The pixels of a PNG as rows of red, green and blue.
 fn pixels(png: &[u8]) -> (usize, Vec<u8>) {
     let map = tiny_skia::Pixmap::decode_png(png).unwrap();

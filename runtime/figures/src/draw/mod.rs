@@ -143,8 +143,10 @@ fn cut(group: &Group, most: usize, notes: &mut Vec<String>) -> Group {
     }
     note(notes, format!("The first {most} of {} entries of {} are shown.", group.x.len(), group.x.name));
     out.x.truncate(most);
+    let keep = |values: &Vec<f64>| -> Vec<f64> {
+        values.chunks(group.x.len()).flat_map(|row| &row[..most]).copied().collect()
+    };
     for panel in &mut out.panels {
-        let keep = |v: &Vec<f64>| v.chunks(panel.grid.columns).flat_map(|row| row[..most].to_vec()).collect();
         panel.grid.values = keep(&panel.grid.values);
         panel.grid.errors = panel.grid.errors.as_ref().map(keep);
         panel.grid.columns = most;

@@ -7,7 +7,6 @@ mod pieces;
 mod settings;
 mod stream;
 
-pub use chat::{ChatTemplate, Failure};
 pub use stream::Stream;
 
 use crate::error::Error;

@@ -5,6 +5,8 @@ mod common;
 use common::{Folder, stories260k};
 use serde_json::{Value, json};
 use steer::tokens::{Stream, Tokens};
+use steer_compiler::elaborate::{Chat, Message};
+use steer_lang::{FileId, Span};
 
 /// A byte-level vocabulary of all bytes and a few words, as GPT-2's.
 fn byte_level() -> Value {
@@ -130,6 +132,57 @@ fn damaged_tokenizers_are_errors_that_name_the_file() {
     folder.write("tokenizer.json", good.to_string().as_bytes());
     folder.write("tokenizer_config.json", b"{,}");
     assert!(Tokens::open(folder.path()).err().unwrap().0.message.contains("tokenizer_config.json` is not JSON"));
+}
+
+fn ask() -> Chat {
+    let message = Message { role: "user".into(), content: "Mary".into() };
+    Chat { messages: vec![message], open: true, span: Span { file: FileId(0), start: 0, end: 0 } }
+}
+
+#[test]
+fn a_chat_template_of_its_own_goes_before_the_configuration() {
+    let folder = Folder::new("chat-files");
+    let template = |name: &str| format!("{name} {{{{ eos_token }}}} {{{{ messages[0].content }}}}");
+    folder.write("tokenizer.json", byte_level().to_string().as_bytes());
+    let read = || Tokens::open(folder.path()).unwrap().unwrap().chat(&ask()).map(|w| w.text);
+    let e = read().unwrap_err();
+    assert!(
+        e.0.code.0 == "E0507" && e.0.message.ends_with("has no chat template, so it reads no conversations"),
+        "{e}"
+    );
+    folder.write("chat_template.json", json!({ "chat_template": template("c") }).to_string().as_bytes());
+    assert_eq!(read().unwrap(), "c  Mary");
+    // Old folders name special tokens in a file of their own.
+    folder.write("special_tokens_map.json", br#"{"eos_token": {"content": "<|end|>"}}"#);
+    assert_eq!(read().unwrap(), "c <|end|> Mary");
+    let config = json!({ "eos_token": "<e>", "chat_template": [{ "name": "default", "template": template("b") }] });
+    folder.write("tokenizer_config.json", config.to_string().as_bytes());
+    assert_eq!(read().unwrap(), "b <e> Mary");
+    folder.write("chat_template.jinja", template("a").as_bytes());
+    assert_eq!(read().unwrap(), "a <e> Mary");
+    folder.write("chat_template.jinja", &[b'a', 0xFF]);
+    assert!(read().unwrap_err().0.message.contains("is not UTF-8"));
+}
+
+#[test]
+fn special_tokens_of_a_template_are_special_and_no_other_is_added() {
+    let folder = Folder::new("chat-specials");
+    let mut tokenizer = byte_level();
+    tokenizer["post_processor"] = json!({
+        "type": "TemplateProcessing",
+        "single": [{ "SpecialToken": { "id": "<|end|>", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }],
+        "pair": [],
+        "special_tokens": { "<|end|>": { "id": "<|end|>", "ids": [260], "tokens": ["<|end|>"] } },
+    });
+    folder.write("tokenizer.json", tokenizer.to_string().as_bytes());
+    let config = json!({ "bos_token": "<|end|>", "chat_template": "{{ bos_token }}:{{ messages[0].content }}" });
+    folder.write("tokenizer_config.json", config.to_string().as_bytes());
+    let tokens = Tokens::open(folder.path()).unwrap().unwrap();
+    assert_eq!(tokens.encode("Mary", true).unwrap().ids, [260, 258]);
+    let written = tokens.chat(&ask()).unwrap();
+    assert_eq!((written.text.as_str(), written.encoded.bos), ("<|end|>:Mary", 1));
+    assert_eq!(written.encoded.tokens, [260, u32::from(b':'), 258]);
+    assert_eq!(written.encoded.ranges, [(0, 7), (7, 8), (8, 12)]);
 }
 
 #[test]

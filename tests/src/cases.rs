@@ -31,6 +31,8 @@ const OPTIONS: &[&str] = &[
     "change",
     // Which of `tokenizer` and `weights` of tiny-llama lie beside it.
     "keep",
+    // A file with a chat template that lies there, too.
+    "template",
     // A damage to one of these files, by its name in `damage`.
     "damage",
     // As on the command line.
@@ -201,6 +203,9 @@ impl Case {
         }
         if keep.contains("weights") {
             folder.copy("tiny-llama", "model.safetensors");
+        }
+        if let Some(template) = self.option("template") {
+            folder.write("chat_template.jinja", read(&package("cases").join(template)));
         }
         for damage in self.all("damage") {
             self::damage(&folder, damage);
@@ -397,6 +402,7 @@ fn damage(folder: &Folder, kind: &str) {
             folder.write("tokenizer.json", value.to_string());
             folder.write("tokenizer_config.json", "{}");
         }
+        "no chat template" => drop(folder.write("tokenizer_config.json", "{}")),
         "tokenizer text" => drop(folder.write("tokenizer.json", "{\"model\": ")),
         "tokenizer of nothing" => drop(folder.write("tokenizer.json", "{}")),
         "no configuration" => fs::remove_file(folder.path().join("config.json")).expect("it was there"),

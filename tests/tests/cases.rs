@@ -243,6 +243,20 @@ fn steer(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_steer-cli")).args(args).output().unwrap()
 }
 
+#[test]
+fn the_date_of_a_chat_template_can_be_fixed() {
+    let folder = Folder::new();
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        folder.copy("tiny-llama", name);
+    }
+    folder.write("chat_template.jinja", "{{ strftime_now('%-d %B %Y') }}: {{ messages[0].content }}");
+    let script = folder.write("a.steer", "print chat(user = \"Why?\")\n");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_steer-cli"));
+    command.args(["run", &script.display().to_string(), "--model", &folder.text()]);
+    let out = command.env("SOURCE_DATE_EPOCH", "1709214400").output().unwrap();
+    assert_eq!(String::from_utf8(out.stdout).unwrap(), "29 February 2024: Why?\n");
+}
+
 /// One clear diagnostic of this code on standard error, and exit code 1.
 fn refuses(args: &[&str], code: &str, part: &str) {
     let out = steer(args);

@@ -350,16 +350,55 @@ fn chat_templates_are_followed_or_refused() {
         serde_json::from_slice(&read(&package("models/tiny-llama/tokenizer_config.json"))).unwrap();
     seeds.push(config["chat_template"].as_str().unwrap().into());
     // Some of these take time and room without end.
-    seeds.push(b"{% macro f(x) %}{{ f(x + 'a') }}{% endmacro %}{% for m in messages %}{{ m.content[:1] }}{% endfor %}".into());
-    seeds.push(b"{% for i in range(9999) %}{% for j in range(3) %}{{ i * j }}{% endfor %}{% endfor %}{{ 'a' * 9 }}".into());
+    seeds.push(
+        b"{% macro f(x) %}{{ f(x + 'a') }}{% endmacro %}{% for m in messages %}{{ m.content[:1] }}{% endfor %}".into(),
+    );
+    seeds.push(
+        b"{% for i in range(9999) %}{% for j in range(3) %}{{ i * j }}{% endfor %}{% endfor %}{{ 'a' * 9 }}".into(),
+    );
     let words = [
-        "messages", "message", "content", "role", "loop.last", "loop.index0", "bos_token", "none", "true", "0", "-1", "99999",
-        "99999999999", "range", "namespace", "trim", "tojson", "length", "reverse", "upper", "for", "if", "endif", "set",
-        "macro", "raise_exception", "split", "strip", "replace", "{{", "}}", "{%", "%}", "+", "*", "[::-1]", "generation",
+        "messages",
+        "message",
+        "content",
+        "role",
+        "loop.last",
+        "loop.index0",
+        "bos_token",
+        "none",
+        "true",
+        "0",
+        "-1",
+        "99999",
+        "99999999999",
+        "range",
+        "namespace",
+        "trim",
+        "tojson",
+        "length",
+        "reverse",
+        "upper",
+        "for",
+        "if",
+        "endif",
+        "set",
+        "macro",
+        "raise_exception",
+        "split",
+        "strip",
+        "replace",
+        "{{",
+        "}}",
+        "{%",
+        "%}",
+        "+",
+        "*",
+        "[::-1]",
+        "generation",
     ];
     let mut tokens = Tokens::open(&package("chat/bytes")).unwrap().unwrap();
     let span = Span { file: FileId(0), start: 0, end: 0 };
-    let said = [("system", "Be brief."), ("user", " Why? "), ("assistant", "So, "), ("user", "é🙂"), ("assistant", "Yes")];
+    let said =
+        [("system", "Be brief."), ("user", " Why? "), ("assistant", "So, "), ("user", "é🙂"), ("assistant", "Yes")];
     let message = |(role, content): &(&str, &str)| Message { role: (*role).into(), content: (*content).into() };
     let messages: Vec<Message> = said.iter().map(message).collect();
     mutated(&seeds, &words, |i, text| {

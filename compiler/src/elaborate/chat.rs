@@ -209,9 +209,11 @@ impl Eval<'_> {
                 Some(name) if name.name == OPEN => {
                     let Value::Bool(yes) = value else {
                         let what = format!("`open` is true or false, not {}", value.kind());
-                        return Err(Box::new(Diagnostic::error(codes::WRONG_KIND, what).at(at, "this").help(
-                            "it says whether the text ends in the assistant's turn; other names are roles",
-                        )));
+                        return Err(Box::new(
+                            Diagnostic::error(codes::WRONG_KIND, what)
+                                .at(at, "this")
+                                .help("it says whether the text ends in the assistant's turn; other names are roles"),
+                        ));
                     };
                     if call.open.replace(yes).is_some() {
                         return fail(codes::BAD_ARGUMENTS, "`open` is given twice", at, "again here");
@@ -295,10 +297,11 @@ impl Checker<'_> {
             ));
         };
         if let Some((other, said)) = lists.find(|(texts, _)| texts.len() != first.len()) {
+            let count = |n: usize| if n == 1 { "one text".to_owned() } else { format!("{n} texts") };
             return Err(Box::new(
                 Diagnostic::error(codes::BAD_ARGUMENTS, "these lists are not of one length")
-                    .at(said.span, format!("{} texts", other.len()))
-                    .at(first_said.span, format!("{} texts", first.len()))
+                    .at(said.span, count(other.len()))
+                    .at(first_said.span, count(first.len()))
                     .help("there is one conversation for each entry, so every list has as many"),
             ));
         }
@@ -357,9 +360,11 @@ pub(super) fn as_prompt(value: &Value, span: Span) -> Res<Option<Prompt>> {
 pub(super) fn role_misfit(misfit: &Misfit, text: &str, seq: &Sequence, span: Span) -> Diagnostic {
     let error = |message: String| Diagnostic::error(codes::NO_ROLES, message);
     match misfit {
-        Misfit::Changed(role) => error(format!("nobody can say where the words of `{role}` are"))
-            .at(span, format!("the chat template writes them otherwise: {:?}", short(text)))
-            .help("select by what the text says instead: `matching \"...\"`, `after \"...\"`; `print` shows all of it"),
+        Misfit::Changed(role) => error(format!(
+            "the words of `{role}` cannot be found: the chat template changes them"
+        ))
+        .at(span, format!("not as they were in {:?}", short(text)))
+        .help("select by what the text says instead: `matching \"...\"`, `after \"...\"`; `print` shows all of it"),
         Misfit::LeftOut(role) => error(format!("the chat template does not write the words of `{role}`"))
             .at(span, format!("not in {:?}", short(text)))
             .help("say it in a message that is written; `print` shows what becomes of a conversation"),
@@ -371,12 +376,12 @@ pub(super) fn role_misfit(misfit: &Misfit, text: &str, seq: &Sequence, span: Spa
                 }
             }
             let listed = roles.iter().map(|r| format!("`{r}`")).collect::<Vec<_>>().join(", ");
-            error(format!("the conversation has no message of `{role}`")).at(span, format!("it has {listed}")).help(
-                match nearest(role, roles) {
+            error(format!("the conversation has no message of `{role}`"))
+                .at(span, format!("{:?} has {listed}", short(text)))
+                .help(match nearest(role, roles) {
                     Some(n) => format!("did you mean `role({n})`?"),
                     None => "write `on maybe ...` where it may be absent".into(),
-                },
-            )
+                })
         }
         _ => error("a plain text has no roles".into())
             .at(span, format!("{:?} is not a conversation", short(text)))

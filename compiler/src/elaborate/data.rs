@@ -199,11 +199,8 @@ impl Checker<'_> {
 
 /// A field of an example, as a text or conversation that can be run.
 pub fn field_prompt(record: &Record, field: &str, span: Span) -> Res<Prompt> {
-    let field = if field == PROMPT && !record.contains_key(PROMPT) && record.contains_key(MESSAGES) {
-        MESSAGES
-    } else {
-        field
-    };
+    let field =
+        if field == PROMPT && !record.contains_key(PROMPT) && record.contains_key(MESSAGES) { MESSAGES } else { field };
     let Some(value) = record.get(field) else {
         return Err(Box::new(
             Diagnostic::error(codes::UNKNOWN_NAME, format!("an example has no field `{field}`"))

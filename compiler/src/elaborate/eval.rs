@@ -292,6 +292,10 @@ impl Eval<'_> {
                 "known only when the model runs",
             );
         }
+        if let Value::Chat(_) = &y {
+            // What stands before it is not at fault.
+            self.node(&y, b.span)?;
+        }
         let (l, r) = (self.node(&x, a.span)?, self.node(&y, b.span)?);
         Ok(Value::Node(self.combine(op, l, r, span)?))
     }

@@ -285,6 +285,37 @@ mod tests {
     }
 
     #[test]
+    fn roles_are_the_words_of_messages() {
+        // `#U: ab A: cd` with two more tokens generated; `b A` is one token.
+        let ranges = [(0, 1), (1, 4), (4, 5), (5, 8), (8, 10), (10, 12), (12, 13), (13, 13)];
+        let turn = |role: &str, content: Content| Turn { role: role.into(), content };
+        let turns = [
+            turn("system", Content::LeftOut),
+            turn("user", Content::At(vec![(4, 6)])),
+            turn("assistant", Content::At(vec![(10, 12)])),
+            turn("tool", Content::Changed),
+        ];
+        let s = Sequence { turns: Some(&turns), ..seq("#U: ab A: cdx", &ranges, 6) };
+        let role = |r: &str| RowSet::Role(r.into());
+        let rows =
+            |set: RowSet| set.rows(&s).iter().enumerate().filter(|(_, b)| **b).map(|(i, _)| i).collect::<Vec<_>>();
+        assert_eq!(rows(role("user")), [2, 3]);
+        assert_eq!(rows(role("assistant")), [5, 6, 7]);
+        assert_eq!(rows(role("system")), []);
+        let misfits = |set: RowSet, s: &Sequence| {
+            let mut out = Vec::new();
+            set.misfits(s, &mut out);
+            out
+        };
+        assert_eq!(misfits(role("user"), &s), []);
+        assert_eq!(misfits(role("system"), &s), [Misfit::LeftOut("system".into())]);
+        assert_eq!(misfits(RowSet::Not(Box::new(role("tool"))), &s), [Misfit::Changed("tool".into())]);
+        assert_eq!(misfits(role("usr"), &s), [Misfit::NoMessage("usr".into())]);
+        assert_eq!(misfits(role("user"), &seq("ab", &[(0, 2)], 1)), [Misfit::NoRoles("user".into())]);
+        assert!(role("assistant").may_generate(6) && !role("user").may_generate(6));
+    }
+
+    #[test]
     fn an_index_beyond_the_prompt_is_a_misfit() {
         let ranges = [(0, 1), (1, 2)];
         let s = seq("ab", &ranges, 2);

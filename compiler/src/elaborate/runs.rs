@@ -324,7 +324,8 @@ impl Checker<'_> {
         }
         let written = self.written(prompt, span)?;
         let known = written.is_some();
-        let Written { text, encoded } = written.unwrap_or_else(|| Written { text: prompt.words().to_owned(), ..Written::default() });
+        let Written { text, encoded } =
+            written.unwrap_or_else(|| Written { text: prompt.words().to_owned(), ..Written::default() });
         if encoded.tokens.is_empty() && known {
             return Err(Box::new(
                 Diagnostic::error(codes::EMPTY_SELECTION, "this text has no tokens")

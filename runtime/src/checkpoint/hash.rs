@@ -11,6 +11,9 @@ use std::path::Path;
 /// Of a file larger than this only the header is hashed.
 const LARGE: usize = 1 << 30;
 
+/// What the tokens of texts and conversations depend on.
+const TOKENIZER: &[&str] = &["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json"];
+
 /// What identifies one file of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FileHash {
@@ -31,9 +34,11 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 pub(super) fn hashes(checkpoint: &Checkpoint) -> Result<Vec<FileHash>, Error> {
     let mut out = vec![whole("config.json", checkpoint.config.text.as_bytes())];
-    let tokenizer = checkpoint.folder.join("tokenizer.json");
-    if tokenizer.is_file() {
-        out.push(whole("tokenizer.json", &files::read(&tokenizer)?));
+    for name in TOKENIZER {
+        let path = checkpoint.folder.join(name);
+        if path.is_file() {
+            out.push(whole(name, &files::read(&path)?));
+        }
     }
     out.par_extend(checkpoint.shards.par_iter().map(|shard| {
         let (bytes, name) = (shard.bytes(), file_name(&shard.path));

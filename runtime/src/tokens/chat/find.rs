@@ -48,7 +48,8 @@ impl ChatFiles {
 
 /// `chat_template` of a JSON file: a text, or several with names, of which one is called `default`.
 fn entry(json: &Value, path: &Path) -> Result<Option<String>, Error> {
-    let bad = |what: String| Error::new(codes::CHAT_TEMPLATE, format!("`chat_template` in `{}` {what}", path.display()));
+    let bad =
+        |what: String| Error::new(codes::CHAT_TEMPLATE, format!("`chat_template` in `{}` {what}", path.display()));
     let list = match json.get("chat_template") {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(source)) => return Ok(Some(source.clone())),

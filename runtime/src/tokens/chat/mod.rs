@@ -7,7 +7,6 @@ mod python;
 mod template;
 
 pub use find::ChatFiles;
-pub use template::{ChatTemplate, Failure};
 
 use super::Tokens;
 use crate::error::Error;
@@ -15,8 +14,9 @@ use places::place;
 use std::path::Path;
 use steer_compiler::elaborate::{ASSISTANT, Chat, Content, Encoded, Turn, Written};
 use steer_lang::codes;
+use template::{ChatTemplate, Failure};
 
-/// A template and the file that it is from, for errors.
+/// A template and the name of the file that it is from, for errors.
 pub(super) struct Named {
     template: ChatTemplate,
     file: String,
@@ -24,7 +24,7 @@ pub(super) struct Named {
 
 impl Named {
     pub fn new(source: &str, file: &Path, specials: Vec<(String, String)>) -> Result<Self, Error> {
-        let file = file.display().to_string();
+        let file = file.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
         match ChatTemplate::new(source, specials, date::now()) {
             Ok(template) => Ok(Named { template, file }),
             Err(e) => Err(failed(e, &file)),
@@ -84,23 +84,22 @@ fn no_template(tokenizer: &Path) -> Error {
 }
 
 fn cannot_go_on(file: &str) -> Error {
-    let message = format!("the chat template in `{file}` changes the last message, so nothing can go on from it");
-    Error::new(codes::CHAT_TEMPLATE, message)
-        .help("leave `open = true` out, or write the whole prompt as a plain text")
+    let message = format!("the chat template ({file}) changes the last message, so nothing can go on from it");
+    Error::new(codes::CHAT_TEMPLATE, message).help("leave `open = true` out, or write the whole prompt as a plain text")
 }
 
 fn failed(failure: Failure, file: &str) -> Error {
     let (message, help) = match failure {
         Failure::Raised(what) => (
             format!("the chat template refuses this conversation: {what}"),
-            format!("the template in `{file}` says which roles there are, and in which order"),
+            format!("the model's {file} says which roles there are, and in which order"),
         ),
         Failure::Endless => (
             "the chat template does not come to an end".to_owned(),
-            format!("the template in `{file}` is damaged, or meant for shorter conversations"),
+            format!("the model's {file} is damaged, or meant for shorter conversations"),
         ),
         Failure::Broken(what) => (
-            format!("the chat template in `{file}` fails: {what}"),
+            format!("the chat template ({file}) fails: {what}"),
             "download it again, or write the prompt as a plain text".to_owned(),
         ),
     };

@@ -76,8 +76,7 @@ impl Rendering<'_> {
     fn marks(&self, n: usize) -> Option<Vec<[char; 2]>> {
         let contents = self.chat.messages.iter().flat_map(|m| m.content.chars());
         let used: BTreeSet<char> = contents.chain(self.text.chars()).filter(|c| MARKS.contains(&(*c as u32))).collect();
-        let free: Vec<char> =
-            MARKS.filter_map(char::from_u32).filter(|c| !used.contains(c)).take(2 * n).collect();
+        let free: Vec<char> = MARKS.filter_map(char::from_u32).filter(|c| !used.contains(c)).take(2 * n).collect();
         (free.len() == 2 * n).then(|| free.chunks_exact(2).map(|pair| [pair[0], pair[1]]).collect())
     }
 

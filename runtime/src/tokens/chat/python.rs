@@ -170,13 +170,19 @@ mod tests {
 
     #[test]
     fn blocks_leave_no_lines() {
-        assert_eq!(render("{% if true %}\n  {% for i in [1, 2] %}\n{{ i }}\n  {% endfor %}\n{% endif %}\nx\n"), "1\n2\nx");
+        assert_eq!(
+            render("{% if true %}\n  {% for i in [1, 2] %}\n{{ i }}\n  {% endfor %}\n{% endif %}\nx\n"),
+            "1\n2\nx"
+        );
     }
 
     #[test]
     fn generation_tags_go() {
         assert_eq!(render("a {%- generation -%} {{ t }} {%- endgeneration %} c"), "aa/b/c c");
-        assert_eq!(without_generation_tags("{% set generation = 1 %}{%+ generation %}"), "{% set generation = 1 %}{%+ if true %}");
+        assert_eq!(
+            without_generation_tags("{% set generation = 1 %}{%+ generation %}"),
+            "{% set generation = 1 %}{%+ if true %}"
+        );
         assert_eq!(without_generation_tags("{% generation"), "{% if true");
         assert_eq!(without_generation_tags("é{%é"), "é{%é");
     }

@@ -1,11 +1,11 @@
 //! What a runtime executes: library calls and fused row kernels in order, over buffers of rows.
 //!
 //! A program is cut into stretches, at whose start the set of rows may change: where an edit begins to
-//! tell runs apart, and where only the rows that something reads are left. Inside of a stretch every
-//! instruction works on the same rows.
+//! tell runs apart, where rows begin to depend on earlier ones that differ, and where only the rows that
+//! something reads are left. Inside of a stretch every instruction works on the same rows.
 
 use crate::kernel::Kernel;
-use crate::plan::{Axis, EditId, NodeId, TensorId, WeightId};
+use crate::plan::{Axis, EditId, NodeId, Reads, TensorId, WeightId};
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -176,6 +176,12 @@ pub struct Stretch {
     pub patches: Vec<Patch>,
     /// Nothing from here on mixes rows: only rows that some output reads are needed.
     pub narrow: bool,
+    /// What the first instruction reads of earlier rows, where the stretches before may count rows as one
+    /// that differ in it: from here on such rows are told apart. `Own` where there is nothing new to tell
+    /// apart, `Prefix` for every attention.
+    ///
+    /// Edits of such a stretch are those in the body of that instruction.
+    pub reads: Reads,
     pub instrs: Vec<Instr>,
 }
 

@@ -262,7 +262,8 @@ fn a_sweep_and_what_stands_in_it() {
 fn tables_are_plotted_and_saved() {
     let text = "plot resid as heat to \"a.svg\" { column: ld, min: -1 }\nplot resid\nsave resid to \"a.csv\"\nreport to \"a.html\"";
     let kinds: Vec<ItemKind> = items(text).into_iter().map(|i| i.kind).collect();
-    let [ItemKind::Plot(full), ItemKind::Plot(bare), ItemKind::Save(of, to), ItemKind::Report(page)] = &kinds[..] else {
+    let [ItemKind::Plot(full), ItemKind::Plot(bare), ItemKind::Save(of, to), ItemKind::Report(page)] = &kinds[..]
+    else {
         panic!("{kinds:?}")
     };
     assert_eq!((full.of.name.as_str(), full.options.len()), ("resid", 2));

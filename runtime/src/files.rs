@@ -24,9 +24,12 @@ pub fn failed(doing: &str, path: &Path, error: &std::io::Error) -> Error {
         FileTooLarge => {
             ("it would be larger than files may be here".to_string(), Some("raise the limit, see `ulimit -f`"))
         }
+        OutOfMemory => ("there is not enough memory".to_string(), Some("lift the limit, see `ulimit -v`")),
         _ => (error.to_string(), None),
     };
-    let e = Error::new(codes::FILE, format!("cannot {doing} `{}`: {what}", path.display()));
+    // Mapping a file takes address space, which may be limited.
+    let code = if error.kind() == OutOfMemory { codes::MEMORY } else { codes::FILE };
+    let e = Error::new(code, format!("cannot {doing} `{}`: {what}", path.display()));
     match help {
         Some(text) => e.help(text),
         None => e,

@@ -43,8 +43,8 @@ impl Bar {
 
     fn on(visible: bool, label: &str, unit: Unit) -> Self {
         let (total, template) = match unit {
-            Unit::Steps(n) => (Some(n), "{msg} [{bar:30}] {pos}/{len} [{elapsed}{left}]"),
-            Unit::Bytes(n) => (Some(n), "{msg} [{bar:30}] {decimal_bytes}/{decimal_total_bytes} [{elapsed}{left}]"),
+            Unit::Steps(n) => (Some(n), "{msg} [{bar:20}] {pos}/{len} [{elapsed}{left}]"),
+            Unit::Bytes(n) => (Some(n), "{msg} [{bar:20}] {decimal_bytes}/{decimal_total_bytes} [{elapsed}{left}]"),
             Unit::Unknown => (None, "{msg} {spinner} [{elapsed}]"),
         };
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
@@ -121,7 +121,7 @@ fn left(done: u64, total: u64, eta: Duration) -> String {
     match (done, seconds) {
         (0, _) => String::new(),
         _ if done >= total => String::new(),
-        (_, 0..60) => format!(", about {} s left", seconds.max(1)),
+        (_, 0..60) => format!(", about {}s left", seconds.max(1)),
         (_, 60..5940) => format!(", about {} min left", (seconds + 30) / 60),
         _ => format!(", about {} h left", (seconds + 1800) / 3600),
     }
@@ -136,8 +136,8 @@ mod tests {
         let after = |done, seconds| left(done, 10, Duration::from_secs(seconds));
         assert_eq!(after(0, 0), "");
         assert_eq!(after(10, 0), "");
-        assert_eq!(after(5, 0), ", about 1 s left");
-        assert_eq!(after(5, 59), ", about 59 s left");
+        assert_eq!(after(5, 0), ", about 1s left");
+        assert_eq!(after(5, 59), ", about 59s left");
         assert_eq!(after(5, 100), ", about 2 min left");
         assert_eq!(after(5, 7000), ", about 2 h left");
     }

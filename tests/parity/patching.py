@@ -55,7 +55,7 @@ def main():
             "head_by_pos": patching.get_act_patch_attn_head_out_by_pos,
         }
         out = {name: f(model, corrupt, cache, metric) for name, f in tables.items()}
-        ends = {"clean": metric(model(clean)).item(), "corrupt": metric(model(corrupt)).item()}
+        ends = {"clean_ld": metric(model(clean)).item(), "corrupt_ld": metric(model(corrupt)).item()}
     text = json.dumps({
         "clean": CLEAN, "corrupt": CORRUPT, **{k: round(v, 6) for k, v in ends.items()},
         "tables": {k: {"shape": list(v.shape), "values": [round(x, 5) for x in v.flatten().tolist()]}

@@ -29,8 +29,8 @@ impl Host for Words<'_> {
         std::fs::read_to_string(self.folder.join(path)).map_err(|e| e.to_string())
     }
 
-    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, String> {
-        steer::tensors::load(&self.folder.join(path), key).map(|a| a.shape).map_err(|e| e.to_string())
+    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>> {
+        steer::tensors::load(&self.folder.join(path), key).map(|a| a.shape).map_err(|e| e.0)
     }
 
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>> {

@@ -257,8 +257,8 @@ fn a_patch_takes_the_edited_value() {
         let text = format!(
             "prompt a = \"t1 t2 t3 t4\"\nprompt b = \"t5 t6 t7 t8\"\n\
              hook half at blocks[1].resid.mid {{ h *= 0.5 }}\n\
-             patch whole at blocks[1].resid.mid from b with half\n\
-             patch plain at blocks[1].resid.mid from b\n\
+             patch whole at blocks[1].resid.mid on prompt from b with half\n\
+             patch plain at blocks[1].resid.mid on prompt from b\n\
              generate a with {with} {{ max: 1, stop: false }}\n{others}"
         );
         let session = session(&model, Path::new("."), &text).unwrap_or_else(|d| panic!("{d:#?}"));

@@ -88,7 +88,7 @@ impl Host for Files {
         Ok("Tom went\nAnna\n".into())
     }
 
-    fn tensor_shape(&self, _: &str, _: Option<&str>) -> Result<Vec<usize>, String> {
+    fn tensor_shape(&self, _: &str, _: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>> {
         Ok(vec![128])
     }
 

@@ -45,17 +45,18 @@ fn sweeps_give_what_transformer_lens_gives() {
     let mut sources = Sources::default();
     let session = Session::open_text(Path::new("sweeps.steer"), script, &SessionOptions::default(), &mut sources)
         .unwrap_or_else(|d| panic!("{d:#?}"));
-    let done = experiment::run(&session, &PhaseOptions::default(), &mut |_| Ok(()))
-        .unwrap_or_else(|d| panic!("{d:#?}"));
+    let done =
+        experiment::run(&session, &PhaseOptions::default(), &mut |_| Ok(())).unwrap_or_else(|d| panic!("{d:#?}"));
     let mut compared = 0;
     for output in &done.outputs {
         let Output::Table(frame) = output else { continue };
         let values = &frame.columns[0].values;
         let expected: Vec<f64> = match frame.name.as_str() {
-            "" => ["clean", "corrupt"].iter().filter_map(|k| fixture[*k].as_f64()).collect(),
+            "" => ["clean_ld", "corrupt_ld"].iter().filter_map(|k| fixture[*k].as_f64()).collect(),
             name => {
                 let table = &fixture["tables"][name];
-                let shape: Vec<u64> = table["shape"].as_array().expect(name).iter().filter_map(|n| n.as_u64()).collect();
+                let shape: Vec<u64> =
+                    table["shape"].as_array().expect(name).iter().filter_map(|n| n.as_u64()).collect();
                 let mine: Vec<u64> = frame.axes.iter().map(|a| a.len() as u64).collect();
                 assert_eq!(shape, mine, "{name}");
                 table["values"].as_array().expect(name).iter().filter_map(|x| x.as_f64()).collect()

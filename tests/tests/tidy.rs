@@ -8,7 +8,7 @@ use steer_tests::cases::{listed, package};
 
 /// Codes that no script and no model's folder alone produces, with where each is tested.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("E0702", "runtime/src/tensors/mod.rs: no memory is a property of the machine"),
+    ("E0702", "runtime/tests/memory.rs: no memory is a property of the machine"),
     ("E0703", "runtime/src/backend: a backend that a build lacks, and bugs in steer"),
     ("E0704", "ctrl-C"),
     ("E0801", "tests/tests/cases.rs: the command line"),

@@ -1,10 +1,10 @@
 //! Checks a script against a model, before any weight is read.
 
 use super::chat::{Prompt, as_prompt};
-use super::model::Model;
-use super::scope::{Eval, Res, TensorType, fail};
 use super::data::Record;
 use super::edits::{Applied, Named};
+use super::model::Model;
+use super::scope::{Eval, Res, TensorType, fail};
 use super::script::{EditDecl, EditParam, Encoded, Host, ParamValue, Script, Statement, TensorSpec};
 use super::value::{Scope, Value};
 use crate::plan::{Plan, Size};

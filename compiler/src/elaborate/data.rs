@@ -106,14 +106,19 @@ impl Checker<'_> {
                 let lines = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty());
                 let one = |(i, line): (usize, &str)| match serde_json::from_str::<Json>(line) {
                     Ok(Json::Object(map)) => Ok(Rc::new(map)),
-                    Ok(_) => Err(bad(i + 1, "this is no object".into(), "each line is an object, as `{\"prompt\": \"...\"}`")),
+                    Ok(_) => Err(bad(
+                        i + 1,
+                        "this is no object".into(),
+                        "each line is an object, as `{\"prompt\": \"...\"}`",
+                    )),
                     Err(e) => Err(bad(i + 1, format!("this is no JSON: {e}"), "each line is an object of its own")),
                 };
                 lines.map(one).collect()
             }
             _ => {
                 let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
-                let names = reader.headers().cloned().map_err(|e| bad(1, e.to_string(), "the first line names the fields"))?;
+                let names =
+                    reader.headers().cloned().map_err(|e| bad(1, e.to_string(), "the first line names the fields"))?;
                 let mut records = Vec::new();
                 for row in reader.records() {
                     let row = row.map_err(|e| {
@@ -139,14 +144,24 @@ impl Checker<'_> {
                     texts.push((name.as_ref().map_or(PROMPT, |n| n.name.as_str()), t, a.value.span));
                 }
                 (_, None) if of.is_none() => of = Some(self.examples(&a.value)?),
-                _ => return fail(codes::BAD_ARGUMENTS, "a text with slots or a data set is wanted", a.value.span, "this"),
+                _ => {
+                    return fail(
+                        codes::BAD_ARGUMENTS,
+                        "a text with slots or a data set is wanted",
+                        a.value.span,
+                        "this",
+                    );
+                }
             }
         }
         let Some(of) = of.filter(|_| !texts.is_empty()) else {
             return Err(Box::new(
-                Diagnostic::error(codes::BAD_ARGUMENTS, "`template` takes a text with slots, and the data set that fills them")
-                    .at(span, "here")
-                    .help("write `template(\"When {a} and {b} went\", pairs)`"),
+                Diagnostic::error(
+                    codes::BAD_ARGUMENTS,
+                    "`template` takes a text with slots, and the data set that fills them",
+                )
+                .at(span, "here")
+                .help("write `template(\"When {a} and {b} went\", pairs)`"),
             ));
         };
         let mut out = Vec::with_capacity(of.len());

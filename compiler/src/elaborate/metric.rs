@@ -22,6 +22,19 @@ const EXAMPLE: &str = "the example";
 /// Functions of numbers.
 const PLAIN: &[&str] = &["exp", "log", "sqrt", "abs"];
 
+/// A function as it is called.
+fn how_to_call(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "logit" => "logit(\" Mary\")",
+        "log_prob" => "log_prob(\" Mary\")",
+        "prob" => "prob(\" Mary\")",
+        "rank" => "rank(\" Mary\")",
+        "kl" => "kl(run)",
+        "cross_entropy" => "cross_entropy()",
+        _ => return None,
+    })
+}
+
 impl Checker<'_> {
     /// An entry of `measure`: a declared metric, a call of one with parameters, or an expression. A
     /// parameter that is not given is the example that is measured.
@@ -62,11 +75,22 @@ impl Checker<'_> {
         if let ExprKind::Name(n) = &e.kind
             && !self.reads_a_site(e, outer)
         {
+            if let Some(call) = how_to_call(n) {
+                return Err(Box::new(
+                    Diagnostic::error(
+                        codes::BAD_ARGUMENTS,
+                        format!("`{n}` is a function, and is called with parentheses"),
+                    )
+                    .at(e.span, "not called")
+                    .help(format!("write `{call}`")),
+                ));
+            }
+            let near = nearest(n, self.metrics.keys().map(String::as_str).chain(FUNCTIONS.iter().copied()));
             return Err(Box::new(
                 Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no metric `{n}`"))
                     .at(e.span, "not declared")
-                    .help(match nearest(n, self.metrics.keys().map(String::as_str)) {
-                        Some(m) => format!("did you mean `{m}`?"),
+                    .help(match near {
+                        Some(m) => format!("did you mean `{}`?", how_to_call(m).unwrap_or(m)),
                         None => format!("declare it: `metric {n} = logit(\" Mary\") - logit(\" John\") at seq[-1]`"),
                     }),
             ));
@@ -170,6 +194,14 @@ impl Checker<'_> {
                             }),
                     ));
                 }
+                if name == "cross_entropy" {
+                    return fail(
+                        codes::BAD_ARGUMENTS,
+                        "`cross_entropy` takes no argument",
+                        e.span,
+                        "it reads the text",
+                    );
+                }
                 let (named, args): (Vec<&Arg>, Vec<&Arg>) = args.iter().partition(|a| a.name.is_some());
                 let [arg] = &args[..] else {
                     return fail(codes::BAD_ARGUMENTS, format!("`{name}` takes one argument"), e.span, "here");
@@ -209,7 +241,12 @@ impl Checker<'_> {
                     Value::Bool(b) => norm = Some((b, a.value.span)),
                     v => {
                         let kind = v.kind();
-                        return fail(codes::WRONG_KIND, "`norm` is true or false", a.value.span, format!("this is {kind}"));
+                        return fail(
+                            codes::WRONG_KIND,
+                            "`norm` is true or false",
+                            a.value.span,
+                            format!("this is {kind}"),
+                        );
                     }
                 },
                 _ => {
@@ -224,9 +261,7 @@ impl Checker<'_> {
         }
         match (lens, norm) {
             (Some(l), n) => Ok(Some(Rc::new(Lens { norm: n.is_none_or(|n| n.0), ..l }))),
-            (None, Some((_, span))) => {
-                fail(codes::BAD_ARGUMENTS, "`norm` goes with `of`", span, "of which site?")
-            }
+            (None, Some((_, span))) => fail(codes::BAD_ARGUMENTS, "`norm` goes with `of`", span, "of which site?"),
             (None, None) => Ok(None),
         }
     }

@@ -115,7 +115,13 @@ impl Model {
         globals: &Scope,
     ) -> Res<Built> {
         let mut e = Eval::new(&self.library, &self.config, tensors, globals, &self.arch_name);
-        e.model = Some(ModelState { layers: None, instances, stored: &self.stored, body: &self.arch.body, diagnostics: Vec::new() });
+        e.model = Some(ModelState {
+            layers: None,
+            instances,
+            stored: &self.stored,
+            body: &self.arch.body,
+            diagnostics: Vec::new(),
+        });
         for i in instances {
             e.b.edit(Edit {
                 name: i.name.clone(),

@@ -444,8 +444,12 @@ impl Checker<'_> {
             Alignment::Index => {
                 "a patch takes the donor's row of the same position: restrict it to positions that both have, or say which belong together, as in `from clean by end`"
             }
-            Alignment::End => "rows belong together as counted from the end: restrict the patch to those that both have",
-            Alignment::Token => "rows belong together where both have the same token, in order: restrict the patch to those",
+            Alignment::End => {
+                "rows belong together as counted from the end: restrict the patch to those that both have"
+            }
+            Alignment::Token => {
+                "rows belong together where both have the same token, in order: restrict the patch to those"
+            }
             Alignment::Map(_) => "the list gives the donor's position for each of the run's; -1 is none",
         };
         if missing.is_some() || (grows && place.on.may_generate(seq.prompt)) {

@@ -11,15 +11,16 @@ use crate::plan::Plan;
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
-use steer_lang::{Diagnostic, Span};
 use steer_lang::ast::{BinaryOp, Block};
+use steer_lang::{Diagnostic, Span};
 
 /// What the compiler asks of the world outside.
 pub trait Host {
     /// The text of a file named by the script.
     fn text(&self, path: &str) -> Result<String, String>;
-    /// The shape of a stored tensor; `key` names one of several.
-    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, String>;
+    /// The shape of a stored tensor, all of whose values can be used; `key` names one of several. An error
+    /// has no place yet.
+    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>>;
     /// `None`: there is no tokenizer, so what depends on tokens is not checked.
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>>;
     /// A conversation as the model's chat template writes it, with its tokens; `None` as above. Where the diagnostic has no
@@ -217,15 +218,34 @@ pub struct Statement {
 
 #[derive(Clone, Debug)]
 pub enum StatementKind {
-    Generate { runs: Vec<RunSpec>, options: GenerateOptions },
+    Generate {
+        runs: Vec<RunSpec>,
+        options: GenerateOptions,
+    },
     /// `measure`, and `sweep`.
     Table(TableSpec),
-    Capture { sites: Vec<String>, before: bool, on: RowSet, runs: Vec<RunSpec>, to: String },
+    Capture {
+        sites: Vec<String>,
+        before: bool,
+        on: RowSet,
+        runs: Vec<RunSpec>,
+        to: String,
+    },
     Print(Vec<PrintItem>),
     /// Of the table of this name.
-    Plot { table: String, kind: Option<String>, to: Option<String>, options: Vec<(String, PlotOption)> },
-    Save { table: String, to: String },
-    Report { to: String },
+    Plot {
+        table: String,
+        kind: Option<String>,
+        to: Option<String>,
+        options: Vec<(String, PlotOption)>,
+    },
+    Save {
+        table: String,
+        to: String,
+    },
+    Report {
+        to: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

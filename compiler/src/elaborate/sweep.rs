@@ -1,7 +1,7 @@
 //! `sweep`: the cells of a table, one for each combination of what its names stand for.
 
-use super::check::Checker;
 use super::chat::Prompt;
+use super::check::Checker;
 use super::data::record_value;
 use super::edits::Applied;
 use super::runs::short;
@@ -63,7 +63,12 @@ impl Checker<'_> {
                 Some(known) => {
                     return fail(
                         codes::WRONG_KIND,
-                        format!("`{}` has {} entries here and {} elsewhere", mine.name, mine.labels.len(), known.labels.len()),
+                        format!(
+                            "`{}` has {} entries here and {} elsewhere",
+                            mine.name,
+                            mine.labels.len(),
+                            known.labels.len()
+                        ),
                         axis.span,
                         "an axis of a table is as long everywhere",
                     );
@@ -191,8 +196,7 @@ impl Checker<'_> {
                         all
                     }
                 };
-                let entry =
-                    |l: u32| Entry { label: l.to_string(), number: Some(f64::from(l)), value: Value::Block(l) };
+                let entry = |l: u32| Entry { label: l.to_string(), number: Some(f64::from(l)), value: Value::Block(l) };
                 layers.into_iter().map(entry).collect()
             }
             SweepValues::Of(IndexItem::Range { start: Some(start), end: Some(end), inclusive, .. }) => {
@@ -228,11 +232,8 @@ impl Checker<'_> {
             };
             let run = self.one_run(&arg.value)?;
             let pieces = run.encoded.tokens.iter().map(|t| self.host.piece(*t));
-            let entry = |(i, label): (usize, String)| Entry {
-                label,
-                number: Some(i as f64),
-                value: Value::Number(i as f64),
-            };
+            let entry =
+                |(i, label): (usize, String)| Entry { label, number: Some(i as f64), value: Value::Number(i as f64) };
             return Ok(pieces.enumerate().map(entry).collect());
         }
         Ok(match self.value(e)? {
@@ -240,7 +241,12 @@ impl Checker<'_> {
                 let count: Option<usize> =
                     axes.iter().map(|a| if let Size::Fixed(n) = a.size { Some(n) } else { None }).product();
                 let Some(count) = count else {
-                    return fail(codes::WRONG_KIND, "a row has as many keys as it has earlier rows", e.span, "no fixed number");
+                    return fail(
+                        codes::WRONG_KIND,
+                        "a row has as many keys as it has earlier rows",
+                        e.span,
+                        "no fixed number",
+                    );
                 };
                 let entry =
                     |i: usize| Entry { label: i.to_string(), number: Some(i as f64), value: Value::Number(i as f64) };

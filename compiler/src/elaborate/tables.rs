@@ -24,11 +24,7 @@ impl Checker<'_> {
 
     /// The cells of a measurement, a label for each, and the names of the metrics; `edits` stand before
     /// those after `with`.
-    pub(super) fn measured(
-        &mut self,
-        m: &Measure,
-        edits: &[Applied],
-    ) -> Res<(Vec<String>, Vec<String>, Vec<Cell>)> {
+    pub(super) fn measured(&mut self, m: &Measure, edits: &[Applied]) -> Res<(Vec<String>, Vec<String>, Vec<Cell>)> {
         let mut groups = Vec::new();
         for on in &m.on {
             let group = self.without_edits(&on.subject).and_then(|mut runs| {

@@ -123,14 +123,8 @@ impl Checker<'_> {
         let layers = if t.family.is_some() { 0..self.layers } else { 0..1 };
         for l in layers {
             let path = path.replace("{layer}", &l.to_string());
-            let shape = self.host.tensor_shape(&path, key_of(l).as_deref()).map_err(|e| {
-                Box::new(
-                    Diagnostic::error(codes::FILE, e).at(t.value.span, "loaded here").help(match path.ends_with(".safetensors") {
-                        true => "paths are relative to the script; give the name of the tensor, too: `load(\"file.safetensors\", \"key\")`",
-                        false => "paths are relative to the script; `.npy` and `.safetensors` are read",
-                    }),
-                )
-            })?;
+            let found = self.host.tensor_shape(&path, key_of(l).as_deref());
+            let shape = found.map_err(|d| Box::new(d.at(t.value.span, "loaded here")))?;
             let want: Vec<usize> =
                 axes.iter().filter_map(|a| if let Size::Fixed(n) = a.size { Some(n) } else { None }).collect();
             if shape != want {
@@ -217,14 +211,7 @@ impl Checker<'_> {
                     }
                 }
             }
-            out.push(Derived {
-                name,
-                site: own,
-                on: on.clone(),
-                leaves,
-                runs: Rc::default(),
-                plan,
-            });
+            out.push(Derived { name, site: own, on: on.clone(), leaves, runs: Rc::default(), plan });
         }
         let runs = Rc::new(runs);
         out.iter_mut().for_each(|d: &mut Derived| d.runs = Rc::clone(&runs));

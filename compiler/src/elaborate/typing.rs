@@ -94,7 +94,9 @@ impl Checker<'_> {
                         return Err(Box::new(
                             Diagnostic::error(codes::AXIS_MISMATCH, "what is measured has different axes")
                                 .at(span, format!("{} and {}", listed(known), listed(&axes)))
-                                .help("measure values with other axes, or of another length, in a statement of their own"),
+                                .help(
+                                    "measure values with other axes, or of another length, in a statement of their own",
+                                ),
                         ));
                     }
                 }

@@ -100,8 +100,9 @@ impl Type {
 }
 
 /// Which rows of its sequence an op reads besides its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reads {
+    #[default]
     Own,
     /// Every earlier row.
     Prefix,

@@ -4,7 +4,7 @@ use super::fuse::{Around, Store, fuse};
 use super::graph::{Form, Graph};
 use super::order::{Order, Step};
 use crate::kernel::{self, Kernel};
-use crate::plan::{EditId, NodeId, Op, RegionId};
+use crate::plan::{EditId, NodeId, Op, Reads, RegionId, Size};
 use crate::program::{BufId, Buffer, Instr, KernelCall, KernelId, OutputPlace, Patch, Program, Stretch};
 use std::collections::{HashMap, HashSet};
 use steer_lang::{Diagnostic, codes};
@@ -54,6 +54,7 @@ pub fn emit(g: &Graph, live: &[NodeId], order: &Order) -> Result<(Program, Expla
         kernels: HashMap::new(),
         begun: HashSet::new(),
         patches: HashSet::new(),
+        together: true,
         stretch_of: HashMap::new(),
         bodies: HashMap::new(),
     };
@@ -114,6 +115,8 @@ pub struct Emitter<'g, 'p> {
     kernels: HashMap<Kernel, KernelId>,
     begun: HashSet<EditId>,
     patches: HashSet<EditId>,
+    /// Whether rows may still count as one that differ in the rows before them.
+    together: bool,
     stretch_of: HashMap<NodeId, usize>,
     /// The place of an owner's instruction, and the results of its body.
     pub bodies: HashMap<RegionId, (usize, usize, HashMap<NodeId, u32>)>,
@@ -237,7 +240,7 @@ impl Emitter<'_, '_> {
 
     /// From here on only rows that are read are needed.
     fn narrow(&mut self) {
-        if !self.current().instrs.is_empty() {
+        if *self.current() != Stretch::default() {
             self.program.stretches.push(Stretch::default());
         }
         self.current().narrow = true;
@@ -253,23 +256,63 @@ impl Emitter<'_, '_> {
         let current = self.current();
         let chained = patches.iter().any(|p| current.patches.iter().any(|q| q.base == p.base));
         if !current.instrs.is_empty() || chained {
-            let narrow = current.narrow;
-            self.program.stretches.push(Stretch { narrow, ..Stretch::default() });
+            self.next();
         }
-        let stretch = self.program.stretches.len() - 1;
-        for edit in &edits {
-            if let Some(place) = self.explain.edits.get_mut(edit.0 as usize) {
-                place.stretch = Some(stretch);
-            }
-        }
+        self.together = true;
+        self.starts(&edits);
         for patch in &patches {
             if let Some(place) = self.explain.edits.get_mut(patch.edit.0 as usize) {
                 place.whole = patch.whole;
             }
         }
-        let current = self.current();
-        current.edits.extend(edits);
-        current.patches.extend(patches);
+        self.current().patches.extend(patches);
+    }
+
+    /// Lets an instruction that reads earlier rows tell apart what the stretches so far may count as one,
+    /// and the edits of its body begin.
+    fn mix(&mut self, n: NodeId, edits: &[EditId]) {
+        let reads = match &self.g.node(n).op {
+            Op::Attention { .. } => Reads::Prefix,
+            Op::Conv1d { w, .. } => match self.g.ty(*w).axes.last().map(|a| a.size) {
+                Some(Size::Fixed(taps)) => Reads::Window(taps),
+                _ => Reads::Prefix,
+            },
+            Op::Scan { .. } => Reads::State,
+            _ => return,
+        };
+        let edits: Vec<EditId> = edits.iter().copied().filter(|e| self.begun.insert(*e)).collect();
+        if edits.is_empty() && !self.together {
+            return;
+        }
+        let narrow = self.current().narrow;
+        if *self.current() != (Stretch { narrow, ..Stretch::default() }) {
+            self.next();
+        }
+        self.current().reads = reads;
+        // An edit of a pattern is one of its own row; what a scan carries on, later rows are told apart by.
+        self.together = match reads {
+            Reads::Prefix => !edits.is_empty(),
+            Reads::Window(_) => true,
+            Reads::Own | Reads::State => false,
+        };
+        self.starts(&edits);
+    }
+
+    /// A new stretch.
+    fn next(&mut self) {
+        let narrow = self.current().narrow;
+        self.program.stretches.push(Stretch { narrow, ..Stretch::default() });
+    }
+
+    /// Notes that edits begin with the current stretch.
+    fn starts(&mut self, edits: &[EditId]) {
+        let stretch = self.program.stretches.len().saturating_sub(1);
+        for edit in edits {
+            if let Some(place) = self.explain.edits.get_mut(edit.0 as usize) {
+                place.stretch = Some(stretch);
+            }
+        }
+        self.current().edits.extend(edits);
     }
 
     fn patch(&self, edit: EditId, whole: bool) -> Result<Option<Patch>, Diagnostic> {
@@ -328,13 +371,11 @@ impl Emitter<'_, '_> {
             }
         }
         for &n in &step.calls {
-            if let Some(body) = self.g.node(n).op.body() {
-                let inside = self.g.body_order(body);
-                let (edits, patches) = self.edits_of(&inside)?;
-                self.begin(edits.clone(), patches);
-                let at = (self.program.stretches.len() - 1, self.current().instrs.len());
-                self.placed(&edits, &inside, at);
-            }
+            let inside = self.g.node(n).op.body().map(|b| self.g.body_order(b)).unwrap_or_default();
+            let (edits, _) = self.edits_of(&inside)?;
+            self.mix(n, &edits);
+            let at = (self.program.stretches.len() - 1, self.current().instrs.len());
+            self.placed(&edits, &inside, at);
             let instr = self.call(n)?;
             let stretch = self.program.stretches.len() - 1;
             self.stretch_of.insert(n, stretch);

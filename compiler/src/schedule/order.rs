@@ -87,7 +87,6 @@ fn wide(g: &Graph, units: &[NodeId], deps: &HashMap<NodeId, Vec<NodeId>>) -> Has
             _ => {}
         }
     }
-    stack.extend(g.patched.values());
     let mut receipts: Vec<(crate::plan::EditId, NodeId)> = Vec::new();
     for &n in units {
         if let Op::Receipt { edit, .. } = g.node(n).op {

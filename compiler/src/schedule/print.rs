@@ -1,5 +1,6 @@
 //! A program as text.
 
+use crate::plan::Reads;
 use crate::program::{
     BufId, ConstSource, ConstView, Instr, KernelArg, KernelCall, LookupIndex, MatrixView, OutputPlace, Program,
 };
@@ -165,6 +166,12 @@ impl Display for Program {
         }
         for stretch in &self.stretches {
             write!(f, "\n{}stretch", if stretch.narrow { "narrow " } else { "" })?;
+            match stretch.reads {
+                Reads::Own => {}
+                Reads::Prefix => f.write_str(" by prefix")?,
+                Reads::Window(rows) => write!(f, " by {rows} rows")?,
+                Reads::State => f.write_str(" by state")?,
+            }
             for edit in &stretch.edits {
                 write!(f, " e{}", edit.0)?;
             }

@@ -133,13 +133,7 @@ impl<'a> Printer<'a> {
     }
 
     /// `hook name(...)` and its first clause `at ...`; without a name the sites follow the word.
-    fn edit_head(
-        &mut self,
-        word: &str,
-        name: Option<&Ident>,
-        params: &[Param],
-        at: &[SitePath],
-    ) -> (Doc, Vec<Doc>) {
+    fn edit_head(&mut self, word: &str, name: Option<&Ident>, params: &[Param], at: &[SitePath]) -> (Doc, Vec<Doc>) {
         match name {
             Some(name) => {
                 let head = Doc::Text(format!("{word} {}", name.name));

@@ -14,7 +14,7 @@ mod scene;
 mod slips;
 mod stmts;
 mod strings;
-mod words;
+pub(crate) mod words;
 
 use pest::Parser;
 use pest::iterators::{Pair, Pairs};

@@ -19,7 +19,10 @@ pub(crate) const RESERVED: &[&str] = &[
 
 /// A line that begins with one of these goes on with the item above it.
 pub(crate) fn continues(word: &str) -> bool {
-    matches!(word, "at" | "on" | "over" | "with" | "from" | "of" | "to" | "in" | "under" | "by" | "as" | "normalized" | "else")
+    matches!(
+        word,
+        "at" | "on" | "over" | "with" | "from" | "of" | "to" | "in" | "under" | "by" | "as" | "normalized" | "else"
+    )
 }
 
 /// Nothing ends after one of these.

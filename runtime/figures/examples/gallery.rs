@@ -49,4 +49,8 @@ fn main() {
             .and_then(|()| std::fs::write(folder.join(format!("{i}.parquet")), frame.to_parquet().unwrap_or_default()));
         written.unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     }
+    if let Some(folder) = &folder {
+        let written = std::fs::write(folder.join("page.html"), common::page().html());
+        written.unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    }
 }

@@ -153,13 +153,33 @@ fn nearest_256(c: Rgb) -> u32 {
     cube.chain(greys).min_by_key(|(_, other)| distance(c, *other)).map_or(7, |(n, _)| n)
 }
 
-/// The nearest of the 16 colours, as xterm has them.
+/// One of the 16 colours by hue: the nearest one by distance would mostly be a grey.
 fn nearest_16(c: Rgb) -> u32 {
-    const COLORS: [u32; 16] = [
-        0x000000, 0xcd0000, 0x00cd00, 0xcdcd00, 0x0000ee, 0xcd00cd, 0x00cdcd, 0xe5e5e5, 0x7f7f7f, 0xff0000, 0x00ff00,
-        0xffff00, 0x5c5cff, 0xff00ff, 0x00ffff, 0xffffff,
-    ];
-    (0..16u32).min_by_key(|n| distance(c, Rgb::of(COLORS[*n as usize]))).unwrap_or(7)
+    let (r, g, b) = (f64::from(c.0), f64::from(c.1), f64::from(c.2));
+    let (most, least) = (r.max(g).max(b), r.min(g).min(b));
+    let spread = most - least;
+    if spread < 0.25 * most || most < 50.0 {
+        return match most {
+            235.0.. => 15,
+            150.0.. => 7,
+            75.0.. => 8,
+            _ => 0,
+        };
+    }
+    let turn = match () {
+        () if most == r => ((g - b) / spread).rem_euclid(6.0),
+        () if most == g => (b - r) / spread + 2.0,
+        () => (r - g) / spread + 4.0,
+    };
+    let hue = match turn * 60.0 {
+        ..30.0 | 330.0.. => 1,
+        ..75.0 => 3,
+        ..165.0 => 2,
+        ..195.0 => 6,
+        ..285.0 => 4,
+        _ => 5,
+    };
+    if most > 205.0 { hue + 8 } else { hue }
 }
 
 #[cfg(test)]
@@ -196,5 +216,8 @@ mod tests {
         assert_eq!(Color::Ansi256.paint("x", None, Some(red)), "\u{1b}[48;5;124mx\u{1b}[0m");
         assert_eq!(Color::Ansi16.paint("x", None, Some(red)), "\u{1b}[41mx\u{1b}[0m");
         assert_eq!(Color::None.paint("x", Some(red), Some(red)), "x");
+        let colors = |of: fn(f64) -> Rgb| [0.0, 0.3, 0.5, 0.7, 1.0].map(|at| nearest_16(of(at)));
+        assert_eq!(colors(diverging), [1, 9, 15, 12, 4], "red, bright red, white, bright blue, blue");
+        assert_eq!(colors(sequential), [5, 4, 6, 2, 11], "magenta, blue, cyan, green, bright yellow");
     }
 }

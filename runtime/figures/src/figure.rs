@@ -16,7 +16,7 @@ const SERIES: usize = 64;
 const POINTS: usize = 20_000;
 
 /// A plot that can be drawn.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
     pub(crate) title: String,
     pub(crate) kind: Kind,
@@ -25,8 +25,15 @@ pub struct Figure {
     pub(crate) notes: Vec<String>,
 }
 
+impl Figure {
+    /// What it shows, in words.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+}
+
 /// The panels of one metric, on one scale.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Group {
     /// The metric; of a scatter plot, what goes up.
     pub metric: String,
@@ -41,7 +48,7 @@ pub(crate) struct Group {
 }
 
 /// One drawing of several beside each other.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Panel {
     /// The entries of axes that have a panel each.
     pub title: String,

@@ -169,3 +169,11 @@ fn halves_are_read_exactly() {
     assert!(f16_to_f32(0x7e00).is_nan());
     assert_eq!(bf16_to_f32(0x3f80), 1.0);
 }
+
+#[test]
+fn a_matrix_beyond_all_memory_cannot_be_had() {
+    assert!(Packed::try_with_shape(1 << 40, 1 << 20).is_none());
+    assert!(Packed::try_with_shape(usize::MAX, 2).is_none());
+    let small = Packed::try_with_shape(20, 3).expect("a small one");
+    assert_eq!((small.outputs(), small.inputs(), small.bytes()), (20, 3, Packed::bytes_of(20, 3)));
+}

@@ -38,7 +38,7 @@ fn check(args: &CheckArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     drop(bar);
     let mut warnings = session.warnings.clone();
     warnings.extend(experiment.prepared.warnings.iter().cloned());
-    super::show(&warnings, sources, super::wants_color());
+    super::show(&warnings, sources, report::errors_in_color());
     let note = match (session.tokens.is_some(), session.checkpoint.has_weights()) {
         (true, true) => "",
         (false, _) => " (no tokenizer: tokens and texts were not checked)",

@@ -51,7 +51,7 @@ fn text_of(path: &Path, args: &ExplainArgs, sources: &mut Sources) -> Result<Str
     drop(bar);
     let mut warnings = session.warnings.clone();
     warnings.extend(experiment.prepared.warnings.iter().cloned());
-    super::show(&warnings, sources, super::wants_color());
+    super::show(&warnings, sources, report::errors_in_color());
     Ok(experiment::explanation(&session, &experiment))
 }
 

@@ -18,14 +18,10 @@ use crate::error::Error;
 use crate::experiment::SessionOptions;
 use crate::{guard, interrupt, report};
 use clap::{Parser, Subcommand};
-use std::io::IsTerminal;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use steer_lang::{Diagnostic, Diagnostics, Severity, Sources, codes};
-
-/// Whether the command line says `--no-color`.
-static NO_COLOR: AtomicBool = AtomicBool::new(false);
 
 /// The exit code after a bug in steer.
 const BUG: u8 = 70;
@@ -114,7 +110,7 @@ fn parse_and_run() -> u8 {
             return match report::print(&e.render().to_string()) {
                 Ok(()) => 0,
                 Err(e) => {
-                    show(&[*e.0], &Sources::default(), wants_color());
+                    show(&[*e.0], &Sources::default(), report::errors_in_color());
                     1
                 }
             };
@@ -124,7 +120,9 @@ fn parse_and_run() -> u8 {
             return 2;
         }
     };
-    NO_COLOR.store(cli.no_color, Ordering::Relaxed);
+    if cli.no_color {
+        report::without_color();
+    }
     let result = match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
@@ -135,7 +133,7 @@ fn parse_and_run() -> u8 {
     match result {
         Ok(()) => 0,
         Err(failure) => {
-            show(&failure.diagnostics, &failure.sources, wants_color());
+            show(&failure.diagnostics, &failure.sources, report::errors_in_color());
             match failure.diagnostics.iter().any(|d| d.code == codes::STOPPED) {
                 true => interrupt::EXIT as u8,
                 false => 1,
@@ -154,13 +152,6 @@ pub fn show(diagnostics: &[Diagnostic], sources: &Sources, color: bool) {
     if errors > 1 {
         say(&format!("{errors} errors\n"));
     }
-}
-
-/// Whether standard error takes colours and the user wants them.
-pub fn wants_color() -> bool {
-    let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
-    let dumb = std::env::var_os("TERM").is_some_and(|t| t == "dumb");
-    !NO_COLOR.load(Ordering::Relaxed) && !set("NO_COLOR") && !dumb && std::io::stderr().is_terminal()
 }
 
 /// Writes to standard error, which may be closed: then there is nobody to tell.

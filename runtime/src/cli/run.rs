@@ -8,8 +8,9 @@ use crate::report::{self, Align, Report, Table, Value};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;
-use steer_compiler::elaborate::ParamValue;
+use steer_compiler::elaborate::{ParamValue, StatementKind};
 use steer_compiler::plan::rules;
+use steer_figures::Section;
 use steer_kernels::Isa;
 use steer_lang::{Diagnostic, Diagnostics, Sources, codes};
 
@@ -87,7 +88,7 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     })?;
     let mut warnings = session.warnings.clone();
     warnings.extend(done.warnings.iter().cloned());
-    super::show(&warnings, sources, super::wants_color());
+    super::show(&warnings, sources, report::errors_in_color());
     if !done.receipts.is_empty() {
         say(&report::receipts_table(&done.receipts))?;
     }
@@ -126,6 +127,17 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     if args.time {
         say(&times(&result))?;
     }
+    let reports = session.script.statements.iter().filter_map(|s| match &s.kind {
+        StatementKind::Report { to } => Some((to, s.span)),
+        _ => None,
+    });
+    for (to, span) in reports {
+        let warnings = warnings.iter().map(|w| w.message.clone()).collect();
+        let page = report::page(&result, &session.text, warnings, sections(&session, &done.statements, &result));
+        let path = session.path(to);
+        report::save_page(&path, &page).map_err(|e| vec![e.0.at(span, "written here")])?;
+        say(&format!("reported to {}\n", path.display()))?;
+    }
     if let Some(path) = &args.json {
         let bar = Bar::new("hashing the model's files", Unit::Unknown);
         result.model.files = session.checkpoint.hashes().map_err(|e| vec![*e.0])?;
@@ -140,6 +152,23 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
 
 fn say(text: &str) -> Result<(), Diagnostics> {
     report::print(text).map_err(|e| vec![*e.0])
+}
+
+/// What each statement gave, with its place in the script; those of imported files stand without one.
+fn sections(session: &Session, statements: &[usize], result: &Report) -> Vec<Section> {
+    let mut out = Vec::new();
+    for (number, s) in session.script.statements.iter().enumerate() {
+        let mine = statements.iter().zip(&result.outputs).filter(|(of, _)| **of == number);
+        let outputs: Vec<_> = mine.map(|(_, o)| o.clone()).collect();
+        if outputs.is_empty() {
+            continue;
+        }
+        let range = s.span.start as usize..s.span.end as usize;
+        let text = session.text.get(range.clone()).unwrap_or_default();
+        let title = text.lines().next().unwrap_or_default().trim_end_matches('{').trim();
+        out.push(report::section(title, range, &outputs));
+    }
+    out
 }
 
 /// The stages and rates of a run as a table.

@@ -6,15 +6,16 @@ use super::results::Results;
 use super::session::{Session, one};
 use super::statements::{Experiment, Place, What, broken};
 use super::table;
-use crate::files;
+use crate::error::Error;
+use crate::memory;
 use crate::progress::{Bar, Unit};
 use crate::report::{self, Output, Value};
 use crate::tensors::Named;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use steer_compiler::elaborate::{PlotOption, PrintItem, RunSpec, Statement, StatementKind, TableSpec};
-use steer_figures::{Color, Fault, Frame, Kind, Plot, Terminal};
-use steer_lang::{Diagnostic, Diagnostics, codes};
+use steer_figures::{Frame, Kind, Plot};
+use steer_lang::{Diagnostic, Diagnostics};
 
 /// The tables of the sweeps so far, by name.
 pub type Tables = BTreeMap<String, Frame>;
@@ -33,23 +34,27 @@ pub fn answer(
         StatementKind::Generate { .. } => Err(one(broken("texts are shown as they come"))),
         StatementKind::Table(t) => Ok(table_of(t, &results.cells[number], tables)),
         StatementKind::Plot { table, kind, to, options } => {
-            let frame = named(tables, table)?;
             let plot = plot_of(kind.as_deref(), options);
-            let text = drawn(session, frame, &plot, to.as_deref()).map_err(|d| at(d, s))?;
-            Ok((vec![Output::Plot { table: table.clone(), file: to.clone(), plot }], text))
+            let figure = plot.of(named(tables, table)?).map_err(|f| at(*Error::from(f).0, s))?;
+            let text = match to {
+                None => figure.text(&report::screen()),
+                Some(to) => {
+                    let path = session.path(to);
+                    report::save_plot(&path, &figure).map_err(|e| at(*e.0, s))?;
+                    format!("plotted {table} to {}\n", path.display())
+                }
+            };
+            Ok((vec![Output::Plot { table: table.clone(), file: to.clone(), plot, figure }], text))
         }
         StatementKind::Save { table, to } => {
-            let frame = named(tables, table)?;
-            let bytes = exported(frame, to).map_err(|d| at(d, s))?;
             let path = session.path(to);
-            files::write_atomic(&path, |out| out.write_all(&bytes)).map_err(one)?;
+            report::save_table(&path, named(tables, table)?, None).map_err(|e| at(*e.0, s))?;
             let text = format!("saved {table} to {}\n", path.display());
             Ok((vec![Output::Save { table: table.clone(), file: to.clone() }], text))
         }
+        // It is written when everything else is there.
         StatementKind::Report { .. } => Ok((Vec::new(), String::new())),
-        StatementKind::Capture { sites, runs, to, .. } => {
-            capture(session, experiment, sites, runs, to, place, results)
-        }
+        StatementKind::Capture { sites, runs, to, .. } => capture(session, experiment, sites, runs, to, place, results),
         StatementKind::Print(items) => {
             let mut text = Vec::new();
             let mut out = Vec::new();
@@ -81,10 +86,6 @@ fn at(d: Diagnostic, s: &Statement) -> Diagnostics {
     vec![if d.labels.is_empty() { d.at(s.span, "asked for here") } else { d }]
 }
 
-fn fault(f: Fault) -> Diagnostic {
-    Diagnostic::error(codes::BAD_ARGUMENTS, f.message).maybe_help(f.help)
-}
-
 fn plot_of(kind: Option<&str>, options: &[(String, PlotOption)]) -> Plot {
     let mut plot = Plot { kind: kind.and_then(Kind::parse), ..Plot::default() };
     let (mut low, mut high) = (None, None);
@@ -102,46 +103,6 @@ fn plot_of(kind: Option<&str>, options: &[(String, PlotOption)]) -> Plot {
     }
     plot.limits = low.zip(high);
     plot
-}
-
-/// A plot on the terminal, or as the file that the script names; its text says which.
-fn drawn(session: &Session, frame: &Frame, plot: &Plot, to: Option<&str>) -> Result<String, Diagnostic> {
-    let figure = plot.of(frame).map_err(fault)?;
-    let Some(to) = to else {
-        let out = std::io::stdout();
-        let color = Color::of(std::io::IsTerminal::is_terminal(&out), |name| std::env::var(name).ok());
-        return Ok(figure.text(&Terminal { columns: report::width::terminal(100), color }));
-    };
-    let path = session.path(to);
-    let bytes = match extension(to) {
-        "svg" => figure.svg().into_bytes(),
-        "png" => figure.png(2.0).map_err(fault)?,
-        _ => return Err(unknown_file(to, "a plot is written as .svg or .png")),
-    };
-    files::write_atomic(&path, |out| out.write_all(&bytes)).map_err(|e| *e.0)?;
-    Ok(format!("plotted {} to {}\n", frame.name, path.display()))
-}
-
-/// A table as the bytes of a file, by the end of its name.
-fn exported(frame: &Frame, to: &str) -> Result<Vec<u8>, Diagnostic> {
-    match extension(to) {
-        "csv" => frame.to_csv().map(String::into_bytes).map_err(fault),
-        "json" => Ok(frame.to_json().into_bytes()),
-        "parquet" => frame.to_parquet().map_err(fault),
-        "npy" => match &frame.columns[..] {
-            [only] => frame.to_npy(&only.name).map_err(fault),
-            many => Err(unknown_file(to, &format!("an .npy file holds one metric, and this table has {}", many.len()))),
-        },
-        _ => Err(unknown_file(to, "a table is written as .csv, .parquet, .json or .npy")),
-    }
-}
-
-fn extension(name: &str) -> &str {
-    name.rsplit_once('.').map_or("", |(_, e)| e)
-}
-
-fn unknown_file(name: &str, help: &str) -> Diagnostic {
-    Diagnostic::error(codes::BAD_ARGUMENTS, format!("{name:?} cannot be written so")).help(help.to_owned())
 }
 
 /// The numbers of a table; a sweep's table is kept for what comes after it.
@@ -199,7 +160,7 @@ fn capture(
                 steer_compiler::plan::Size::Fixed(n) => n,
                 steer_compiler::plan::Size::Keys => widest,
             }));
-            let mut data = Vec::new();
+            let mut data = memory::room(shape.iter().product(), "what is captured").map_err(one)?;
             for v in found {
                 extend_padded(&mut data, v, ty.has_keys(), widest, ty.len_with(1));
             }
@@ -232,7 +193,6 @@ fn extend_padded(data: &mut Vec<f32>, row: &[f32], keyed: bool, widest: usize, h
         data.resize(data.len() + widest - keys, 0.0);
     }
 }
-
 
 /// The positions that captures read of a run.
 fn rows_read(experiment: &Experiment, run: usize, output: usize) -> Vec<usize> {

@@ -2,6 +2,7 @@
 
 use super::live::{Ask, Follow, run};
 use super::measure::positions;
+use super::needs::{self, Needs};
 use super::phase::{PhaseOptions, TensorValues, engine, prepare};
 use super::session::{Session, one};
 use super::statements::broken;
@@ -122,7 +123,7 @@ fn statistics(
             }
         }
     }
-    super::needs::check(&prepared, &asks, options)?;
+    needs::check(&Needs::of(&prepared, &asks, options).map_err(one)?)?;
     let mut engine = engine(session, &prepared, &TensorValues::default(), options).map_err(one)?;
     let label = format!("deriving {}", families(derived));
     let mut follow = Follow { label: &label, tokens: false, step: &mut |_| Ok(()) };

@@ -21,6 +21,8 @@ use steer_lang::{Diagnostic, Diagnostics, codes};
 /// What a run of a script gave.
 pub struct Done {
     pub outputs: Vec<Output>,
+    /// By output: the statement that it is of.
+    pub statements: Vec<usize>,
     pub receipts: Vec<Receipt>,
     pub results: Results,
     pub warnings: Diagnostics,
@@ -49,15 +51,22 @@ pub fn run_on(session: &Session, options: &PhaseOptions, page: &mut dyn Page) ->
         ]);
     }
     for s in &session.script.statements {
-        if let StatementKind::Capture { to, .. } = &s.kind {
-            files::check_target(&session.path(to)).map_err(one)?;
+        let to = match &s.kind {
+            StatementKind::Capture { to, .. } | StatementKind::Save { to, .. } | StatementKind::Report { to } => {
+                Some(to)
+            }
+            StatementKind::Plot { to, .. } => to.as_ref(),
+            _ => None,
+        };
+        if let Some(to) = to {
+            files::check_target(&session.path(to)).map_err(|e| vec![e.0.at(s.span, "to be written here")])?;
         }
     }
     let clock = Instant::now();
     let pieces = pieces(&experiment, options, needs::budget(options))?;
     for units in &pieces {
         let part = Part::new(&experiment, units);
-        needs::check(&part.prepared, &part.asks, options)?;
+        needs::check(&part.needs(&experiment, options).map_err(one)?)?;
     }
     seconds.insert("plan".into(), clock.elapsed().as_secs_f64());
     let mut wanted: BTreeSet<String> = experiment.prepared.plan.tensors.iter().map(|t| t.name.clone()).collect();
@@ -83,11 +92,11 @@ pub fn run_on(session: &Session, options: &PhaseOptions, page: &mut dyn Page) ->
     };
     seconds.insert("prompts".into(), results.prompt_seconds);
     seconds.insert("generate".into(), results.new_seconds);
-    let outputs = show.outputs();
+    let (statements, outputs) = show.outputs().into_iter().unzip();
     let receipts = receipts(session, &experiment.prepared, &results);
     let mut warnings = experiment.prepared.warnings.clone();
     warnings.extend(never_fired(session, &experiment, &results));
-    Ok(Done { outputs, receipts, results, warnings, seconds })
+    Ok(Done { outputs, statements, receipts, results, warnings, seconds })
 }
 
 /// Loads the model and runs the pieces, showing what there is on the way.

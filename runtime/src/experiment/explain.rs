@@ -3,8 +3,8 @@
 use super::session::Session;
 use super::statements::Experiment;
 use crate::report::{Align, Table};
-use steer_compiler::plan::EditId;
-use steer_compiler::program::{Instr, Program};
+use steer_compiler::plan::{EditId, Reads};
+use steer_compiler::program::{Instr, Program, Stretch};
 use steer_compiler::schedule::EditPlace;
 
 /// For each edit its site, the kernel it ended in and what was materialized for it; what each rule did;
@@ -57,11 +57,13 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
         program.kernels.len(),
         program.stretches.len()
     ));
+    let (all, computed) = experiment.count_rows();
     let mut table = Table::new(&[
         ("stretch", Align::Right),
         ("kernels", Align::Right),
         ("products", Align::Right),
         ("mixers", Align::Right),
+        ("computed", Align::Right),
         ("rows", Align::Left),
     ]);
     for (i, s) in program.stretches.iter().enumerate() {
@@ -71,17 +73,16 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
             count(|i| matches!(i, Instr::Kernel(_))),
             count(|i| matches!(i, Instr::Linear { .. } | Instr::Lookup { .. })),
             count(|i| matches!(i, Instr::Attention { .. } | Instr::Conv1d { .. } | Instr::Scan { .. })),
-            if s.narrow { "only those that are read".into() } else { edits_of(experiment, &s.edits) },
+            computed.get(i).map_or_else(String::new, u64::to_string),
+            told_apart(experiment, s),
         ]);
     }
     out.push_str(&table.render());
-    let rows = experiment.count_rows();
-    if rows.naive > 0 {
+    let (computed, naive) = (computed.iter().sum::<u64>(), (all * computed.len()) as u64);
+    if naive > 0 {
         out.push_str(&format!(
-            "\nRows of prompts: {} computed where a pass for each run would compute {} ({:.0}%)\n",
-            rows.computed,
-            rows.naive,
-            100.0 * rows.computed as f64 / rows.naive as f64
+            "\nRows of prompts: {computed} computed where a pass for each run would compute {naive} ({:.0}%)\n",
+            100.0 * computed as f64 / naive as f64
         ));
     }
     out
@@ -137,12 +138,15 @@ fn neighbours(names: &[String], edit: &str, site: &str) -> Vec<String> {
     out
 }
 
-fn edits_of(experiment: &Experiment, edits: &[EditId]) -> String {
-    if edits.is_empty() {
-        return "all".into();
+/// What rows are told apart by from a stretch on, and whether all of them are computed.
+fn told_apart(experiment: &Experiment, stretch: &Stretch) -> String {
+    let name = |e: &EditId| experiment.prepared.plan.edits[e.0 as usize].name.clone();
+    let mut by: Vec<String> = stretch.edits.iter().map(name).collect();
+    if stretch.reads != Reads::Own {
+        by.push("earlier rows".into());
     }
-    let names: Vec<String> = edits.iter().map(|e| experiment.prepared.plan.edits[e.0 as usize].name.clone()).collect();
-    format!("part by {}", listed(&names))
+    let all = if stretch.narrow { "only those that are read" } else { "all" };
+    if by.is_empty() { all.into() } else { format!("{all}, part by {}", listed(&by)) }
 }
 
 fn listed(names: &[String]) -> String {

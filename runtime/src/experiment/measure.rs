@@ -144,12 +144,8 @@ impl Reading<'_> {
         Ok(match m {
             MetricExpr::Number(n) => *n,
             MetricExpr::Logit(t, lens) => f64::from(self.logit(*t, lens.as_deref(), position)?),
-            MetricExpr::LogProb(t, lens) => {
-                log_probs(&self.row(self.run, lens.as_deref(), position)?)[*t as usize]
-            }
-            MetricExpr::Prob(t, lens) => {
-                log_probs(&self.row(self.run, lens.as_deref(), position)?)[*t as usize].exp()
-            }
+            MetricExpr::LogProb(t, lens) => log_probs(&self.row(self.run, lens.as_deref(), position)?)[*t as usize],
+            MetricExpr::Prob(t, lens) => log_probs(&self.row(self.run, lens.as_deref(), position)?)[*t as usize].exp(),
             MetricExpr::Row(read) => self.site(read, position)?.first().copied().map_or(f64::NAN, f64::from),
             MetricExpr::Rank(t, lens) => {
                 let row = self.row(self.run, lens.as_deref(), position)?;

@@ -17,9 +17,9 @@ mod show;
 mod statements;
 mod table;
 
+pub use execute::{Done, run, run_on};
 pub use explain::explanation;
 pub use needs::Needs;
 pub use phase::{PhaseOptions, Prepared, prepare};
 pub use session::{ModelSession, Session, SessionOptions};
-pub use execute::{Done, run, run_on};
 pub use statements::{Experiment, prepare_all};

@@ -29,6 +29,9 @@ pub struct Needs {
 impl Needs {
     /// What a phase takes, from its Plan and the lengths of its prompts alone.
     pub fn of(prepared: &Prepared, asks: &[Ask], options: &PhaseOptions) -> Result<Self, Error> {
+        if asks.is_empty() {
+            return Ok(Needs::default());
+        }
         if row_backend(&options.backend).is_none() {
             return Ok(of_reference(prepared, asks));
         }
@@ -56,10 +59,14 @@ impl Needs {
         Ok(needs)
     }
 
-    /// The most that is taken at once.
+    /// What the rows take.
+    fn of_rows(&self) -> u64 {
+        [self.buffers, self.caches, self.outputs].into_iter().fold(0, u64::saturating_add)
+    }
+
+    /// The most that is taken at once: while weights are read, or while rows are computed.
     pub fn total(&self) -> u64 {
-        let work = [self.buffers, self.caches, self.outputs].into_iter().fold(0, u64::saturating_add);
-        self.weights.saturating_add(work.max(self.reading))
+        self.weights.saturating_add(self.reading.max(self.of_rows()))
     }
 
     /// An error where there is less.
@@ -67,38 +74,29 @@ impl Needs {
         if self.total() <= offer.bytes {
             return Ok(());
         }
-        let mut parts = vec![
-            (self.weights, format!("{} for the weights in float32", shown(self.weights))),
-            (self.buffers, format!("{} for the values of {} rows of one pass", shown(self.buffers), self.pass_rows)),
-            (self.caches, format!("{} for what later tokens read of {} earlier rows", shown(self.caches), self.rows)),
-            (self.outputs, format!("{} for what is read", shown(self.outputs))),
-        ];
-        let work = [self.buffers, self.caches, self.outputs].into_iter().fold(0, u64::saturating_add);
-        if self.reading > work {
-            parts.push((self.reading, format!("{} for the largest weight as it is read", shown(self.reading))));
+        const SMALLER: &str = "use a smaller model or a machine with more memory";
+        let mut parts = vec![(self.weights, "the weights in float32".to_string(), SMALLER)];
+        if self.reading > self.of_rows() {
+            parts.push((self.reading, "the largest of them while it is read".into(), SMALLER));
+        } else {
+            let fewer = "take fewer rows in one pass with --chunk, or run fewer texts at once";
+            parts.push((self.buffers, format!("the values of {} rows in one pass", self.pass_rows), fewer));
+            let shorter = "use shorter or fewer texts, or generate fewer tokens";
+            parts.push((self.caches, format!("what later tokens read of {} rows", self.rows), shorter));
+            let sparser = "capture or measure at fewer positions, as with `on prompt[-1]`";
+            parts.push((self.outputs, "what is read and captured".into(), sparser));
         }
-        let most = parts.iter().map(|p| p.0).max().unwrap_or(0);
-        let advice = match most {
-            n if n == self.weights => "use a smaller model or a machine with more memory",
-            n if n == self.buffers => "take fewer rows in one pass with --chunk, or run fewer texts at once",
-            n if n == self.caches => "use shorter or fewer texts, or generate fewer tokens",
-            n if n == self.outputs => "capture or measure at fewer positions, as with `on prompt[-1]`",
-            _ => "use a smaller model or a machine with more memory",
-        };
+        let advice = parts.iter().max_by_key(|p| p.0).map_or(SMALLER, |p| p.2);
         // What is too small to matter is not named.
         parts.retain(|p| p.0 >= self.total() / 100);
-        let parts: Vec<String> = parts.into_iter().map(|p| p.1).collect();
+        let parts: Vec<String> = parts.iter().map(|(n, what, _)| format!("{} for {what}", shown(*n))).collect();
         let message = format!("the run needs {} of memory, and {offer}", shown(self.total()));
         Err(Error::new(codes::MEMORY, message).help(format!("{}; {advice}", parts.join(", "))))
     }
 }
 
-/// Refuses a phase for which there is too little memory. Where nobody knows how much there is, none is refused.
-pub fn check(prepared: &Prepared, asks: &[Ask], options: &PhaseOptions) -> Result<(), Diagnostics> {
-    if asks.is_empty() {
-        return Ok(());
-    }
-    let needs = Needs::of(prepared, asks, options).map_err(|e| vec![*e.0])?;
+/// Refuses what there is too little memory for. Where nobody knows how much there is, nothing is refused.
+pub fn check(needs: &Needs) -> Result<(), Diagnostics> {
     match Offer::now() {
         Some(offer) => needs.fit(offer).map_err(|e| vec![*e.0]),
         None => Ok(()),
@@ -152,8 +150,8 @@ mod tests {
         assert_eq!(
             e.help.as_deref(),
             Some(
-                "4.0 GB for the weights in float32, 1.0 GB for the values of 1000 rows of one pass, \
-                 6.0 GB for what later tokens read of 9000 earlier rows; use shorter or fewer texts, or generate fewer tokens"
+                "4.0 GB for the weights in float32, 1.0 GB for the values of 1000 rows in one pass, \
+                 6.0 GB for what later tokens read of 9000 rows; use shorter or fewer texts, or generate fewer tokens"
             )
         );
     }
@@ -162,6 +160,8 @@ mod tests {
     fn a_large_weight_counts_while_it_is_read() {
         let needs = Needs { weights: 1_000_000_000, reading: 2_000_000_000, ..Needs::default() };
         let e = needs.fit(Offer { bytes: 2_500_000_000, limit: Limit::AddressSpace }).unwrap_err().0;
-        assert!(e.help.is_some_and(|h| h.contains("2.0 GB for the largest weight as it is read; use a smaller model")));
+        assert!(
+            e.help.is_some_and(|h| h.contains("2.0 GB for the largest of them while it is read; use a smaller model"))
+        );
     }
 }

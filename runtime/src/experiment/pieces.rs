@@ -4,6 +4,7 @@ use super::live::Ask;
 use super::needs::Needs;
 use super::phase::{PhaseOptions, Prepared};
 use super::statements::{Experiment, What};
+use crate::error::Error;
 use steer_lang::Diagnostics;
 
 /// A pass of a piece has about so many rows at most, so that results come now and then.
@@ -44,9 +45,31 @@ impl Part {
         Part { units: units.to_vec(), prepared: all.part(&runs, &locals), runs, locals, asks }
     }
 
+    /// The memory that it takes.
+    pub fn needs(&self, experiment: &Experiment, options: &PhaseOptions) -> Result<Needs, Error> {
+        let mut needs = Needs::of(&self.prepared, &self.asks, options)?;
+        // What is captured is put together once more to be written.
+        let plan = &self.prepared.plan;
+        let captures = self.units.iter().map(|u| &experiment.units[*u]).filter(|u| u.what == What::Capture);
+        let bytes = |(_, output, rows): &(usize, usize, Vec<usize>)| {
+            let widest = rows.iter().max().map_or(0, |p| p + 1);
+            rows.len() as u64 * plan.ty(plan.outputs[*output].node).len_with(widest) as u64 * 4
+        };
+        let captured = captures.flat_map(|u| &u.reads).map(bytes).fold(0, u64::saturating_add);
+        needs.outputs = needs.outputs.saturating_add(captured);
+        Ok(needs)
+    }
+
     /// The number that a run of the experiment has here.
     pub fn local(&self, run: usize) -> Option<usize> {
         self.locals[run]
+    }
+}
+
+impl Experiment {
+    /// The memory that it takes in one piece.
+    pub fn needs(&self, options: &PhaseOptions) -> Result<Needs, Error> {
+        Part::new(self, &self.whole()).needs(self, options)
     }
 }
 
@@ -58,7 +81,7 @@ pub fn pieces(
 ) -> Result<Vec<Vec<usize>>, Diagnostics> {
     let fits = |units: &[usize]| -> Result<bool, Diagnostics> {
         let part = Part::new(experiment, units);
-        let needs = Needs::of(&part.prepared, &part.asks, options).map_err(|e| vec![*e.0])?;
+        let needs = part.needs(experiment, options).map_err(|e| vec![*e.0])?;
         let longest = part.prepared.runs.iter().map(|r| r.encoded.tokens.len()).max().unwrap_or(0);
         Ok(budget.is_none_or(|b| needs.total() <= b) && needs.pass_rows <= ROWS.max(16 * longest))
     };

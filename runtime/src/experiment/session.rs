@@ -242,8 +242,8 @@ impl Host for Files {
         files::read_text(&self.folder.join(path)).map_err(|e| e.0.message.clone())
     }
 
-    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, String> {
-        crate::tensors::load(&self.folder.join(path), key).map(|a| a.shape).map_err(|e| e.0.message)
+    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>> {
+        crate::tensors::load(&self.folder.join(path), key).map(|a| a.shape).map_err(|e| e.0)
     }
 
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>> {

@@ -1,9 +1,9 @@
 //! What statements give, printed in the script's order and as early as it is there.
 
-use super::phase::TensorValues;
-use super::session::{Session, one};
 use super::answer::{Tables, answer};
+use super::phase::TensorValues;
 use super::results::Results;
+use super::session::{Session, one};
 use super::statements::Experiment;
 use crate::error::Error;
 use crate::report::{self, Completion, Generation, Output, Page};
@@ -24,7 +24,8 @@ pub struct Show<'a> {
     text: usize,
     run: usize,
     printed: String,
-    outputs: Vec<Output>,
+    /// With the statements that they are of.
+    outputs: Vec<(usize, Output)>,
     tables: Tables,
 }
 
@@ -62,7 +63,7 @@ impl<'a> Show<'a> {
                 let at = (self.at, s);
                 let (outputs, text) =
                     answer(self.session, self.experiment, at, results, self.values, &mut self.tables)?;
-                self.outputs.extend(outputs);
+                self.outputs.extend(outputs.into_iter().map(|o| (self.at, o)));
                 self.put(&text).map_err(one)?;
             }
             self.at += 1;
@@ -72,7 +73,7 @@ impl<'a> Show<'a> {
     }
 
     /// What all statements gave.
-    pub fn outputs(self) -> Vec<Output> {
+    pub fn outputs(self) -> Vec<(usize, Output)> {
         self.outputs
     }
 
@@ -104,7 +105,8 @@ impl<'a> Show<'a> {
             let text = self.block(spec, &completions) + "\n";
             self.put(text.strip_prefix(self.printed.as_str()).unwrap_or(&text)).map_err(one)?;
             self.printed.clear();
-            self.outputs.push(Output::Generate(Generation { prompt: spec.text.to_string(), completions }));
+            let text = Output::Generate(Generation { prompt: spec.text.to_string(), completions });
+            self.outputs.push((self.at, text));
             self.text += 1;
             self.run += runs.len();
         }

@@ -4,7 +4,6 @@ use super::live::{Ask, Grow};
 use super::measure::{Sources, positions};
 use super::phase::{PhaseOptions, Prepared, prepare};
 use super::session::{Session, one};
-use crate::engine::RowCount;
 use crate::error::Error;
 use std::collections::HashMap;
 use steer_compiler::elaborate::{Cell, MetricExpr, OutputSpec, Read, RunSpec, Statement, StatementKind};
@@ -179,11 +178,12 @@ impl Experiment {
         (0..self.units.len()).collect()
     }
 
-    /// The rows of all prompts, as the rows engine would share them.
-    pub fn count_rows(&self) -> RowCount {
+    /// The rows of all prompts, and those of each stretch that the rows engine would compute of them.
+    pub fn count_rows(&self) -> (usize, Vec<u64>) {
         let asks = self.asks(&self.whole());
         let work = super::live::first_work(&self.prepared, &asks);
-        crate::rows::count(&self.prepared.program, &self.prepared.engine_runs, &work)
+        let rows = work.iter().map(|w| w.tokens.len()).sum();
+        (rows, crate::rows::count_each(&self.prepared.program, &self.prepared.engine_runs, &work))
     }
 }
 

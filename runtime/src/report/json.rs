@@ -7,7 +7,7 @@ use crate::files;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
-use steer_figures::Frame;
+use steer_figures::{Figure, Frame};
 
 /// All that a run of a script gave, and what it takes to run it again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -75,13 +75,21 @@ pub enum Output {
         #[serde(skip_serializing_if = "Option::is_none")]
         file: Option<String>,
         plot: steer_figures::Plot,
+        /// As it is drawn.
+        #[serde(skip)]
+        figure: Figure,
     },
     Save {
         table: String,
         file: String,
     },
-    Print { values: Vec<Value> },
-    Capture { file: String, tensors: BTreeMap<String, Vec<usize>> },
+    Print {
+        values: Vec<Value>,
+    },
+    Capture {
+        file: String,
+        tensors: BTreeMap<String, Vec<usize>>,
+    },
 }
 
 /// One prompt and its continuations, the baseline first.

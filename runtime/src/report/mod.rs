@@ -1,16 +1,22 @@
 //! What a person reads, and the same as JSON.
 
 mod diagnostics;
+mod html;
 mod json;
 mod out;
 mod page;
 mod receipts;
+mod save;
+mod screen;
 pub mod width;
 
 pub use diagnostics::render;
+pub use html::{block, page, section};
 pub use json::{Completion, FileName, Generation, ModelReport, Output, Report, Timings, Value};
 pub use out::print;
 pub use page::{Page, Plain, Stdout};
 pub use receipts::{Receipt, Sums, receipts_table};
+pub use save::{PlotFile, TableFile, save_page, save_plot, save_table};
+pub use screen::{errors_in_color, screen, without_color};
 pub use steer_figures::text::{Align, Table, beside, number, percent, settled, visible, wrap};
 pub use width::terminal;

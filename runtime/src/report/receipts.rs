@@ -89,6 +89,11 @@ impl Receipt {
 
 /// Receipts as a table, one line each.
 pub fn receipts_table(receipts: &[Receipt]) -> String {
+    table(receipts).render()
+}
+
+/// The same before it is text.
+pub(super) fn table(receipts: &[Receipt]) -> Table {
     use Align::{Left, Right};
     let mut table = Table::new(&[
         ("edit", Left),
@@ -120,7 +125,7 @@ pub fn receipts_table(receipts: &[Receipt]) -> String {
             moved(r.max_move),
         ]);
     }
-    table.render()
+    table
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What earlier rows left behind: keys and values, convolution inputs, scan states.
 
 use std::collections::HashMap;
-use steer_compiler::program::{Instr, Program};
+use steer_compiler::plan::Reads;
+use steer_compiler::program::{BufId, Instr, Program};
 
 /// An instruction by its stretch and place.
 pub type Place = (usize, usize);
@@ -31,37 +32,91 @@ pub struct Caches {
 impl Caches {
     pub fn new(program: &Program) -> Self {
         let mut c = Caches { stored: HashMap::new(), states: HashMap::new(), slots: vec![0; program.stretches.len()] };
-        for (s, stretch) in program.stretches.iter().enumerate() {
-            for (i, instr) in stretch.instrs.iter().enumerate() {
-                match instr {
-                    Instr::Attention { .. } | Instr::Conv1d { .. } => {
-                        c.stored.insert((s, i), Stored::default());
-                    }
-                    Instr::Scan { .. } => {
-                        c.states.insert((s, i), States::default());
-                    }
-                    _ => {}
+        for (place, instr) in instructions(program) {
+            match instr {
+                Instr::Attention { .. } | Instr::Conv1d { .. } => {
+                    c.stored.insert(place, Stored::default());
                 }
+                Instr::Scan { .. } => {
+                    c.states.insert(place, States::default());
+                }
+                _ => {}
             }
         }
         c
     }
 }
 
-/// The stretch whose rows a cached instruction of stretch `s` keeps: its own, or the last that has all
-/// rows where `s` has only those that are read.
-pub fn home(program: &Program, s: usize) -> usize {
-    let narrow = program.stretches.iter().position(|s| s.narrow).unwrap_or(usize::MAX);
-    if s < narrow { s } else { narrow.saturating_sub(1) }
+/// An instruction that keeps rows of buffers.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeps {
+    pub place: Place,
+    pub keys: BufId,
+    pub values: Option<BufId>,
 }
 
-/// The homes of all instructions that read earlier rows.
-pub fn homes(program: &Program) -> Vec<usize> {
-    let mut out = Vec::new();
-    for (s, stretch) in program.stretches.iter().enumerate() {
-        if stretch.instrs.iter().any(super::reads_earlier) {
-            out.push(home(program, s));
+/// Under the rows of which stretch each cached instruction keeps what it reads of earlier rows.
+///
+/// Keys, values and inputs of a convolution are complete before the instruction, where more rows may be
+/// one than from it on: they are kept under the rows of the stretch before one that it begins. Where it
+/// works only on rows that are read, that is the last stretch with all rows.
+pub struct Homes {
+    of: HashMap<Place, usize>,
+    /// By stretch: instructions of later ones that keep its rows.
+    later: Vec<Vec<Keeps>>,
+    slots: Vec<bool>,
+}
+
+impl Homes {
+    pub fn new(program: &Program) -> Self {
+        let n = program.stretches.len();
+        let narrow = program.stretches.iter().position(|s| s.narrow).unwrap_or(usize::MAX);
+        let mut homes = Homes { of: HashMap::new(), later: vec![Vec::new(); n], slots: vec![false; n] };
+        for (place, instr) in instructions(program) {
+            let (s, i) = place;
+            let home = match (kept(place, instr), instr) {
+                (None, Instr::Scan { .. }) => s,
+                (None, _) => continue,
+                (Some(_), _) if s >= narrow => narrow.saturating_sub(1),
+                (Some(_), _) if i == 0 && program.stretches[s].reads != Reads::Own => s.saturating_sub(1),
+                (Some(_), _) => s,
+            };
+            homes.of.insert(place, home);
+            homes.slots[home] = true;
+            if let Some(keeps) = kept(place, instr)
+                && home < s
+            {
+                homes.later[home].push(keeps);
+            }
         }
+        homes
     }
-    out
+
+    pub fn of(&self, place: Place) -> usize {
+        self.of.get(&place).copied().unwrap_or(place.0)
+    }
+
+    /// The instructions of later stretches that keep the rows of this one.
+    pub fn later(&self, stretch: usize) -> &[Keeps] {
+        &self.later[stretch]
+    }
+
+    /// Whether caches hold rows of a stretch.
+    pub fn has_slots(&self, stretch: usize) -> bool {
+        self.slots[stretch]
+    }
+}
+
+/// What an instruction keeps of buffers.
+pub fn kept(place: Place, instr: &Instr) -> Option<Keeps> {
+    match instr {
+        Instr::Attention { k, v, .. } => Some(Keeps { place, keys: *k, values: Some(*v) }),
+        Instr::Conv1d { x, .. } => Some(Keeps { place, keys: *x, values: None }),
+        _ => None,
+    }
+}
+
+fn instructions(program: &Program) -> impl Iterator<Item = (Place, &Instr)> {
+    let of = |s: usize| program.stretches[s].instrs.iter().enumerate().map(move |(i, instr)| ((s, i), instr));
+    (0..program.stretches.len()).flat_map(of)
 }

@@ -1,8 +1,10 @@
 //! The distinct rows of passes, counted without executing anything.
 
+use super::cache::Homes;
 use super::lives::Lives;
-use super::share::{Layout, NONE, RunState, Step, number};
-use super::{donors_first, exec, layout, memory};
+use super::runs::{Pasts, RunState, Users};
+use super::share::{Layout, NONE, Step, number};
+use super::{layout, memory};
 use crate::engine::{Extend, RowCount, Run};
 use crate::error::Error;
 use std::collections::HashSet;
@@ -14,7 +16,8 @@ pub struct Counter<'p> {
     program: &'p Program,
     layout: Layout,
     runs: Vec<RunState>,
-    order: Vec<usize>,
+    users: Users,
+    pasts: Pasts,
 }
 
 /// What one pass comes to.
@@ -32,15 +35,16 @@ pub struct Pass {
 
 impl<'p> Counter<'p> {
     pub fn new(program: &'p Program, runs: &[Run]) -> Result<Self, Error> {
-        let layout = layout(program, &Lives::of(program));
-        let order = donors_first(runs)?;
-        let runs = runs.iter().map(|r| RunState::new(r.clone(), program.stretches.len())).collect();
-        Ok(Counter { program, layout, runs, order })
+        let layout = layout(program, &Lives::of(program, &Homes::new(program)));
+        let users = Users::new(program, runs)?;
+        let pasts = Pasts::new(program, runs.len());
+        // No caches are asked for.
+        let runs = runs.iter().map(|r| RunState::new(r.clone(), 0)).collect();
+        Ok(Counter { program, layout, runs, users, pasts })
     }
 
     fn step<'a>(&mut self, work: &'a [Extend]) -> Result<Step<'a>, Error> {
-        let needed = exec::needed(self.program, work);
-        let step = number(self.program, &self.layout, &mut self.runs, &self.order, work, true, needed)?;
+        let step = number(self.program, &self.layout, &self.runs, &self.users, &mut self.pasts, work, true)?;
         for row in &step.rows {
             self.runs[row.run].len = self.runs[row.run].len.max(row.position + 1);
         }
@@ -81,9 +85,14 @@ fn read(plan: &Plan, program: &Program, step: &Step) -> u64 {
 
 /// The distinct rows of one pass over these runs, against a pass for each.
 pub fn count(program: &Program, runs: &[Run], work: &[Extend]) -> RowCount {
-    let Ok(mut counter) = Counter::new(program, runs) else { return RowCount::default() };
-    counter.step(work).map_or(RowCount::default(), |step| RowCount {
-        computed: step.stretches.iter().map(|s| s.first.len() as u64).sum(),
-        naive: (step.rows.len() * step.stretches.len()) as u64,
-    })
+    let each = count_each(program, runs, work);
+    let rows: usize = work.iter().map(|w| w.tokens.len()).sum();
+    RowCount { computed: each.iter().sum(), naive: (rows * each.len()) as u64 }
+}
+
+/// The same stretch by stretch; nothing where the runs do not fit together.
+pub fn count_each(program: &Program, runs: &[Run], work: &[Extend]) -> Vec<u64> {
+    let Ok(mut counter) = Counter::new(program, runs) else { return Vec::new() };
+    let step = counter.step(work);
+    step.map_or_else(|_| Vec::new(), |s| s.stretches.iter().map(|rows| rows.first.len() as u64).collect())
 }

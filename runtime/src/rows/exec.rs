@@ -1,16 +1,17 @@
 //! One step: all new rows of all runs through the program.
 
-use super::cache::{Place, home};
+use super::cache::{Keeps, Place};
+use super::edits::{Taken, edit_inputs, receipts};
 use super::lives::buffers_of;
 use super::share::{NONE, NewRow, RowsOf, Step, number};
 use super::{RowsEngine, broken};
-use crate::engine::{Extend, RowCount, RowReceipt, RowValue, StepResult};
+use crate::engine::{Extend, RowCount, RowValue, StepResult};
 use crate::error::Error;
 use crate::memory;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use steer_compiler::plan::EditId;
-use steer_compiler::program::{BufId, Dim, Instr, KernelArg, OutputPlace, Program, Stretch};
+use steer_compiler::program::{BufId, Dim, Instr, OutputPlace, Program};
 
 /// What the values of a pass are called where there is no room for them.
 pub const ROWS: &str = "the values of the rows of one pass";
@@ -89,27 +90,22 @@ impl Part {
 
 pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Error> {
     let program = Arc::clone(&engine.program);
-    let outputs = &program.outputs;
-    let narrow_from = program.stretches.iter().position(|s| s.narrow).unwrap_or(usize::MAX);
-    let step =
-        number(&program, &engine.layout, &mut engine.runs, &engine.order, work, engine.share, needed(&program, work))?;
-    let mut result = StepResult::default();
+    let step = number(&program, &engine.layout, &engine.runs, &engine.users, &mut engine.pasts, work, engine.share)?;
+    let mut result = StepResult { rows: counted(&step), ..StepResult::default() };
     let mut buffers: Vec<Vec<f32>> = vec![Vec::new(); program.buffers.len()];
     let mut donors: HashMap<EditId, Vec<f32>> = HashMap::new();
+    let mut taken = Taken::default();
     let mut part = Part::of(engine, &step);
     for (s, stretch) in program.stretches.iter().enumerate() {
-        let rows = &step.stretches[s];
-        result.rows = RowCount {
-            computed: result.rows.computed + rows.first.len() as u64,
-            naive: result.rows.naive + step.rows.len() as u64,
-        };
+        let rows = &*step.stretches[s];
         if s > 0 {
             enter(engine, &step, s, &mut buffers, &mut donors)?;
         }
-        if engine.layout.mixes[s] {
+        if engine.homes.has_slots(s) {
             let base = engine.caches.slots[s];
-            for (i, row) in step.rows.iter().enumerate() {
-                engine.runs[row.run].slots[s].push(base + rows.map[i]);
+            for &w in &step.order {
+                let new = rows.map[step.rows_of(w)].iter().map(|row| base + row);
+                engine.runs[work[w].run].slots[s].extend(new);
             }
             engine.caches.slots[s] += rows.first.len() as u32;
         }
@@ -126,16 +122,18 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
             receipts: HashMap::new(),
             inside: HashMap::new(),
         };
-        edit_inputs(engine, &mut frame, &acting(stretch));
+        edit_inputs(engine, &mut frame);
         for (i, instr) in stretch.instrs.iter().enumerate() {
             super::exec_instr::run(engine, &mut frame, (s, i), instr)?;
             frame.drop_buffers(engine.lives.end(s, i));
             part.done(engine, (s, i), rows.first.len());
         }
-        keep_for_narrow(engine, &frame, narrow_from)?;
-        receipts(engine, &frame, &mut result);
-        for (o, place) in outputs.iter().enumerate() {
-            read(&program, &frame, work, o, place, &mut result)?;
+        for keeps in engine.homes.later(s).to_vec() {
+            store(engine, &frame, keeps)?;
+        }
+        receipts(engine, &frame, &mut taken, &mut result);
+        for (o, place) in program.outputs.iter().enumerate() {
+            read(&program, &frame, o, place, &mut result)?;
         }
         frame.drop_buffers(engine.lives.end_of(s));
     }
@@ -145,30 +143,12 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
     Ok(result)
 }
 
-/// Whether anything needs a row in a stretch: in a narrow one only what is read there or later.
-pub fn needed(program: &Program, work: &[Extend]) -> impl Fn(usize, &NewRow) -> bool {
-    let narrow_from = program.stretches.iter().position(|s| s.narrow).unwrap_or(usize::MAX);
-    let read_rows = rows_read(program, work);
-    move |s, row| s < narrow_from || read_rows[row.work].get(&row.position).is_some_and(|&last| last >= s)
-}
-
-/// By piece of work, by position: the last stretch in which an output is read.
-fn rows_read(program: &Program, work: &[Extend]) -> Vec<HashMap<usize, usize>> {
-    work.iter()
-        .map(|w| {
-            let mut last: HashMap<usize, usize> = HashMap::new();
-            for (place, positions) in program.outputs.iter().zip(&w.reads) {
-                let s = match place {
-                    OutputPlace::Buffer { stretch, .. } | OutputPlace::Body { stretch, .. } => *stretch,
-                };
-                for &p in positions {
-                    let l = last.entry(p).or_insert(s);
-                    *l = (*l).max(s);
-                }
-            }
-            last
-        })
-        .collect()
+/// Distinct rows of each stretch, against all rows in each of them.
+fn counted(step: &Step) -> RowCount {
+    RowCount {
+        computed: step.stretches.iter().map(|s| s.first.len() as u64).sum(),
+        naive: (step.rows.len() * step.stretches.len()) as u64,
+    }
 }
 
 /// Brings the living buffers to the rows of a new stretch, and gathers what patches take.
@@ -181,217 +161,131 @@ fn enter(
 ) -> Result<(), Error> {
     let program = &engine.program;
     let (from, to) = (&step.stretches[s - 1], &step.stretches[s]);
-    let same = from.first.len() == to.first.len() && from.map == to.map;
-    let moved = |old: &[f32], len: usize, source: &dyn Fn(u32) -> u32| -> Result<Vec<f32>, Error> {
-        let mut new = memory::room(to.first.len() * len, ROWS)?;
-        for &i in &to.first {
-            let at = from.map[source(i) as usize];
-            if at == NONE {
-                new.resize(new.len() + len, 0.0);
-            } else {
-                new.extend_from_slice(&old[at as usize * len..(at as usize + 1) * len]);
-            }
-        }
-        Ok(new)
-    };
-    // Kernels behind the stretch in which a patch begins may still ask what it took.
-    for values in donors.values_mut().filter(|v| !same && !v.is_empty()) {
-        let len = values.len() / from.first.len();
-        *values = moved(values, len, &|i| i)?;
-    }
-    for patch in program.stretches[s].patches.iter().filter(|p| !p.whole) {
-        let len = program.buffers[patch.base.0 as usize].len;
-        let base = &buffers[patch.base.0 as usize];
-        let mut values = memory::zeros(to.first.len() * len, ROWS)?;
-        for (j, &i) in to.first.iter().enumerate() {
-            let row = &step.rows[i as usize];
-            if step.active(&engine.runs, row, patch.edit)
-                && let Some(d) = step.donor(&engine.runs, row, patch.edit)
-            {
-                let at = from.map[d as usize] as usize * len;
-                values[j * len..(j + 1) * len].copy_from_slice(&base[at..at + len]);
-            }
-        }
-        donors.insert(patch.edit, values);
-    }
-    let whole: HashMap<BufId, EditId> =
-        program.stretches[s].patches.iter().filter(|p| p.whole).map(|p| (p.base, p.edit)).collect();
-    for &b in engine.lives.at(s) {
-        let patch = whole.get(&b);
-        if same && patch.is_none() {
-            continue;
-        }
-        let len = program.buffers[b.0 as usize].len;
-        let old = std::mem::take(&mut buffers[b.0 as usize]);
-        buffers[b.0 as usize] = moved(&old, len, &|i| {
-            let row = &step.rows[i as usize];
-            match patch {
-                Some(&edit) if step.active(&engine.runs, row, edit) => step.donor(&engine.runs, row, edit).unwrap_or(i),
-                _ => i,
-            }
-        })?;
-    }
-    Ok(())
-}
-
-/// The edits that instructions of a stretch ask about: those that begin here, and earlier ones whose
-/// work is spread over several kernels.
-pub fn acting(stretch: &Stretch) -> Vec<EditId> {
-    let mut edits = Vec::new();
-    for instr in &stretch.instrs {
-        let args = match instr {
-            Instr::Kernel(call) => &call.args,
-            Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => &body.call.args,
-            _ => continue,
-        };
-        for arg in args {
-            if let KernelArg::Guard(e) | KernelArg::Params(e) | KernelArg::Receipt(e) = arg
-                && !edits.contains(e)
-            {
-                edits.push(*e);
-            }
-        }
-    }
-    edits
-}
-
-/// Guards and parameters of edits, by row.
-fn edit_inputs(engine: &RowsEngine, frame: &mut Frame, edits: &[EditId]) {
-    for &edit in edits {
-        let slots = engine.plan.edits[edit.0 as usize].params.len();
-        let n = frame.count();
-        let (mut guard, mut params) = (vec![0.0; n], vec![0.0; n * slots]);
-        for j in 0..n {
-            let row = *frame.row(j);
-            if frame.step.active(&engine.runs, &row, edit) {
-                guard[j] = 1.0;
-                let run = &engine.runs[row.run];
-                let given = &run.run.edits[run.edit_at[&edit]].params;
-                for (slot, p) in params[j * slots..(j + 1) * slots].iter_mut().zip(given) {
-                    *slot = *p;
-                }
-            }
-        }
-        frame.guards.insert(edit, guard);
-        frame.params.insert(edit, params);
-        frame.receipts.insert(edit, vec![0.0; n * 3]);
-    }
-}
-
-/// Where the last attention works only on rows that are read, all rows still leave their keys.
-fn keep_for_narrow(engine: &mut RowsEngine, frame: &Frame, narrow_from: usize) -> Result<(), Error> {
-    if narrow_from == usize::MAX || frame.stretch + 1 != narrow_from {
+    let same = Arc::ptr_eq(from, to) || (from.first.len() == to.first.len() && from.map == to.map);
+    let patches = &program.stretches[s].patches;
+    if same && patches.is_empty() {
         return Ok(());
     }
-    let program = Arc::clone(&engine.program);
-    for (s, stretch) in program.stretches.iter().enumerate().skip(narrow_from) {
-        for (i, instr) in stretch.instrs.iter().enumerate() {
-            if let Instr::Attention { k, v, .. } = instr {
-                store(engine, frame, (s, i), *k, Some(*v))?;
-            }
+    // Kernels behind the stretch in which a patch begins may still ask what it took.
+    if !same {
+        for values in donors.values_mut().filter(|v| !v.is_empty()) {
+            let len = values.len() / from.first.len();
+            *values = moved(values, len, to.first.iter().map(|i| from.map[*i as usize]))?;
         }
     }
+    let mut redirected: Vec<BufId> = Vec::new();
+    for patch in patches {
+        let len = program.buffers[patch.base.0 as usize].len;
+        // By row of the new stretch: the row that it takes its value from.
+        let mut sources: Vec<u32> = Vec::new();
+        if patch.whole {
+            sources.extend(to.first.iter().map(|i| from.map[*i as usize]));
+            redirected.push(patch.base);
+        } else {
+            sources.resize(to.first.len(), NONE);
+        }
+        for u in engine.users.of(patch.edit) {
+            for row in step.active(*u).filter(|row| to.map[*row as usize] != NONE) {
+                let donor = from.map[step.donor(*u, row)? as usize];
+                if donor == NONE {
+                    return Err(broken("a row that gives to another was not computed"));
+                }
+                sources[to.map[row as usize] as usize] = donor;
+            }
+        }
+        let values = moved(&buffers[patch.base.0 as usize], len, sources.into_iter())?;
+        if patch.whole {
+            buffers[patch.base.0 as usize] = values;
+        } else {
+            donors.insert(patch.edit, values);
+        }
+    }
+    for &b in engine.lives.at(s).iter().filter(|b| !same && !redirected.contains(b)) {
+        let len = program.buffers[b.0 as usize].len;
+        buffers[b.0 as usize] = moved(&buffers[b.0 as usize], len, to.first.iter().map(|i| from.map[*i as usize]))?;
+    }
     Ok(())
+}
+
+/// These rows of a buffer one after another, zeros for those that were not computed.
+fn moved(old: &[f32], len: usize, rows: impl ExactSizeIterator<Item = u32>) -> Result<Vec<f32>, Error> {
+    let mut new = memory::room(rows.len() * len, ROWS)?;
+    for row in rows {
+        if row == NONE {
+            new.resize(new.len() + len, 0.0);
+        } else {
+            new.extend_from_slice(&old[row as usize * len..(row as usize + 1) * len]);
+        }
+    }
+    Ok(new)
 }
 
 /// Appends the rows of a stretch to a cache.
-pub fn store(engine: &mut RowsEngine, frame: &Frame, place: Place, k: BufId, v: Option<BufId>) -> Result<(), Error> {
+pub fn store(engine: &mut RowsEngine, frame: &Frame, keeps: Keeps) -> Result<(), Error> {
     let append = |to: &mut Vec<f32>, rows: &[f32]| -> Result<(), Error> {
         memory::reserve(to, rows.len(), "what later tokens read of earlier ones")?;
         to.extend_from_slice(rows);
         Ok(())
     };
-    if let Some(stored) = engine.caches.stored.get_mut(&place) {
-        append(&mut stored.keys, &frame.buffers[k.0 as usize])?;
-        if let Some(v) = v {
+    if let Some(stored) = engine.caches.stored.get_mut(&keeps.place) {
+        append(&mut stored.keys, &frame.buffers[keeps.keys.0 as usize])?;
+        if let Some(v) = keeps.values {
             append(&mut stored.values, &frame.buffers[v.0 as usize])?;
         }
     }
     Ok(())
 }
 
-/// The slots of a row's own and earlier rows, for an instruction of a stretch.
-pub fn slots<'r>(engine: &'r RowsEngine, s: usize, row: &NewRow) -> &'r [u32] {
-    &engine.runs[row.run].slots[home(&engine.program, s)][..=row.position]
-}
-
-/// Adds what the kernels of this stretch stored; an edit's numbers may come from several stretches.
-fn receipts(engine: &RowsEngine, frame: &Frame, result: &mut StepResult) {
-    for (&edit, values) in &frame.receipts {
-        let begun = result.receipts.iter().any(|r| r.edit == edit);
-        for (i, row) in frame.step.rows.iter().enumerate() {
-            let j = frame.rows.map[i];
-            if j == NONE || !frame.step.active(&engine.runs, row, edit) {
-                continue;
-            }
-            let [changed, moved, before] = [0, 1, 2].map(|k| values[j as usize * 3 + k]);
-            let mine = |r: &&mut RowReceipt| (r.run, r.edit, r.position) == (row.run, edit, row.position);
-            let known = if begun { result.receipts.iter_mut().find(mine) } else { None };
-            match known {
-                Some(r) => {
-                    r.changed += changed;
-                    r.moved += moved;
-                    r.before += before;
-                }
-                None => {
-                    result.receipts.push(RowReceipt {
-                        run: row.run,
-                        edit,
-                        position: row.position,
-                        changed,
-                        moved,
-                        before,
-                    });
-                }
-            }
-        }
-    }
+/// The slots of a row's own and earlier rows in the caches of a stretch.
+pub fn slots<'r>(engine: &'r RowsEngine, home: usize, row: &NewRow) -> &'r [u32] {
+    &engine.runs[row.run].slots[home][..=row.position]
 }
 
 fn read(
     program: &Program,
     frame: &Frame,
-    work: &[Extend],
     output: usize,
     place: &OutputPlace,
     result: &mut StepResult,
 ) -> Result<(), Error> {
-    let stretch = match place {
-        OutputPlace::Buffer { stretch, .. } | OutputPlace::Body { stretch, .. } => *stretch,
-    };
-    if stretch != frame.stretch {
+    let (OutputPlace::Buffer { stretch, .. } | OutputPlace::Body { stretch, .. }) = place;
+    if *stretch != frame.stretch {
         return Ok(());
     }
     // Rows that share a value share its memory.
     let mut taken: HashMap<u32, Arc<[f32]>> = HashMap::new();
-    let wanted: Vec<HashSet<usize>> =
-        work.iter().map(|w| w.reads.get(output).map(|r| r.iter().copied().collect()).unwrap_or_default()).collect();
-    for (i, row) in frame.step.rows.iter().enumerate() {
-        if !wanted[row.work].contains(&row.position) {
-            continue;
-        }
-        let j = frame.rows.map[i];
-        if j == NONE {
-            return Err(broken("a row that is read was not computed"));
-        }
-        let data = match taken.get(&j) {
-            Some(d) => Arc::clone(d),
-            None => {
-                let d: Arc<[f32]> = match place {
-                    OutputPlace::Buffer { buffer, .. } => {
-                        let len = program.buffers[buffer.0 as usize].len;
-                        frame.buffers[buffer.0 as usize][j as usize * len..(j as usize + 1) * len].into()
-                    }
-                    OutputPlace::Body { instr, result, .. } => match frame.inside.get(&(*instr, *result)) {
-                        Some(rows) => rows[j as usize].as_slice().into(),
-                        None => return Err(broken("an output inside of a body is missing")),
-                    },
-                };
-                taken.insert(j, Arc::clone(&d));
-                d
+    for &w in &frame.step.order {
+        let work = &frame.step.work[w];
+        for &position in work.reads.get(output).into_iter().flatten() {
+            let Some(i) = frame.step.row_at(work.run, position) else { continue };
+            let j = frame.rows.map[i as usize];
+            if j == NONE {
+                return Err(broken("a row that is read was not computed"));
             }
-        };
-        result.values.push(RowValue { run: row.run, output, position: row.position, data });
+            let data = match taken.get(&j) {
+                Some(d) => Arc::clone(d),
+                None => {
+                    let d = value(program, frame, place, j as usize)?;
+                    taken.insert(j, Arc::clone(&d));
+                    d
+                }
+            };
+            result.values.push(RowValue { run: work.run, output, position, data });
+        }
     }
     Ok(())
+}
+
+/// An output of one distinct row.
+fn value(program: &Program, frame: &Frame, place: &OutputPlace, j: usize) -> Result<Arc<[f32]>, Error> {
+    Ok(match place {
+        OutputPlace::Buffer { buffer, .. } => {
+            let len = program.buffers[buffer.0 as usize].len;
+            frame.buffers[buffer.0 as usize][j * len..(j + 1) * len].into()
+        }
+        OutputPlace::Body { instr, result, .. } => match frame.inside.get(&(*instr, *result)) {
+            Some(rows) => rows[j].as_slice().into(),
+            None => return Err(broken("an output inside of a body is missing")),
+        },
+    })
 }

@@ -1,10 +1,11 @@
 //! Instructions that read earlier rows: attention, convolution, scan.
 
-use super::cache::{Place, home};
+use super::cache::{Place, kept};
 use super::exec::{Frame, slots, store};
 use super::exec_instr::{Shared, pointers, room, split, with_scratch};
 use super::{RowsEngine, broken};
 use crate::error::Error;
+use crate::memory;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -15,11 +16,12 @@ use steer_kernels::attention::{Heads, KeyValues, Queries, Scratch, attend_block,
 const ROWS: usize = 32;
 
 pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
-    let Instr::Attention { q, k, v, z, heads, kv_heads, d_head, scale, window, body, .. } = instr else {
+    let Instr::Attention { q, z, heads, kv_heads, d_head, scale, window, body, .. } = instr else {
         return Err(broken("no attention"));
     };
-    if home(&engine.program, place.0) == place.0 {
-        store(engine, frame, place, *k, Some(*v))?;
+    let home = engine.homes.of(place);
+    if let Some(keeps) = kept(place, instr).filter(|_| home == place.0) {
+        store(engine, frame, keeps)?;
     }
     if frame.count() == 0 {
         frame.buffers[z.0 as usize].clear();
@@ -33,7 +35,7 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
     let cache = (Shared(stored.keys.as_ptr().cast_mut()), Shared(stored.values.as_ptr().cast_mut()));
     let seen = |position: usize| window.map_or(0, |w| (position + 1).saturating_sub(w))..position + 1;
     if let Some(body) = body {
-        let call = Hooked { shape, scale: *scale, body, cache, stride, queries, out };
+        let call = Hooked { shape, scale: *scale, body, home, cache, stride, queries, out };
         return call.run(engine, frame, place, &seen);
     }
     let width = heads * d_head;
@@ -66,7 +68,7 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
         .collect();
     let one = |scratch: &mut Scratch, (rows, kv): &(Range<usize>, Range<usize>)| {
         let last = frame.row(rows.end - 1);
-        let list = slots(engine, place.0, last);
+        let list = slots(engine, home, last);
         let ranges: Vec<Range<usize>> = rows.clone().map(|j| seen(frame.row(j).position)).collect();
         let cache = KeyValues { keys: cache.0.get(), key_stride: stride, values: cache.1.get(), value_stride: stride };
         // SAFETY: rows `rows` of the queries and results; every slot was stored; heads `kv` are this task's own.
@@ -94,6 +96,8 @@ struct Hooked<'a> {
     shape: Heads,
     scale: f32,
     body: &'a Body,
+    /// The stretch whose rows the cache holds.
+    home: usize,
     cache: (Shared, Shared),
     stride: usize,
     queries: Shared,
@@ -112,7 +116,7 @@ impl Hooked<'_> {
         let n = frame.count();
         let read_only = &*frame;
         let inside: Vec<Vec<(u32, Vec<f32>)>> =
-            (0..n).into_par_iter().map(|j| self.row(engine, read_only, place, &base, j, seen)).collect();
+            (0..n).into_par_iter().map(|j| self.row(engine, read_only, &base, j, seen)).collect();
         for (j, results) in inside.into_iter().enumerate() {
             for (r, values) in results {
                 frame.inside.entry((place.1, r)).or_insert_with(|| vec![Vec::new(); n])[j] = values;
@@ -125,7 +129,6 @@ impl Hooked<'_> {
         &self,
         engine: &RowsEngine,
         frame: &Frame,
-        place: Place,
         base: &[Shared],
         j: usize,
         seen: &(dyn Fn(usize) -> Range<usize> + Sync),
@@ -133,7 +136,7 @@ impl Hooked<'_> {
         let Heads { heads, d_head, .. } = self.shape;
         let row = *frame.row(j);
         let range = seen(row.position);
-        let list = &slots(engine, place.0, &row)[range.clone()];
+        let list = &slots(engine, self.home, &row)[range.clone()];
         let keys = list.len();
         let mut given = vec![0.0; heads * keys];
         let mut pattern = vec![0.0; heads * keys];
@@ -187,8 +190,11 @@ fn result_pointer(results: &mut [(u32, Vec<f32>)], r: u32) -> *mut f32 {
 }
 
 pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
-    let Instr::Conv1d { x, y, channels, taps, .. } = instr else { return Err(broken("no convolution")) };
-    store(engine, frame, place, *x, None)?;
+    let Instr::Conv1d { y, channels, taps, .. } = instr else { return Err(broken("no convolution")) };
+    let home = engine.homes.of(place);
+    if let Some(keeps) = kept(place, instr).filter(|_| home == place.0) {
+        store(engine, frame, keeps)?;
+    }
     let filters = engine.constants.of(place).args.first().cloned().flatten();
     let w = filters.ok_or_else(|| broken("filters were not loaded"))?;
     // By tap, so that a row of weights is contiguous.
@@ -199,7 +205,7 @@ pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &
     let Some(stored) = engine.caches.stored.get(&place) else { return Err(broken("no cache")) };
     split(frame.count(), frame.count() * channels >= 1 << 14, |rows| {
         for j in rows {
-            let list = slots(engine, place.0, frame.row(j));
+            let list = slots(engine, home, frame.row(j));
             // SAFETY: row `j` of `y` is this call's own.
             let sum = unsafe { std::slice::from_raw_parts_mut(out.get().add(j * channels), *channels) };
             sum.fill(0.0);
@@ -242,7 +248,7 @@ pub fn scan(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &In
     for j in 0..frame.count() {
         let from = parent(j);
         let mut fresh = kept.free.pop().unwrap_or_default();
-        fresh.resize(*state, 0.0);
+        memory::resize(&mut fresh, *state, "states")?;
         let mut zero = Vec::new();
         let before = match from {
             Some(p) => kept.at.get(&p).ok_or_else(|| broken("a state is missing"))?.as_ptr().cast_mut(),

@@ -1,5 +1,6 @@
 //! How long buffers live: from the instruction that fills one to the last that reads it.
 
+use super::cache::{Homes, kept};
 use std::collections::HashMap;
 use steer_compiler::program::{BufId, Instr, KernelArg, LookupIndex, OutputPlace, Program};
 
@@ -15,7 +16,7 @@ pub struct Lives {
 }
 
 impl Lives {
-    pub fn of(program: &Program) -> Self {
+    pub fn of(program: &Program, homes: &Homes) -> Self {
         let n = program.stretches.len();
         let mut last: HashMap<BufId, (usize, usize)> = HashMap::new();
         let mut made: HashMap<BufId, usize> = HashMap::new();
@@ -31,6 +32,14 @@ impl Lives {
                 for b in buffers_of(instr) {
                     made.entry(b).or_insert(s);
                     seen(b, (s, i));
+                }
+                // What is kept is read where it is stored: by the instruction, or at the end of an earlier stretch.
+                if let Some(keeps) = kept((s, i), instr) {
+                    let home = homes.of(keeps.place);
+                    let at = if home == s { (s, i) } else { (home, END) };
+                    for b in [keeps.keys].into_iter().chain(keeps.values) {
+                        seen(b, at);
+                    }
                 }
             }
         }
@@ -73,7 +82,7 @@ impl Lives {
     }
 }
 
-/// Every buffer that an instruction reads or writes.
+/// The buffers that an instruction itself reads and writes; what it keeps in a cache is read there.
 pub fn buffers_of(instr: &Instr) -> Vec<BufId> {
     let of_args = |args: &[KernelArg]| {
         args.iter().filter_map(|a| if let KernelArg::Buffer(b) = a { Some(*b) } else { None }).collect::<Vec<_>>()
@@ -85,12 +94,12 @@ pub fn buffers_of(instr: &Instr) -> Vec<BufId> {
             LookupIndex::Buffer(b) => vec![*b, *y],
             _ => vec![*y],
         },
-        Instr::Attention { q, k, v, z, body, .. } => {
-            let mut out = vec![*q, *k, *v, *z];
+        Instr::Attention { q, z, body, .. } => {
+            let mut out = vec![*q, *z];
             out.extend(body.iter().flat_map(|b| of_args(&b.call.args)));
             out
         }
-        Instr::Conv1d { x, y, .. } => vec![*x, *y],
+        Instr::Conv1d { y, .. } => vec![*y],
         Instr::Scan { body, y, .. } => {
             let mut out = of_args(&body.call.args);
             out.push(*y);

@@ -2,9 +2,9 @@
 //!
 //! Nothing here reads a weight or allocates a row; the sizes hold for any number of runs.
 
-use super::cache::home;
+use super::cache::{Homes, kept};
 use super::constants::{self, wanted};
-use super::exec::acting;
+use super::edits::acting;
 use super::lives::{Lives, buffers_of};
 use std::collections::HashSet;
 use steer_compiler::plan::{Axis, Plan, Size};
@@ -41,14 +41,16 @@ pub struct RowSizes {
 
 impl Sizes {
     pub fn of(plan: &Plan, program: &Program) -> Self {
-        let lives = Lives::of(program);
+        let homes = Homes::new(program);
+        let lives = Lives::of(program, &homes);
+        let acting = acting(program);
         let mut stretches = vec![RowSizes::default(); program.stretches.len()];
         let floats = |b: BufId| program.buffers[b.0 as usize].len as u64 * 4;
         // Values that patches took stay for the kernels that come later.
         let mut donated = 0;
         for (s, stretch) in program.stretches.iter().enumerate() {
             donated += stretch.patches.iter().filter(|p| !p.whole).map(|p| floats(p.base)).sum::<u64>();
-            let edits = acting(stretch);
+            let edits = &acting[s];
             let of_edits = edits.iter().map(|e| 16 + 4 * plan.edits[e.0 as usize].params.len() as u64).sum::<u64>();
             let beside = donated + of_edits + NOTES + NOTES_OF_STRETCH * program.stretches.len() as u64;
             let mut alive: HashSet<BufId> = lives.at(s).iter().copied().collect();
@@ -61,14 +63,17 @@ impl Sizes {
                 for b in lives.end(s, i) {
                     alive.remove(b);
                 }
-                match instr {
-                    Instr::Attention { k, v, .. } => {
-                        stretches[home(program, s)].cached += floats(*k) + floats(*v);
-                    }
-                    Instr::Conv1d { x, .. } => stretches[home(program, s)].cached += floats(*x),
-                    Instr::Scan { state, .. } => stretches[s].states += *state as u64 * 4,
-                    _ => {}
+                if let Some(keeps) = kept((s, i), instr) {
+                    let bytes = floats(keeps.keys) + keeps.values.map_or(0, floats);
+                    stretches[homes.of(keeps.place)].cached += bytes;
                 }
+                if let Instr::Scan { state, .. } = instr {
+                    stretches[s].states += *state as u64 * 4;
+                }
+            }
+            // Those that wait for the end of the stretch.
+            for b in lives.end_of(s) {
+                alive.remove(b);
             }
             stretches[s].buffers = most + beside;
         }

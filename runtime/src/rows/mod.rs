@@ -6,25 +6,29 @@
 mod cache;
 mod constants;
 mod count;
+mod edits;
 mod exec;
 mod exec_instr;
 mod exec_mix;
 mod lives;
 mod memory;
+mod number;
+mod runs;
 mod share;
 
-pub use count::{Counter, Pass, count};
+pub use count::{Counter, Pass, count, count_each};
 pub use memory::{RowSizes, Sizes};
 
 use crate::engine::{Engine, Extend, Run, StepResult, TensorSource, Watcher, WeightSource};
 use crate::error::Error;
-use cache::Caches;
+use cache::{Caches, Homes};
 use constants::Constants;
 use lives::Lives;
-use share::{Layout, RunState};
+use runs::{Pasts, RunState, Users};
+use share::Layout;
 use std::sync::Arc;
 use steer_compiler::backend::{RowBackend, RowKernels};
-use steer_compiler::plan::Plan;
+use steer_compiler::plan::{EditId, Plan};
 use steer_compiler::program::{Instr, Patch, Program, Stretch};
 use steer_kernels::Isa;
 use steer_lang::codes;
@@ -40,10 +44,13 @@ pub struct RowsEngine {
     /// Computes equal rows once. Off only to test that it changes nothing.
     pub share: bool,
     runs: Vec<RunState>,
-    /// Place of each run among those sorted so that donors come first.
-    order: Vec<usize>,
+    users: Users,
+    pasts: Pasts,
     caches: Caches,
+    homes: Homes,
     lives: Lives,
+    /// By stretch: the edits that its instructions ask about.
+    acting: Vec<Vec<EditId>>,
     /// How much of a pass each instruction is, for one row.
     costs: Vec<Vec<u64>>,
     watcher: Option<Watcher>,
@@ -61,9 +68,11 @@ impl RowsEngine {
         let isa = Isa::detect();
         let kernels = backend.compile(&program.kernels, isa)?;
         let constants = Constants::load(&plan, &program, kernels.as_ref(), weights, tensors)?;
-        let lives = Lives::of(&program);
+        let homes = Homes::new(&program);
+        let lives = Lives::of(&program, &homes);
         let layout = layout(&program, &lives);
         let caches = Caches::new(&program);
+        let acting = edits::acting(&program);
         let costs = exec::costs(&program);
         Ok(RowsEngine {
             plan,
@@ -74,9 +83,12 @@ impl RowsEngine {
             layout,
             share: true,
             runs: Vec::new(),
-            order: Vec::new(),
+            users: Users::default(),
+            pasts: Pasts::default(),
             caches,
+            homes,
             lives,
+            acting,
             costs,
             watcher: None,
         })
@@ -93,7 +105,8 @@ impl RowsEngine {
 
 impl Engine for RowsEngine {
     fn begin(&mut self, runs: Vec<Run>) -> Result<(), Error> {
-        self.order = donors_first(&runs)?;
+        self.users = Users::new(&self.program, &runs)?;
+        self.pasts = Pasts::new(&self.program, runs.len());
         let n = self.program.stretches.len();
         self.runs = runs.into_iter().map(|r| RunState::new(r, n)).collect();
         self.caches = Caches::new(&self.program);
@@ -110,40 +123,11 @@ impl Engine for RowsEngine {
 }
 
 fn layout(program: &Program, lives: &Lives) -> Layout {
-    let homes = cache::homes(program);
     let whole = |(s, stretch): (usize, &Stretch)| {
         let alone = |p: &&Patch| p.whole && lives.only(s, p.base);
         stretch.patches.iter().filter(alone).map(|p| p.edit).collect()
     };
-    Layout {
-        mixes: (0..program.stretches.len()).map(|s| homes.contains(&s)).collect(),
-        whole: program.stretches.iter().enumerate().map(whole).collect(),
-    }
-}
-
-/// The place of each run in an order in which donors stand before those they give to.
-fn donors_first(runs: &[Run]) -> Result<Vec<usize>, Error> {
-    fn depth(runs: &[Run], i: usize, left: usize) -> Option<usize> {
-        let left = left.checked_sub(1)?;
-        let mut most = 0;
-        for donor in runs[i].edits.iter().filter_map(|e| e.donor) {
-            most = most.max(1 + depth(runs, donor, left)?);
-        }
-        Some(most)
-    }
-    let mut keyed = Vec::new();
-    for i in 0..runs.len() {
-        match depth(runs, i, runs.len() + 1) {
-            Some(d) => keyed.push((d, i)),
-            None => return Err(Error::new(codes::BAD_TARGET, "runs patch one another in a circle")),
-        }
-    }
-    keyed.sort_unstable();
-    let mut order = vec![0; runs.len()];
-    for (place, (_, i)) in keyed.into_iter().enumerate() {
-        order[i] = place;
-    }
-    Ok(order)
+    Layout::new(program, program.stretches.iter().enumerate().map(whole).collect())
 }
 
 /// A violated assumption: a bug of ours, reported without a panic.

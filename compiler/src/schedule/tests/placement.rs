@@ -50,7 +50,8 @@ fn shape(program: &Program) -> Vec<String> {
     let stretch = |s: &Stretch| {
         let edits: String = s.edits.iter().map(|e| format!("{} ", e.0)).collect();
         let narrow = if s.narrow { "narrow " } else { "" };
-        format!("{edits}{narrow}{}", s.instrs.iter().map(word).collect::<String>())
+        let past = if s.reads == Reads::Own { "" } else { "past " };
+        format!("{edits}{narrow}{past}{}", s.instrs.iter().map(word).collect::<String>())
     };
     program.stretches.iter().map(stretch).collect()
 }
@@ -77,7 +78,7 @@ fn scheduling_grows_with_the_model_and_no_faster() {
 #[test]
 fn only_rows_that_are_read_go_through_what_follows_the_last_keys() {
     let (program, _) = schedule(&model(2, |_, _, _, n| n)).unwrap();
-    assert_eq!(shape(&program), ["EKLLLALKLL", "narrow LALKL"]);
+    assert_eq!(shape(&program), ["EKLLL", "past ALKLL", "narrow LALKL"]);
 }
 
 #[test]
@@ -96,15 +97,15 @@ fn an_edit_begins_a_stretch_and_is_fused_with_what_stands_around_it() {
         after
     });
     let (program, explain) = schedule(&plan).unwrap();
-    assert_eq!(shape(&program), ["EKLLLAL", "0 KLL", "narrow LALKL"]);
-    let Instr::Kernel(call) = &program.stretches[1].instrs[0] else { panic!("a kernel") };
+    assert_eq!(shape(&program), ["EKLLL", "past AL", "0 KLL", "narrow L", "narrow past ALKL"]);
+    let Instr::Kernel(call) = &program.stretches[2].instrs[0] else { panic!("a kernel") };
     let text = program.kernels[call.kernel.0 as usize].to_string();
     // The sum is made in place of the buffer that the next layers read; only edited rows do more.
     assert!(text.contains("axpy"), "{text}");
     assert_eq!(text.matches("if ").count(), 1, "{text}");
     assert_eq!(text.split("if ").next().unwrap().matches(" = ").count(), 1, "{text}");
-    assert_eq!(explain.edits[0].stretch, Some(1));
-    assert_eq!(explain.edits[0].instrs, [(1, 0)]);
+    assert_eq!(explain.edits[0].stretch, Some(2));
+    assert_eq!(explain.edits[0].instrs, [(2, 0)]);
     assert!(!explain.edits[0].fused_with.is_empty());
 }
 
@@ -125,18 +126,20 @@ fn a_patch_of_a_whole_value_redirects_rows() {
         })
     };
     let (program, explain) = schedule(&patched("resid", false)).unwrap();
-    assert_eq!(shape(&program), ["EKLLLALKLLLALK", "0 narrow KL"]);
-    let patch = program.stretches[1].patches[0];
+    // Only the rows that give and take are needed of the last layer.
+    assert_eq!(shape(&program), ["EKLLL", "past ALKLL", "narrow LALK", "0 narrow KL"]);
+    let patch = program.stretches[3].patches[0];
     assert!(patch.whole && explain.edits[0].whole);
     assert_eq!(program.buffers[patch.base.0 as usize].len, 16);
     assert!(!program.kernels.iter().any(|k| k.to_string().contains("if ")));
 
     let (program, _) = schedule(&patched("q", false)).unwrap();
-    assert_eq!(shape(&program), ["EKLLLALKLLL", "0 narrow ALKL"]);
+    assert_eq!(shape(&program), ["EKLLL", "past ALKLL", "narrow L", "0 narrow ", "narrow past ALKL"]);
 
     let (program, _) = schedule(&patched("resid", true)).unwrap();
-    assert_eq!(shape(&program), ["EKLLLALKLLLALK", "0 narrow KL"]);
-    assert!(!program.stretches[1].patches[0].whole);
+    // Behind the kernel that takes them, the rows that give are not needed.
+    assert_eq!(shape(&program), ["EKLLL", "past ALKLL", "narrow LAL", "0 narrow K", "narrow KL"]);
+    assert!(!program.stretches[3].patches[0].whole);
 }
 
 #[test]
@@ -173,10 +176,10 @@ fn a_hook_on_scores_becomes_the_body() {
         p.overlay(edit, n, value)
     });
     let (program, explain) = schedule(&plan).unwrap();
-    assert_eq!(shape(&program), ["EKLLLALKLL", "narrow L", "0 narrow BLKL"]);
-    let Some(Instr::Attention { body: Some(body), .. }) = program.stretches[2].instrs.first() else { panic!("a body") };
+    assert_eq!(shape(&program), ["EKLLL", "past ALKLL", "narrow L", "0 narrow past BLKL"]);
+    let Some(Instr::Attention { body: Some(body), .. }) = program.stretches[3].instrs.first() else { panic!("a body") };
     assert!(body.call.args.contains(&KernelArg::FirstKey) && body.call.args.contains(&KernelArg::Result(0)));
-    assert_eq!(explain.edits[0].instrs, [(2, 0)]);
+    assert_eq!(explain.edits[0].instrs, [(3, 0)]);
 }
 
 #[test]
@@ -195,4 +198,25 @@ fn an_output_of_a_body_is_handed_out_by_it() {
     assert!(matches!(program.outputs[1], OutputPlace::Body { result: 1, .. }));
     // The pattern itself is the attention's; whoever reads it gets a copy.
     assert!(matches!(program.outputs[2], OutputPlace::Body { result: 2, .. }));
+}
+
+#[test]
+fn rows_are_told_apart_by_earlier_ones_where_these_are_read() {
+    // Between edits of a value that keys are made from, one attention tells rows apart for all behind it.
+    let edited = |at: &'static [(u32, &'static str)]| {
+        model(4, move |p, layer, site, n| {
+            if !at.contains(&(layer, site)) {
+                return n;
+            }
+            let edit = p.edit(1);
+            let alpha = p.param(edit, 0);
+            let value = p.binary(Binary::Mul, alpha, n);
+            p.overlay(edit, n, value)
+        })
+    };
+    let shape = |at| shape(&schedule(&edited(at)).unwrap().0);
+    assert_eq!(shape(&[]), ["EKLLL", "past ALKLLLALKLLLALKLL", "narrow LALKL"]);
+    assert_eq!(shape(&[(0, "resid")]), ["EKLLL", "past AL", "0 KLLL", "past ALKLLLALKLL", "narrow LALKL"]);
+    // What an edit makes of scores is its own row's until the next attention reads it.
+    assert_eq!(shape(&[(1, "scores")]), ["EKLLL", "past ALKLLL", "0 past BLKLLL", "past ALKLL", "narrow LALKL"]);
 }

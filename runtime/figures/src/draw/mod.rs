@@ -129,7 +129,7 @@ impl Hover {
             _ => "not computed".into(),
         };
         let error = self.errors.as_ref().and_then(|e| e.get(cell)).filter(|e| e.is_finite() && **e > 0.0);
-        let error = error.map_or(String::new(), |e| format!(" ± {}", crate::text::number(*e)));
+        let error = error.map_or(String::new(), |e| format!(" ± {}", crate::text::error(*e)));
         let colon = if place.is_empty() { "" } else { "\n" };
         format!("{}{colon}{} {value}{error}", place.join(", "), self.metric)
     }

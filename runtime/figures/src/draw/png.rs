@@ -7,7 +7,7 @@ use crate::frame::Fault;
 use tiny_skia::{FillRule, LineCap, LineJoin, Path, PathBuilder, Pixmap, Rect, Stroke, Transform};
 
 /// The most pixels of an image.
-const PIXELS: f64 = 60e6;
+const PIXELS: f64 = 30e6;
 
 impl Canvas {
     /// A PNG file with `scale` pixels for each unit of the drawing, or fewer where the image would be too large.

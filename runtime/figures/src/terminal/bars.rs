@@ -5,7 +5,7 @@ use crate::color;
 use crate::figure::Group;
 use crate::scale::Scale;
 use crate::side::clip;
-use crate::text::{number, width};
+use crate::text::{error, number, width};
 
 /// The widest label.
 const LABEL: usize = 24;
@@ -15,7 +15,8 @@ const BARS: usize = 400;
 
 pub(super) fn draw(out: &mut String, group: &Group, view: &Terminal) {
     let several = group.rows.len() > 1;
-    let longest = |labels: &[String]| labels.iter().map(|l| width::of(l)).max().unwrap_or(0).min(LABEL);
+    let most = (view.columns / if several { 5 } else { 3 }).min(LABEL);
+    let longest = |labels: &[String]| labels.iter().map(|l| width::of(l)).max().unwrap_or(0).min(most);
     let (outer, inner) = (longest(&group.x.labels), if several { longest(&group.rows.labels) + 2 } else { 0 });
     for panel in &group.panels {
         let heads: Vec<String> = [panel.title.as_str(), group.metric.as_str()]
@@ -26,17 +27,17 @@ pub(super) fn draw(out: &mut String, group: &Group, view: &Terminal) {
         line(out, &clip(&heads.join(": "), view.columns));
         let text = |row: usize, column: usize| match (panel.grid.value(row, column), panel.grid.error(row, column)) {
             (v, _) if v.is_nan() => "-".to_string(),
-            (v, Some(e)) => format!("{} ±{}", number(v), number(e)),
+            (v, Some(e)) => format!("{} ±{}", number(v), error(e)),
             (v, None) => number(v),
         };
         let cells = || (0..group.x.len()).flat_map(|c| (0..group.rows.len()).map(move |r| (r, c))).take(BARS);
         let numbers = cells().map(|(r, c)| width::of(&text(r, c))).max().unwrap_or(0);
-        let room = view.columns.saturating_sub(outer + inner + numbers + 4).clamp(8, 80);
+        let room = view.columns.saturating_sub(outer + inner + numbers + 4).clamp(4, 80);
         for (r, c) in cells() {
-            let label = if r == 0 { clip(&group.x.labels[c], LABEL) } else { String::new() };
+            let label = if r == 0 { clip(&group.x.labels[c], most) } else { String::new() };
             let mut head = format!("{label}{}", " ".repeat(outer.saturating_sub(width::of(&label))));
             if several {
-                let name = clip(&group.rows.labels[r], LABEL);
+                let name = clip(&group.rows.labels[r], most);
                 head.push_str(&format!("  {name}{}", " ".repeat((inner - 2).saturating_sub(width::of(&name)))));
             }
             let ink = color::series(if several { r } else { 0 }, group.rows.len());

@@ -88,18 +88,23 @@ fn two_rows(out: &mut String, grid: &Grid, row: usize, cell: usize, scale: &Scal
 
 /// What the colours mean.
 fn bar(out: &mut String, group: &Group, left: usize, view: &Terminal) {
-    const CELLS: usize = 24;
     let scale = &group.scale;
-    out.push_str(&format!("{}{} ", " ".repeat(left), short(scale.lo)));
-    for i in 0..CELLS {
-        let value = scale.lo + (scale.hi - scale.lo) * (i as f64 + 0.5) / CELLS as f64;
+    let (lo, hi) = (short(scale.lo), short(scale.hi));
+    let room = view.columns.saturating_sub(left + width::of(&lo) + width::of(&hi) + 2);
+    let cells = room.clamp(2, 24);
+    out.push_str(&format!("{}{lo} ", " ".repeat(left)));
+    for i in 0..cells {
+        let value = scale.lo + (scale.hi - scale.lo) * (i as f64 + 0.5) / cells as f64;
         out.push_str(&view.color.paint(" ", None, Some(scale.color(value))));
     }
-    out.push_str(&format!(" {}", short(scale.hi)));
-    let used = left + width::of(&short(scale.lo)) + CELLS + width::of(&short(scale.hi)) + 4;
-    let metric = clip(&group.metric, view.columns.saturating_sub(used));
-    out.push_str(&format!("  {}", view.color.strong(&metric)));
-    if group.panels.iter().any(|p| p.grid.values.iter().any(|v| v.is_nan())) && view.columns > used + 40 {
+    out.push_str(&format!(" {hi}"));
+    let room = room.saturating_sub(cells + 2);
+    let metric = clip(&group.metric, room);
+    if !metric.is_empty() {
+        out.push_str(&format!("  {}", view.color.strong(&metric)));
+    }
+    let missing = group.panels.iter().any(|p| p.grid.values.iter().any(|v| v.is_nan()));
+    if missing && room >= width::of(&metric) + 18 {
         let absent = view.color.paint("  ", None, Some(ABSENT));
         out.push_str(&format!("   {absent} {}", view.color.faint("not computed")));
     }

@@ -3,7 +3,7 @@
 use super::Terminal;
 use crate::figure::{Group, note};
 use crate::side::clip;
-use crate::text::{Align, Table, number, width};
+use crate::text::{Align, Table, error, number, width};
 
 /// No more numbers than a person can look through; of more, neighbours are one.
 const ROWS: usize = 200;
@@ -27,7 +27,7 @@ pub(super) fn draw(out: &mut String, group: &Group, view: &Terminal, notes: &mut
         }
         let cell = |row: usize, column: usize| match (panel.grid.value(row, column), panel.grid.error(row, column)) {
             (v, _) if v.is_nan() => "-".to_string(),
-            (v, Some(e)) => format!("{} ±{}", number(v), number(e)),
+            (v, Some(e)) => format!("{} ±{}", number(v), error(e)),
             (v, None) => number(v),
         };
         let corner = match (group.rows.name.as_str(), group.x.name.as_str()) {

@@ -5,6 +5,6 @@ mod table;
 pub mod width;
 mod wrap;
 
-pub use number::{number, percent};
+pub use number::{error, number, percent};
 pub use table::{Align, Table};
 pub use wrap::{beside, settled, visible, wrap};

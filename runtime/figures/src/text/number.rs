@@ -26,6 +26,15 @@ pub fn number(x: f64) -> String {
     format!("{x:.*}", (3 - before).max(0) as usize)
 }
 
+/// A standard error: two significant digits say all that it says.
+pub fn error(x: f64) -> String {
+    if !x.is_finite() || x == 0.0 || !(1e-4..1e7).contains(&x.abs()) {
+        return if x == 0.0 || !x.is_finite() { number(x) } else { format!("{x:.1e}") };
+    }
+    let before = (x.abs() * 1.005).log10().floor() as i32;
+    format!("{x:.*}", (1 - before).max(0) as usize)
+}
+
 /// A share of one as a percentage.
 pub fn percent(x: f64) -> String {
     match x.is_finite() {
@@ -58,5 +67,9 @@ mod tests {
             assert_eq!(number(x), text);
         }
         assert_eq!(percent(0.0614), "6.1%");
+        let errors = [(0.447, "0.45"), (0.0996, "0.10"), (12.3, "12"), (0.0, "0"), (3e-9, "3.0e-9"), (0.03, "0.030")];
+        for (x, text) in errors {
+            assert_eq!(error(x), text);
+        }
     }
 }

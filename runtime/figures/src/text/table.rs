@@ -29,6 +29,16 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// Headings with their sides.
+    pub(crate) fn heads(&self) -> &[(String, Align)] {
+        &self.columns
+    }
+
+    /// Cells by row, as many as there are headings.
+    pub(crate) fn cells(&self) -> &[Vec<String>] {
+        &self.rows
+    }
+
     /// The table as lines, the heading underlined.
     pub fn render(&self) -> String {
         let widths: Vec<usize> = (0..self.columns.len())

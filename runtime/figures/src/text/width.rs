@@ -47,3 +47,26 @@ pub fn of_char(c: char) -> usize {
 pub fn of(text: &str) -> usize {
     text.chars().map(of_char).sum()
 }
+
+/// The beginning of a line, as much as these columns hold.
+pub fn cut(line: &str, columns: usize) -> String {
+    let mut used = 0;
+    let fits = |c: &char| {
+        used += of_char(*c);
+        used <= columns
+    };
+    line.chars().take_while(fits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_line_fits() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("abcd", 3), "abc");
+        assert_eq!(cut("a你好", 4), "a你");
+        assert_eq!(cut("abc", 0), "");
+    }
+}

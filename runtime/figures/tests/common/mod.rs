@@ -2,7 +2,8 @@
 
 #![allow(dead_code)]
 
-use steer_figures::{Frame, FrameAxis, FrameColumn};
+use steer_figures::text::{Align, Table};
+use steer_figures::{Block, Frame, FrameAxis, FrameColumn, Kind, Page, Plot, Script, Section};
 
 /// Numbers between 0 and 1 that look like noise.
 fn noise(i: usize) -> f64 {
@@ -146,5 +147,131 @@ pub fn hostile() -> Frame {
             "<m>",
             (0..16).map(|i| if i == 3 { f64::NAN } else { f64::from(i) - 8.0 }).collect(),
         )],
+    }
+}
+
+const SCRIPT: &str = r#"# Turns a sad story of a small trained model glad, and looks for where a name is moved.
+model "tiny-gpt2"
+
+data glad = ["Lily was so happy that", "It was the best day, and"]
+data sad = ["Lily was so sad that", "It was the worst day, and"]
+vector mood[layer] = mean_diff(glad, sad) at blocks[layer].resid.post on prompt[-1]
+
+hook cheer(alpha = 4.0) at blocks[1..3].resid.post on prompt[-1] | generated {
+    h += alpha * unit(mood[layer])  # one step towards the glad ones
+}
+
+metric ld = logit(" Mary") - logit(" John") at seq[-1]
+
+generate "One day Ben was at the school." with cheer, cheer(alpha = 0)
+measure ld on clean, corrupt with cheer
+print "norm", norm(mood[3])
+"#;
+
+/// The statement that begins so, as bytes of the script.
+fn statement(begin: &str) -> Option<std::ops::Range<usize>> {
+    let start = SCRIPT.find(begin).filter(|_| !begin.is_empty())?;
+    let end = SCRIPT[start..].find('\n').map_or(SCRIPT.len(), |n| start + n);
+    Some(start..end)
+}
+
+/// A page with everything that a page can have.
+pub fn page() -> Page {
+    let figure = |frame: &Frame, plot: Plot| Block::Plot(plot.of(frame).unwrap());
+    let mut receipts = Table::new(&[
+        ("edit", Align::Left),
+        ("site", Align::Left),
+        ("selected", Align::Right),
+        ("changed", Align::Right),
+        ("mean |dh|/|h|", Align::Right),
+    ]);
+    for (site, mean) in [("blocks[1].resid.post", "35.6%"), ("blocks[2].resid.post", "20.6%")] {
+        receipts.row(["cheer", site, "51", "51", mean].map(String::from));
+    }
+    let story = "One day Ben was at the school.";
+    let texts = [
+        (
+            "baseline",
+            " He felt upset. He found a dirty book. The sky was dark. A friend hurt him. It was a dreadful day.",
+        ),
+        (
+            "cheer",
+            " He felt cheerful. The sky was golden. He found a sweet hat. A friend praised him. There was delight in the air.",
+        ),
+        (
+            "cheer(alpha = 0)",
+            " He felt upset. He found a dirty book. The sky was dark. A friend hurt him. It was a dreadful day.",
+        ),
+    ];
+    let texts = texts.map(|(with, text)| (with.to_string(), format!("{story}{text}"))).to_vec();
+    let hostile_texts = [
+        ("baseline", "<script>alert(1)</script> \u{1b}[2J & \"quotes\""),
+        ("</h3><b>x", "<img src=x onerror=alert(1)> \u{202e}drawkcab"),
+    ];
+    let hostile_texts = hostile_texts.map(|(with, text)| (with.to_string(), text.to_string())).to_vec();
+    let section = |title: &str, begin: &str, blocks| Section { title: title.into(), source: statement(begin), blocks };
+    let facts = [
+        ("model", "tiny-gpt2"),
+        ("architecture", "GPT2LMHeadModel"),
+        ("backend", "cranelift, avx512"),
+        ("seed", "0"),
+        ("steer", "0.1.0"),
+        ("rows computed", "452 of 532"),
+        ("script, SHA-256", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
+    ];
+    Page {
+        title: "Where a name is moved".into(),
+        about: "Turns a sad story of a small trained model glad, and looks for where a name is moved.".into(),
+        script: Script {
+            name: "examples/quickstart.steer".into(),
+            text: SCRIPT.into(),
+            shades: steer_lang::highlight(SCRIPT).into_iter().map(|(r, s)| (r, s.name())).collect(),
+        },
+        facts: facts.map(|(a, b)| (a.to_string(), b.to_string())).to_vec(),
+        warnings: vec![
+            "E0405\n\n  ⚠ nothing reads the edit `calm`\n   ╭─[quickstart.steer:9:1]\n 9 │ hook <calm>\n   ╰────"
+                .into(),
+        ],
+        sections: vec![
+            section("A story", "generate \"", vec![Block::Texts { prompt: story.into(), texts }]),
+            section(
+                "Strengths",
+                "measure",
+                vec![
+                    Block::Note("The mean over 24 prompts, with its standard error.".into()),
+                    figure(&strengths(), Plot { kind: Some(Kind::Line), ..Plot::default() }),
+                    Block::Frame(strengths()),
+                ],
+            ),
+            section(
+                "Residual stream by layer and position",
+                "metric",
+                vec![
+                    figure(
+                        &patching(12),
+                        Plot { title: Some("logit(\" Mary\") − logit(\" John\")".into()), ..Plot::default() },
+                    ),
+                    Block::Frame(patching(12)),
+                ],
+            ),
+            section("Runs", "measure", vec![Block::Frame(runs()), figure(&runs(), Plot::default())]),
+            section("Heads by position", "", vec![figure(&faceted(), Plot::default())]),
+            section(
+                "A long prompt",
+                "",
+                vec![figure(&long(100, 2000), Plot::default()), Block::Frame(long(100, 2000))],
+            ),
+            section("Printed", "print", vec![Block::Printed("norm 3.14159".into())]),
+            section("Receipts", "", vec![Block::Table(receipts)]),
+            section(
+                "<b>Hostile</b>",
+                "",
+                vec![
+                    Block::Texts { prompt: String::new(), texts: hostile_texts },
+                    figure(&hostile(), Plot::default()),
+                    Block::Frame(hostile()),
+                ],
+            ),
+        ],
     }
 }

@@ -1,0 +1,95 @@
+//! What edits are given on each row, and what they leave behind.
+
+use super::RowsEngine;
+use super::exec::Frame;
+use super::share::NONE;
+use crate::engine::{RowReceipt, StepResult};
+use std::collections::HashMap;
+use steer_compiler::plan::EditId;
+use steer_compiler::program::{Instr, KernelArg, Program};
+
+/// By stretch, the edits that its instructions ask about: those that begin there, and earlier ones whose
+/// work is spread over several kernels.
+pub fn acting(program: &Program) -> Vec<Vec<EditId>> {
+    let of = |stretch: &steer_compiler::program::Stretch| {
+        let mut edits = Vec::new();
+        for instr in &stretch.instrs {
+            let args = match instr {
+                Instr::Kernel(call) => &call.args,
+                Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => &body.call.args,
+                _ => continue,
+            };
+            for arg in args {
+                if let KernelArg::Guard(e) | KernelArg::Params(e) | KernelArg::Receipt(e) = arg
+                    && !edits.contains(e)
+                {
+                    edits.push(*e);
+                }
+            }
+        }
+        edits
+    };
+    program.stretches.iter().map(of).collect()
+}
+
+/// Guards and parameters of edits, by row.
+pub fn edit_inputs(engine: &RowsEngine, frame: &mut Frame) {
+    for &edit in &engine.acting[frame.stretch] {
+        let slots = engine.plan.edits[edit.0 as usize].params.len();
+        let n = frame.count();
+        let (mut guard, mut params) = (vec![0.0; n], vec![0.0; n * slots]);
+        for u in engine.users.of(edit) {
+            let given = &engine.runs[u.run].run.edits[u.place].params;
+            for row in frame.step.active(*u) {
+                let j = frame.rows.map[row as usize];
+                if j == NONE {
+                    continue;
+                }
+                let j = j as usize;
+                guard[j] = 1.0;
+                for (slot, p) in params[j * slots..(j + 1) * slots].iter_mut().zip(given) {
+                    *slot = *p;
+                }
+            }
+        }
+        frame.guards.insert(edit, guard);
+        frame.params.insert(edit, params);
+        frame.receipts.insert(edit, vec![0.0; n * 3]);
+    }
+}
+
+/// Where the receipts of a step stand, by edit and row: an edit's numbers may come from several stretches.
+#[derive(Default)]
+pub struct Taken {
+    at: HashMap<EditId, HashMap<u32, usize>>,
+}
+
+/// Adds what the kernels of a stretch stored.
+pub fn receipts(engine: &RowsEngine, frame: &Frame, taken: &mut Taken, result: &mut StepResult) {
+    for &edit in &engine.acting[frame.stretch] {
+        let Some(values) = frame.receipts.get(&edit) else { continue };
+        let at = taken.at.entry(edit).or_default();
+        for u in engine.users.of(edit) {
+            for row in frame.step.active(*u) {
+                let j = frame.rows.map[row as usize];
+                if j == NONE {
+                    continue;
+                }
+                let [changed, moved, before] = [0, 1, 2].map(|k| values[j as usize * 3 + k]);
+                let next = result.receipts.len();
+                let known = *at.entry(row).or_insert(next);
+                match result.receipts.get_mut(known) {
+                    Some(r) => {
+                        r.changed += changed;
+                        r.moved += moved;
+                        r.before += before;
+                    }
+                    None => {
+                        let (run, position) = (u.run, frame.step.rows[row as usize].position);
+                        result.receipts.push(RowReceipt { run, edit, position, changed, moved, before });
+                    }
+                }
+            }
+        }
+    }
+}

@@ -139,7 +139,8 @@ fn places_hold_the_words_of_the_message() {
     assert!(found > 300, "{found}");
     let of =
         |set: &BTreeSet<(String, String)>| set.iter().map(|(t, w)| format!("{t}: {w}")).collect::<Vec<_>>().join("\n");
-    // One writes the system's words into the user's last message, if that is the last of all.
-    assert_eq!(of(&out), "brackets: system");
+    // One writes the system's words into the user's last message, if that is the last of all; one writes them only where
+    // they stand first.
+    assert_eq!(of(&out), "brackets: system\nthoughts: system");
     assert_eq!(of(&changed), "thoughts: <think>\nThe sea.\n</think>\n\nWest.");
 }

@@ -95,7 +95,7 @@ fn a_limit_on_the_address_space_is_said_at_once() {
     let folder = Folder::new("memory");
     let few = folder.write("few.steer", b"model \"tiny-llama\"\ngenerate \"Tom went to the park.\" { max: 4 }\n");
     // One text, which cannot be cut into pieces.
-    let many = b"model \"tiny-llama\"\ngenerate \"Tom went to the park.\" { max: 4000000, stop: false }\n";
+    let many = b"model \"tiny-llama\"\ngenerate \"Tom went to the park.\" { max: 1000000, stop: false }\n";
     let many = folder.write("many.steer", many);
     let run = |script: &Path| limited("ulimit -v 1000000", &format!("run {} --threads 2", script.display()));
     let out = run(&few);
@@ -106,7 +106,7 @@ fn a_limit_on_the_address_space_is_said_at_once() {
     for part in [
         "the run needs",
         "GB of memory, and the limit on the address space (`ulimit -v`) leaves",
-        "GB for what later tokens read of 400",
+        "GB for what later tokens read of 1000",
         "use shorter or fewer texts, or generate fewer tokens",
     ] {
         assert!(text.contains(part), "no {part:?} in {text}");

@@ -14,6 +14,9 @@ use steer_lang::ast::{Expr, HookDecl, Item, ItemKind, MetricDecl, Param, ParamTy
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Diagnostics, Severity, Sources, Span, codes};
 
+/// An edit by its place in the source, its sites, and the names that it knows.
+pub(super) type EditKey = (Span, Vec<(String, Option<u32>)>, String);
+
 /// The state of a check.
 pub struct Checker<'a> {
     pub(super) host: &'a dyn Host,
@@ -35,7 +38,7 @@ pub struct Checker<'a> {
     /// Hooks and patches by name.
     pub(super) named: BTreeMap<String, Named>,
     /// Edits by their place in the source, sites and bound names, so that a sweep compiles each once.
-    pub(super) compiled: HashMap<(Span, Vec<(String, Option<u32>)>, String), usize>,
+    pub(super) compiled: HashMap<EditKey, usize>,
     /// The names of the sweeps around, with their values in the present cell.
     pub(super) swept: Vec<(String, Value)>,
     /// The edits without a name of the sweeps around the one in hand.

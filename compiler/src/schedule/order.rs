@@ -60,13 +60,15 @@ pub fn order(g: &Graph, live: &[NodeId]) -> Result<Order, Diagnostic> {
     })
 }
 
-/// The values that a node takes from a donor: they must be complete before.
+/// The values that a node takes from a donor: they must be complete before. What is only done where a patch
+/// is active, such as its receipts, begins together with it.
 fn donor_deps(g: &Graph, n: NodeId) -> Vec<NodeId> {
-    let inputs = g.inputs(n).into_iter().filter_map(|i| match g.node(g.view(i).root).op {
-        Op::Donor(edit) => g.patched.get(&edit).copied(),
+    let taken = g.inputs(n).into_iter().filter_map(|i| match g.node(g.view(i).root).op {
+        Op::Donor(edit) => Some(edit),
         _ => None,
     });
-    inputs.collect()
+    let edits = taken.chain(g.need(n).edits().iter().copied());
+    edits.filter_map(|edit| g.patched.get(&edit).copied()).filter(|base| *base != n).collect()
 }
 
 fn all_deps(g: &Graph, n: NodeId) -> Vec<NodeId> {

@@ -44,7 +44,15 @@ pub fn answer(
                     format!("plotted {table} to {}\n", path.display())
                 }
             };
-            Ok((vec![Output::Plot { table: table.clone(), file: to.clone(), plot, figure }], text))
+            Ok((
+                vec![Output::Plot {
+                    table: table.clone(),
+                    file: to.clone(),
+                    plot: Box::new(plot),
+                    figure: Box::new(figure),
+                }],
+                text,
+            ))
         }
         StatementKind::Save { table, to } => {
             let path = session.path(to);

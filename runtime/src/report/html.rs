@@ -43,7 +43,7 @@ pub fn block(output: &Output) -> Block {
             texts: g.completions.iter().map(|c| (c.with.clone(), c.text.clone())).collect(),
         },
         Output::Table(frame) => Block::Frame(frame.clone()),
-        Output::Plot { figure, .. } => Block::Plot(figure.clone()),
+        Output::Plot { figure, .. } => Block::Plot((**figure).clone()),
         Output::Save { table, file } => Block::Note(format!("{table} is saved to {file}.")),
         Output::Print { values } => Block::Printed(values.iter().map(shown).collect::<Vec<_>>().join(" ")),
         Output::Capture { file, tensors } => {

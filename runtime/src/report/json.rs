@@ -74,10 +74,10 @@ pub enum Output {
         /// Where it was drawn to a file.
         #[serde(skip_serializing_if = "Option::is_none")]
         file: Option<String>,
-        plot: steer_figures::Plot,
+        plot: Box<steer_figures::Plot>,
         /// As it is drawn.
         #[serde(skip)]
-        figure: Figure,
+        figure: Box<Figure>,
     },
     Save {
         table: String,

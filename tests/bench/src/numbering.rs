@@ -5,7 +5,7 @@ use serde_json::json;
 use std::time::Instant;
 use steer::engine::{Extend, Run, RunEdit};
 use steer::rows;
-use steer_compiler::elaborate::{Instance, InstanceBody, Library, Model, OutputSpec, Scope};
+use steer_compiler::elaborate::{EditBody, Instance, Library, Model, OutputSpec, Scope};
 use steer_compiler::plan::EditId;
 use steer_compiler::plan::rules::{Options, optimize};
 use steer_compiler::program::Program;
@@ -56,7 +56,8 @@ fn program() -> Result<Program, String> {
         site: steer_compiler::elaborate::canonical(&format!("blocks[{layer}].resid.pre")),
         layer: Some(layer),
         params: Vec::new(),
-        body: InstanceBody::Patch,
+        body: EditBody::Patch,
+        bound: Default::default(),
         span: Span::default(),
     };
     let patches: Vec<Instance> = (0..LAYERS).map(patch).collect();

@@ -135,6 +135,11 @@ impl Hover {
     }
 }
 
+/// The first `most` of so many columns of each row.
+fn kept(values: &[f64], columns: usize, most: usize) -> Vec<f64> {
+    values.chunks(columns).flat_map(|row| row[..most].to_vec()).collect()
+}
+
 /// At most so many columns of lines or bars; a note says what is left out.
 fn cut(group: &Group, most: usize, notes: &mut Vec<String>) -> Group {
     let mut out = group.clone();
@@ -143,12 +148,10 @@ fn cut(group: &Group, most: usize, notes: &mut Vec<String>) -> Group {
     }
     note(notes, format!("The first {most} of {} entries of {} are shown.", group.x.len(), group.x.name));
     out.x.truncate(most);
-    let keep = |values: &Vec<f64>| -> Vec<f64> {
-        values.chunks(group.x.len()).flat_map(|row| &row[..most]).copied().collect()
-    };
     for panel in &mut out.panels {
-        panel.grid.values = keep(&panel.grid.values);
-        panel.grid.errors = panel.grid.errors.as_ref().map(keep);
+        let columns = panel.grid.columns;
+        panel.grid.values = kept(&panel.grid.values, columns, most);
+        panel.grid.errors = panel.grid.errors.as_ref().map(|e| kept(e, columns, most));
         panel.grid.columns = most;
     }
     out

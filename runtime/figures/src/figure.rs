@@ -211,6 +211,11 @@ fn points(plot: &Plot, frame: &Frame, roles: &Roles, metric: &FrameColumn, notes
 }
 
 impl Group {
+    /// The values of all panels.
+    pub(crate) fn values(&self) -> Vec<f64> {
+        self.panels.iter().flat_map(|p| &p.grid.values).copied().collect()
+    }
+
     /// At most so many rows and columns, as groups of neighbours where there are more; then a note says so.
     pub(crate) fn fitted(&self, rows: usize, columns: usize) -> (std::borrow::Cow<'_, Group>, Option<String>) {
         let (down, right) = (self.rows.len().div_ceil(rows.max(1)), self.x.len().div_ceil(columns.max(1)));

@@ -115,7 +115,35 @@ fn same(tick: f64, digits: usize, gap: f64) -> bool {
     ((tick * power).round() / power - tick).abs() < gap * 1e-3
 }
 
-/// A value in three digits, for cells.
+/// How numbers that stand in cells beside each other are written: with the decimals that give the largest three digits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Digits(Option<usize>);
+
+impl Digits {
+    pub(crate) fn of(values: &[f64]) -> Digits {
+        let finite = || values.iter().filter(|v| v.is_finite());
+        let most = finite().fold(0.0f64, |m, v| m.max(v.abs()));
+        if !(1e-3..1e5).contains(&most) {
+            return Digits(None);
+        }
+        let whole = finite().all(|v| v.fract() == 0.0);
+        // The digits that are left after rounding to three: 9.996 is 10.0.
+        let before = (most * (1.0 + 5e-4)).log10().floor() as i32;
+        Digits(Some(if whole { 0 } else { (2 - before).clamp(0, 5) as usize }))
+    }
+
+    /// A value; one that is exactly 0 looks other than one that is nearly.
+    pub(crate) fn text(self, x: f64) -> String {
+        let Some(digits) = self.0.filter(|_| x.is_finite() && x != 0.0) else { return short(x) };
+        let text = format!("{x:.digits$}");
+        match text.strip_prefix('-') {
+            Some(rest) if rest.bytes().all(|b| matches!(b, b'0' | b'.')) => rest.to_string(),
+            _ => text,
+        }
+    }
+}
+
+/// A value in three digits.
 pub(crate) fn short(x: f64) -> String {
     if x.is_nan() {
         return String::new();
@@ -173,6 +201,17 @@ mod tests {
         assert_eq!(texts(0.0, 3.0, 6), ["0.0", "0.5", "1.0", "1.5", "2.0", "2.5", "3.0"]);
         assert_eq!(texts(0.0, 2.5e9, 3), ["0", "1.000e9", "2.000e9"]);
         assert_eq!(texts(0.1, 0.11, 4), ["0.100", "0.102", "0.104", "0.106", "0.108", "0.110"]);
+    }
+
+    #[test]
+    fn cells_beside_each_other_have_equal_decimals() {
+        let all = |values: &[f64]| values.iter().map(|v| Digits::of(values).text(*v)).collect::<Vec<_>>();
+        assert_eq!(all(&[1.0, -0.0012, 0.0, 0.911]), ["1.00", "0.00", "0", "0.91"]);
+        assert_eq!(all(&[-12.25, 9.996, f64::NAN]), ["-12.2", "10.0", ""]);
+        assert_eq!(all(&[3.0, -40.0, 0.0]), ["3", "-40", "0"]);
+        assert_eq!(all(&[2e-7, 1.0e-8]), ["2e-7", "1e-8"]);
+        assert_eq!(all(&[123456.5, 2.0]), ["1e5", "2"]);
+        assert_eq!(all(&[]), Vec::<String>::new());
     }
 
     #[test]

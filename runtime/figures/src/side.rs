@@ -10,7 +10,9 @@ pub(crate) struct Side {
     /// Labels with everything visible that is in them.
     pub labels: Vec<String>,
     pub numbers: Option<Vec<f64>>,
-    /// The labels are the numbers, or every label is another one: an entry needs no index to be found.
+    /// The labels are the numbers: some of them are enough.
+    pub numeric: bool,
+    /// Every label is another one, with no number behind it: it says by itself which entry is meant.
     plain: bool,
     /// How many entries of the table each entry here stands for.
     pub each: usize,
@@ -60,6 +62,7 @@ impl Side {
             name: shown(&axis.name),
             labels: axis.labels.iter().map(|l| if labelled { tidy(l) } else { shown(l) }).collect(),
             numbers: axis.numbers.clone(),
+            numeric: labelled,
             plain: unique && (labelled || numbers.is_none()),
             each: 1,
         }
@@ -67,7 +70,7 @@ impl Side {
 
     /// Entries with names and nothing else.
     pub(crate) fn named(name: &str, labels: Vec<String>) -> Side {
-        Side { name: name.into(), labels, numbers: None, plain: true, each: 1 }
+        Side { name: name.into(), labels, numbers: None, numeric: false, plain: true, each: 1 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -88,13 +91,16 @@ impl Side {
             (_, 2..) => format!("{} {label} and on", self.name),
             (true, _) if named => format!("{} \"{label}\"", self.name),
             (true, _) => format!("{} {label}", self.name),
-            (false, _) => format!("{} {i} \"{label}\"", self.name),
+            (false, _) => {
+                let place = self.numbers.as_ref().and_then(|n| n.get(i)).map_or(i.to_string(), |n| number(*n));
+                format!("{} {place} \"{label}\"", self.name)
+            }
         }
     }
 
-    /// Numbers that go up and can be put on a scale.
+    /// Labels that are numbers, go up, and so can be put on a scale.
     pub(crate) fn scale(&self) -> Option<&[f64]> {
-        let numbers = self.numbers.as_deref()?;
+        let numbers = self.numbers.as_deref().filter(|_| self.numeric)?;
         let rising = numbers.windows(2).all(|w| w[0] < w[1]) && numbers.iter().all(|x| x.is_finite());
         (rising && numbers.len() > 1).then_some(numbers)
     }
@@ -104,15 +110,16 @@ impl Side {
         if each <= 1 {
             return self.clone();
         }
-        let firsts = (0..self.len()).step_by(each);
-        let places = firsts.clone().map(|i| (i * self.each) as f64).collect();
-        let numbers: Vec<f64> = self.numbers.as_ref().map_or(places, |n| firsts.clone().map(|i| n[i]).collect());
-        let label =
-            |i: usize| if self.numbers.is_some() { self.labels[i].clone() } else { (i * self.each).to_string() };
+        let firsts: Vec<usize> = (0..self.len()).step_by(each).collect();
+        let place = |i: &usize| self.numbers.as_ref().map_or((i * self.each) as f64, |n| n[*i]);
+        let numbers: Vec<f64> = firsts.iter().map(place).collect();
+        let label = |(i, n): (&usize, &f64)| if self.numeric { self.labels[*i].clone() } else { number(*n) };
+        let labels = firsts.iter().zip(&numbers).map(label).collect();
         Side {
             name: self.name.clone(),
-            labels: firsts.map(label).collect(),
+            labels,
             numbers: Some(numbers),
+            numeric: true,
             plain: self.plain,
             each: self.each * each,
         }
@@ -151,6 +158,10 @@ mod tests {
         let tokens = Side::of(&FrameAxis::new("token", [" a", " b", " a"]));
         assert_eq!(tokens.entry(2), "token 2 \"·a\"");
         assert_eq!(tokens.grouped(2).entry(1), "token 2 and on");
+        let counted = FrameAxis { numbers: Some(vec![10.0, 11.0]), ..FrameAxis::new("token", [" a", " b"]) };
+        assert_eq!(Side::of(&counted).entry(1), "token 11 \"·b\"");
+        assert!(Side::of(&counted).scale().is_none());
+        assert_eq!(Side::of(&counted).grouped(2).labels, ["10"]);
         let heads = Side::of(&FrameAxis::new("prompt", ["clean", "corrupt"]));
         assert_eq!(heads.entry(0), "prompt \"clean\"");
         assert_eq!(heads.entry(7), "");

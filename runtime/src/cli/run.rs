@@ -132,7 +132,8 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
         _ => None,
     });
     for (to, span) in reports {
-        let warnings = warnings.iter().map(|w| w.message.clone()).collect();
+        let shown = |w: &Diagnostic| report::render(std::slice::from_ref(w), sources, false);
+        let warnings = warnings.iter().map(shown).collect();
         let page = report::page(&result, &session.text, warnings, sections(&session, &done.statements, &result));
         let path = session.path(to);
         report::save_page(&path, &page).map_err(|e| vec![e.0.at(span, "written here")])?;

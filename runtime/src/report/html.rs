@@ -110,7 +110,7 @@ mod tests {
         report.receipts = vec![Receipt::of("cheer", "embed", None, "element", 3, &Sums::default())];
         report.parameters.insert("k".into(), Value::List(vec![Value::Number(0.5), Value::Bool(true)]));
         let completion = |with: &str, text: &str| Completion { with: with.into(), text: text.into(), tokens: vec![] };
-        let completions = vec![completion("baseline", "One day. Sad."), completion("cheer", "One day. Glad.")];
+        let completions = vec![completion("baseline", " Sad."), completion("cheer", " Glad.")];
         let outputs = [
             Output::Generate(Generation { prompt: "One day.".into(), completions }),
             Output::Print { values: vec![Value::Text("<b>".into())] },

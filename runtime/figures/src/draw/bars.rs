@@ -21,7 +21,7 @@ pub(super) fn draw(group: &Group, notes: &mut Vec<String>) -> Canvas {
     let w = each * places;
     let heights = Heights::of(&group.scale, h);
     let centers: Vec<f64> = (0..group.x.len()).map(|i| (i as f64 + 0.5) * each).collect();
-    let below = Below::of(&group.x.labels, each, group.x.numbers.is_some());
+    let below = Below::of(&group.x.labels, each, group.x.numeric);
     let left = (heights.width + MEDIUM + 10.0).max(below.overhang(&group.x.labels, &centers));
     let top = if group.panels.iter().any(|p| !p.title.is_empty()) { MEDIUM + 12.0 } else { 6.0 };
     let (gap_x, gap_y) = (20.0, 16.0);

@@ -121,7 +121,7 @@ impl Across {
         let n = group.x.len().max(1) as f64;
         let columns: Vec<f64> = (0..group.x.len()).map(|i| w * (i as f64 + 0.5) / n).collect();
         let labels = group.x.labels.clone();
-        Across { labels, places: columns.clone(), numeric: group.x.numbers.is_some(), columns }
+        Across { labels, places: columns.clone(), numeric: group.x.numeric, columns }
     }
 }
 

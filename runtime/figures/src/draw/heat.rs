@@ -4,7 +4,7 @@ use super::axes::{Below, Beside, name_below, name_beside};
 use super::canvas::{Anchor, Canvas, MEDIUM, Paint, Shape, Tiles};
 use super::{arranged, font, hover, legend};
 use crate::figure::{Group, Panel, note};
-use crate::scale::short;
+use crate::scale::Digits;
 
 /// No more cells than a screen shows; of more, neighbours are one.
 const ROWS: usize = 240;
@@ -28,7 +28,7 @@ pub(super) fn draw(group: &Group, notes: &mut Vec<String>) -> Canvas {
     );
     let (w, h) = (cell.0 * columns as f64, cell.1 * rows as f64);
     let places: Vec<f64> = (0..columns).map(|i| (i as f64 + 0.5) * cell.0).collect();
-    let below = Below::of(&group.x.labels, cell.0, group.x.numbers.is_some());
+    let below = Below::of(&group.x.labels, cell.0, group.x.numeric);
     let side = Beside::of(&group.rows.labels, cell.1);
     let named = !group.rows.name.is_empty();
     let name = if named { MEDIUM + 8.0 } else { 0.0 };
@@ -36,6 +36,7 @@ pub(super) fn draw(group: &Group, notes: &mut Vec<String>) -> Canvas {
     let top = if group.panels.iter().any(|p| !p.title.is_empty()) { MEDIUM + 10.0 } else { 0.0 };
     let (gap_x, gap_y) = (18.0, 14.0);
     let mut canvas = Canvas::default();
+    let digits = Digits::of(&group.values());
     let lines = group.panels.len().div_ceil(beside);
     for (i, panel) in group.panels.iter().enumerate() {
         let x = left + (i % beside) as f64 * (w + gap_x);
@@ -44,7 +45,7 @@ pub(super) fn draw(group: &Group, notes: &mut Vec<String>) -> Canvas {
             let title = font::clip(&panel.title, MEDIUM, w.max(80.0));
             canvas.text(x, y - 6.0, &title, MEDIUM, Anchor::Start, Paint::Ink);
         }
-        cells(&mut canvas, group, panel, (x, y), cell);
+        cells(&mut canvas, group, panel, (x, y), cell, digits);
         if i % beside == 0 && named {
             side.draw(&mut canvas, &group.rows.labels, x, y);
             name_beside(&mut canvas, &group.rows.name, x - side.width - name + 2.0, y + h / 2.0, h);
@@ -64,10 +65,10 @@ pub(super) fn draw(group: &Group, notes: &mut Vec<String>) -> Canvas {
     canvas
 }
 
-fn cells(canvas: &mut Canvas, group: &Group, panel: &Panel, at: (f64, f64), cell: (f64, f64)) {
+fn cells(canvas: &mut Canvas, group: &Group, panel: &Panel, at: (f64, f64), cell: (f64, f64), digits: Digits) {
     let colors: Vec<_> = panel.grid.values.iter().map(|v| group.scale.color(*v)).collect();
     let texts: Vec<String> = match colors.len() <= 800 && cell.1 >= NUMBER + 4.0 && cell.0 > 20.0 {
-        true => panel.grid.values.iter().map(|v| short(*v).replace('-', "−")).collect(),
+        true => panel.grid.values.iter().map(|v| digits.text(*v).replace('-', "−")).collect(),
         false => Vec::new(),
     };
     let fits = texts.iter().all(|t| font::width(t, NUMBER) <= cell.0 - 5.0);

@@ -56,7 +56,8 @@ pub enum Block {
     /// A table with axes.
     Frame(Frame),
     Plot(Figure),
-    /// Continuations of one prompt, each with the edits that it stands under; the first is what others differ from.
+    /// Continuations of one prompt (which is not a part of them), each with the edits that it stands under; the first is
+    /// what others differ from.
     Texts {
         prompt: String,
         texts: Vec<(String, String)>,
@@ -129,9 +130,18 @@ impl Page {
 
 impl Section {
     fn html(&self, out: &mut String, number: usize, script: &Script) {
-        let _ = writeln!(out, "<section id=\"s{number}\">\n<h2>{}</h2>", escape(&self.title));
-        if let Some(range) = &self.source {
-            script::piece(out, script, range);
+        let _ = writeln!(out, "<section id=\"s{number}\">");
+        let source = self.source.as_ref().and_then(|range| script::Piece::of(script, range));
+        // A statement of one line is its own heading.
+        match &source {
+            Some(piece) if piece.begins_with(&self.title) => piece.heading(out),
+            _ => {
+                let _ = writeln!(out, "<h2>{}</h2>", escape(&self.title));
+            }
+        }
+        match &source {
+            Some(piece) if !piece.begins_with(&self.title) || piece.has_more() => piece.html(out),
+            _ => {}
         }
         for block in &self.blocks {
             match block {

@@ -26,18 +26,57 @@ pub(super) fn whole(out: &mut String, script: &Script) {
     out.push_str("</pre>\n</details>\n");
 }
 
-/// A statement, with a link to where it stands in the script.
-pub(super) fn piece(out: &mut String, script: &Script, range: &Range<usize>) {
-    let Some(text) = script.text.get(range.clone()) else { return };
-    let begin = range.start + (text.len() - text.trim_start().len());
-    let end = begin + text.trim().len();
-    if begin >= end {
-        return;
+/// A statement.
+pub(super) struct Piece<'a> {
+    script: &'a Script,
+    range: Range<usize>,
+    text: &'a str,
+}
+
+impl<'a> Piece<'a> {
+    /// These bytes of a script without the spaces around them, where there is something else.
+    pub fn of(script: &'a Script, range: &Range<usize>) -> Option<Self> {
+        let text = script.text.get(range.clone())?;
+        let begin = range.start + (text.len() - text.trim_start().len());
+        let text = text.trim();
+        (!text.is_empty()).then(|| Piece { script, range: begin..begin + text.len(), text })
     }
-    let line = script.text[..begin].matches('\n').count() + 1;
-    let _ = write!(out, "<pre class=\"code\"><a class=\"place\" href=\"#L{line}\">line {line}</a>");
-    colored(out, script, begin..end);
-    out.push_str("</pre>\n");
+
+    fn first(&self) -> &'a str {
+        self.text.lines().next().unwrap_or_default()
+    }
+
+    /// Whether this is its first line, but for a bracket that opens there.
+    pub fn begins_with(&self, title: &str) -> bool {
+        self.first().trim_end_matches('{').trim_end() == title
+    }
+
+    /// Whether there is more than one line.
+    pub fn has_more(&self) -> bool {
+        self.text.lines().nth(1).is_some()
+    }
+
+    /// A link to where it stands in the script.
+    fn place(&self) -> String {
+        let line = self.script.text[..self.range.start].matches('\n').count() + 1;
+        format!("<a class=\"place\" href=\"#L{line}\">line {line}</a>")
+    }
+
+    /// Its first line as a heading.
+    pub fn heading(&self, out: &mut String) {
+        let end = self.range.start + self.first().trim_end_matches('{').trim_end().len();
+        let place = if self.has_more() { String::new() } else { self.place() };
+        let _ = write!(out, "<h2 class=\"code\">{place}");
+        colored(out, self.script, self.range.start..end);
+        out.push_str("</h2>\n");
+    }
+
+    /// All of it.
+    pub fn html(&self, out: &mut String) {
+        let _ = write!(out, "<pre class=\"code\">{}", self.place());
+        colored(out, self.script, self.range.clone());
+        out.push_str("</pre>\n");
+    }
 }
 
 /// A part of the script with its colours.

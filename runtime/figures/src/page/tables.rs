@@ -89,7 +89,7 @@ fn crossed(out: &mut String, down: &[Side], right: &Side, metric: &str, cell: &d
         let _ = write!(out, "<th scope=\"col\">{}</th>", escape(&side.name));
     }
     for label in &right.labels {
-        let label = if right.numbers.is_some() { label.replace('-', "−") } else { label.clone() };
+        let label = if right.numeric { label.replace('-', "−") } else { label.clone() };
         let _ = write!(out, "<th scope=\"col\" class=\"n\">{}</th>", escape(&label));
     }
     out.push_str("</tr>\n</thead>\n<tbody>\n");

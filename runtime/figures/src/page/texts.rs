@@ -6,17 +6,13 @@ use std::fmt::Write;
 
 pub(super) fn draw(out: &mut String, prompt: &str, texts: &[(String, String)]) {
     out.push_str("<div class=\"texts\">\n");
-    let rest = |text: &str| text.strip_prefix(prompt).map_or((false, text.to_string()), |r| (true, r.to_string()));
-    let base = texts.first().map(|(_, text)| rest(text).1).unwrap_or_default();
+    let base = texts.first().map_or("", |(_, text)| text.as_str());
     for (i, (with, text)) in texts.iter().enumerate() {
-        let (begins, own) = rest(text);
-        let same = i > 0 && own == base;
+        let same = i > 0 && text == base;
         let badge = if same { " <span class=\"same\">the same text</span>" } else { "" };
-        let _ = write!(out, "<article>\n<h3>{}{badge}</h3>\n<p>", escape(with));
-        if begins {
-            let _ = write!(out, "<span class=\"prompt\">{}</span>", escape(prompt));
-        }
-        let parts = if i == 0 { vec![(own.as_str(), false)] } else { diff::against(&base, &own) };
+        let (with, prompt) = (escape(with), escape(prompt));
+        let _ = write!(out, "<article>\n<h3>{with}{badge}</h3>\n<p><span class=\"prompt\">{prompt}</span>");
+        let parts = if i == 0 { vec![(text.as_str(), false)] } else { diff::against(base, text) };
         for (part, changed) in parts {
             // Spaces before a word are not marked.
             let word = part.trim_start();

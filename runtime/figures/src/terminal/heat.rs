@@ -4,7 +4,7 @@ use super::labels::place;
 use super::{Terminal, line};
 use crate::color::{ABSENT, Color};
 use crate::figure::{Grid, Group, note};
-use crate::scale::{Scale, short};
+use crate::scale::{Digits, Scale, short};
 use crate::side::clip;
 use crate::text::width;
 
@@ -25,7 +25,9 @@ pub(super) fn draw(out: &mut String, group: &Group, view: &Terminal, notes: &mut
     }
     let group = group.as_ref();
     let half = group.rows.len() > ROWS;
-    let longest = group.panels.iter().flat_map(|p| &p.grid.values).map(|v| width::of(&short(*v))).max().unwrap_or(1);
+    let values = group.values();
+    let digits = Digits::of(&values);
+    let longest = values.iter().map(|v| width::of(&digits.text(*v))).max().unwrap_or(1);
     let count = group.x.len().max(1);
     let numbered = !half && (longest + 1) * count <= room && group.x.each == 1;
     let label = group.x.labels.iter().map(|l| width::of(l)).max().unwrap_or(1);
@@ -57,7 +59,7 @@ pub(super) fn draw(out: &mut String, group: &Group, view: &Terminal, notes: &mut
             }
             match half {
                 true => two_rows(out, &panel.grid, row, cell, &group.scale, view.color),
-                false => one_row(out, &panel.grid, row, cell, numbered, &group.scale, view.color),
+                false => one_row(out, &panel.grid, row, cell, numbered.then_some(digits), &group.scale, view.color),
             }
             out.push('\n');
         }
@@ -65,16 +67,24 @@ pub(super) fn draw(out: &mut String, group: &Group, view: &Terminal, notes: &mut
     bar(out, group, left, view);
 }
 
-fn one_row(out: &mut String, grid: &Grid, row: usize, cell: usize, numbered: bool, scale: &Scale, color: Color) {
+fn one_row(
+    out: &mut String,
+    grid: &Grid,
+    row: usize,
+    cell: usize,
+    digits: Option<Digits>,
+    scale: &Scale,
+    color: Color,
+) {
     for column in 0..grid.columns {
         let value = grid.value(row, column);
         let ground = scale.color(value);
-        let text = if numbered { short(value) } else { String::new() };
+        let text = digits.map_or(String::new(), |d| d.text(value));
         // Numbers end one column before the cell does, where that leaves room for them.
-        let after = usize::from(numbered && cell > width::of(&text) + 1);
+        let after = usize::from(digits.is_some() && cell > width::of(&text) + 1);
         let before = cell.saturating_sub(width::of(&text) + after);
         let text = format!("{}{text}{}", " ".repeat(before), " ".repeat(after));
-        out.push_str(&color.paint(&text, numbered.then(|| ground.ink()), Some(ground)));
+        out.push_str(&color.paint(&text, digits.map(|_| ground.ink()), Some(ground)));
     }
 }
 

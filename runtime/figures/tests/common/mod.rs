@@ -203,7 +203,7 @@ pub fn page() -> Page {
             " He felt upset. He found a dirty book. The sky was dark. A friend hurt him. It was a dreadful day.",
         ),
     ];
-    let texts = texts.map(|(with, text)| (with.to_string(), format!("{story}{text}"))).to_vec();
+    let texts = texts.map(|(with, text)| (with.to_string(), text.to_string())).to_vec();
     let hostile_texts = [
         ("baseline", "<script>alert(1)</script> \u{1b}[2J & \"quotes\""),
         ("</h3><b>x", "<img src=x onerror=alert(1)> \u{202e}drawkcab"),
@@ -254,7 +254,11 @@ pub fn page() -> Page {
                     Block::Frame(patching(12)),
                 ],
             ),
-            section("Runs", "measure", vec![Block::Frame(runs()), figure(&runs(), Plot::default())]),
+            section(
+                "measure ld on clean, corrupt with cheer",
+                "measure",
+                vec![Block::Frame(runs()), figure(&runs(), Plot::default())],
+            ),
             section("Heads by position", "", vec![figure(&faceted(), Plot::default())]),
             section(
                 "A long prompt",

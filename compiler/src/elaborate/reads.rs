@@ -6,6 +6,7 @@ use super::value::{Scope, Value};
 use crate::plan::{MAIN, Node, NodeId, Op, RegionId};
 use std::collections::BTreeMap;
 use steer_lang::ast::{Expr, ExprKind, IndexArg, IndexItem, Stmt};
+use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Span, codes};
 
 /// A value of a row that a metric reads: an expression over sites.
@@ -102,43 +103,54 @@ pub fn visit<'e>(e: &'e Expr, f: &mut dyn FnMut(&'e Expr) -> bool) {
 }
 
 impl Eval<'_> {
-    /// The value of a site that an expression names; `None` where it names none.
-    pub fn site_read(&mut self, e: &Expr) -> Res<Option<Value>> {
-        if !self.reads_sites {
-            return Ok(None);
-        }
-        let (layer, rest) = match site_path(e) {
+    /// The full name of the site that an expression names; `None` where it names none.
+    fn site_name(&mut self, e: &Expr) -> Res<Option<String>> {
+        match site_path(e) {
             Some(SitePath::Block(number, rest)) => {
                 let v = self.expr(number)?;
                 let n = self.number(&v, number.span)?;
                 let layers = f64::from(self.model.as_ref().and_then(|m| m.layers).or(self.layers).unwrap_or(0));
                 let real = if n < 0.0 { n + layers } else { n };
-                (Some(real as u32), rest)
-            }
-            Some(SitePath::Dotted(root, rest)) => {
-                let value = self.local(root).or_else(|| self.globals.get(root));
-                match value {
-                    Some(Value::Block(l)) if !rest.is_empty() => (Some(*l), rest),
-                    Some(_) => return Ok(None),
-                    None => (None, if rest.is_empty() { root.to_owned() } else { format!("{root}.{rest}") }),
+                if real.fract() != 0.0 || !(0.0..layers).contains(&real) {
+                    return Err(Box::new(
+                        Diagnostic::error(codes::OUT_OF_RANGE, format!("there is no block {n}"))
+                            .at(number.span, format!("the model has {layers} blocks"))
+                            .help(format!("blocks count from 0 to {}, or from the end: -1 is the last", layers - 1.0)),
+                    ));
                 }
+                Ok(Some(format!("blocks[{real}].{rest}")))
             }
-            None => return Ok(None),
-        };
-        let name = match layer {
-            Some(l) => format!("blocks[{l}].{rest}"),
-            None => rest,
-        };
+            Some(SitePath::Dotted(root, rest)) => match self.local(root).or_else(|| self.globals.get(root)) {
+                Some(Value::Block(l)) if !rest.is_empty() => Ok(Some(format!("blocks[{l}].{rest}"))),
+                Some(_) => Ok(None),
+                None if rest.is_empty() => Ok(Some(root.to_owned())),
+                None => Ok(Some(format!("{root}.{rest}"))),
+            },
+            None => Ok(None),
+        }
+    }
+
+    /// The value of a site that an expression names; `None` where it names none.
+    pub fn site_read(&mut self, e: &Expr) -> Res<Option<Value>> {
+        if !self.reads_sites {
+            return Ok(None);
+        }
+        let Some(name) = self.site_name(e)? else { return Ok(None) };
         let own = canonical(&name);
         let Some(site) = self.b.plan.sites.iter().find(|s| s.name == own) else {
-            if layer.is_none() {
-                return Ok(None);
-            }
-            return Err(Box::new(
-                Diagnostic::error(codes::UNKNOWN_SITE, format!("`{name}` cannot be read here"))
-                    .at(e.span, "the model has no such site, or computes it only later")
-                    .help("a hook reads sites that come before its own; `steer sites` lists them in their order"),
-            ));
+            let known = self.b.plan.sites.iter().map(|s| s.name.as_str());
+            return match name.starts_with("blocks[") {
+                false => Ok(None),
+                true => Err(Box::new(
+                    Diagnostic::error(codes::UNKNOWN_SITE, format!("`{name}` cannot be read here"))
+                        .at(e.span, "the model has no such site, or computes it only later")
+                        .help(match nearest(&name, known) {
+                            Some(n) if self.hook.is_none() => format!("did you mean `{n}`?"),
+                            _ => "a hook reads sites that come before its own; `steer sites` lists them in their order"
+                                .to_owned(),
+                        }),
+                )),
+            };
         };
         let (node, region) = (site.value, site.region);
         if region != MAIN && region != self.b.region() {
@@ -200,18 +212,7 @@ impl Eval<'_> {
     }
 
     fn region_of(&mut self, e: &Expr) -> Res<Option<RegionId>> {
-        let name = match site_path(e) {
-            Some(SitePath::Block(number, rest)) => {
-                let v = self.expr(number)?;
-                let n = self.number(&v, number.span)?;
-                format!("blocks[{}].{rest}", n as i64)
-            }
-            Some(SitePath::Dotted(root, rest)) => match self.local(root) {
-                Some(Value::Block(l)) => format!("blocks[{l}].{rest}"),
-                _ => return Ok(None),
-            },
-            None => return Ok(None),
-        };
+        let Some(name) = self.site_name(e)? else { return Ok(None) };
         let own = canonical(&name);
         Ok(self.b.plan.sites.iter().find(|s| s.name == own).map(|s| s.region))
     }

@@ -228,10 +228,16 @@ impl Checker<'_> {
 
     /// The runs of a prompt, data set, named run or text, with edits added.
     pub(super) fn subject(&mut self, e: &Expr, with: &[EditUse]) -> Res<Runs> {
+        self.subject_under(e, &[], with)
+    }
+
+    /// The same with edits without a name before those after `with`.
+    pub(super) fn subject_under(&mut self, e: &Expr, edits: &[Applied], with: &[EditUse]) -> Res<Runs> {
         let uses = with.iter().map(|u| self.edit_use(u)).collect();
         let uses = self.gather(uses);
         let found = self.without_edits(e);
         let (uses, mut runs) = self.both(uses, found)?;
+        runs.apply(edits)?;
         runs.apply(&uses)?;
         if !with.is_empty() {
             let names: Vec<String> = with.iter().map(|u| self.text_of(u.span)).collect();
@@ -242,7 +248,7 @@ impl Checker<'_> {
         Ok(runs)
     }
 
-    pub(super) fn without_edits(&mut self, e: &Expr) -> Res<Runs> {
+    fn without_edits(&mut self, e: &Expr) -> Res<Runs> {
         let label = self.text_of(e.span);
         if let ExprKind::Name(name) = &e.kind
             && let Some(found) = self.named_runs(name, e.span)?

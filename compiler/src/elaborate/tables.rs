@@ -25,22 +25,7 @@ impl Checker<'_> {
     /// The cells of a measurement, a label for each, and the names of the metrics; `edits` stand before
     /// those after `with`.
     pub(super) fn measured(&mut self, m: &Measure, edits: &[Applied]) -> Res<(Vec<String>, Vec<String>, Vec<Cell>)> {
-        let mut groups = Vec::new();
-        for on in &m.on {
-            let group = self.without_edits(&on.subject).and_then(|mut runs| {
-                runs.apply(edits)?;
-                let uses = on.with.iter().map(|u| self.edit_use(u)).collect();
-                runs.apply(&self.gather(uses)?)?;
-                if !on.with.is_empty() {
-                    let names: Vec<String> = on.with.iter().map(|u| self.text_of(u.span)).collect();
-                    let names = format!(" with {}", names.join(", "));
-                    runs.runs.iter_mut().for_each(|r| r.label += &names);
-                    runs.label += &names;
-                }
-                Ok(runs)
-            });
-            groups.push(group);
-        }
+        let groups = m.on.iter().map(|on| self.subject_under(&on.subject, edits, &on.with)).collect();
         let groups = self.gather(groups);
         let columns = m.metrics.iter().map(|e| self.text_of(e.span)).collect();
         // Metrics are checked even where the runs are wrong.

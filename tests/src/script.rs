@@ -85,6 +85,7 @@ pub fn session(model: &ModelSession, folder: &Path, text: &str) -> Result<Sessio
         folder: folder.to_path_buf(),
         model_name: model.checkpoint.folder().display().to_string(),
         text: text.to_owned(),
+        file: id,
         warnings,
     })
 }

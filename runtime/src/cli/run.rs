@@ -134,7 +134,8 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     for (to, span) in reports {
         let shown = |w: &Diagnostic| report::render(std::slice::from_ref(w), sources, false);
         let warnings = warnings.iter().map(shown).collect();
-        let page = report::page(&result, &session.text, warnings, sections(&session, &done.statements, &result));
+        let page =
+            report::page(&result, &session.text, warnings, sections(&session, sources, &done.statements, &result));
         let path = session.path(to);
         report::save_page(&path, &page).map_err(|e| vec![e.0.at(span, "written here")])?;
         say(&format!("reported to {}\n", path.display()))?;
@@ -156,7 +157,7 @@ fn say(text: &str) -> Result<(), Diagnostics> {
 }
 
 /// What each statement gave, with its place in the script; those of imported files stand without one.
-fn sections(session: &Session, statements: &[usize], result: &Report) -> Vec<Section> {
+fn sections(session: &Session, sources: &Sources, statements: &[usize], result: &Report) -> Vec<Section> {
     let mut out = Vec::new();
     for (number, s) in session.script.statements.iter().enumerate() {
         let mine = statements.iter().zip(&result.outputs).filter(|(of, _)| **of == number);
@@ -165,9 +166,9 @@ fn sections(session: &Session, statements: &[usize], result: &Report) -> Vec<Sec
             continue;
         }
         let range = s.span.start as usize..s.span.end as usize;
-        let text = session.text.get(range.clone()).unwrap_or_default();
-        let title = text.lines().next().unwrap_or_default().trim_end_matches('{').trim();
-        out.push(report::section(title, range, &outputs));
+        let own = (s.span.file == session.file).then_some(range);
+        let title = sources.text(s.span).lines().next().unwrap_or_default().trim_end_matches('{').trim();
+        out.push(report::section(title, own, &outputs));
     }
     out
 }

@@ -6,6 +6,7 @@ use super::results::Results;
 use super::session::{Session, one};
 use super::statements::{Experiment, Place, What, broken};
 use super::table;
+use super::targets::plot_of;
 use crate::error::Error;
 use crate::memory;
 use crate::progress::{Bar, Unit};
@@ -13,8 +14,8 @@ use crate::report::{self, Output, Value};
 use crate::tensors::Named;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use steer_compiler::elaborate::{PlotOption, PrintItem, RunSpec, Statement, StatementKind, TableSpec};
-use steer_figures::{Frame, Kind, Plot};
+use steer_compiler::elaborate::{PrintItem, RunSpec, Statement, StatementKind, TableSpec};
+use steer_figures::Frame;
 use steer_lang::{Diagnostic, Diagnostics};
 
 /// The tables of the sweeps so far, by name.
@@ -34,7 +35,7 @@ pub fn answer(
         StatementKind::Generate { .. } => Err(one(broken("texts are shown as they come"))),
         StatementKind::Table(t) => Ok(table_of(t, &results.cells[number], tables)),
         StatementKind::Plot { table, kind, to, options } => {
-            let plot = plot_of(kind.as_deref(), options);
+            let plot = plot_of(kind.as_deref(), options).map_err(one)?;
             let figure = plot.of(named(tables, table)?).map_err(|f| at(*Error::from(f).0, s))?;
             let text = match to {
                 None => figure.text(&report::screen()),
@@ -94,30 +95,11 @@ fn at(d: Diagnostic, s: &Statement) -> Diagnostics {
     vec![if d.labels.is_empty() { d.at(s.span, "asked for here") } else { d }]
 }
 
-fn plot_of(kind: Option<&str>, options: &[(String, PlotOption)]) -> Plot {
-    let mut plot = Plot { kind: kind.and_then(Kind::parse), ..Plot::default() };
-    let (mut low, mut high) = (None, None);
-    for (name, option) in options {
-        match (name.as_str(), option) {
-            ("column", PlotOption::Text(t)) => plot.columns.push(t.clone()),
-            ("x", PlotOption::Text(t)) => plot.x = Some(t.clone()),
-            ("y", PlotOption::Text(t)) => plot.y = Some(t.clone()),
-            ("series", PlotOption::Text(t)) => plot.series = Some(t.clone()),
-            ("title", PlotOption::Text(t)) => plot.title = Some(t.clone()),
-            ("min", PlotOption::Number(n)) => low = Some(*n),
-            ("max", PlotOption::Number(n)) => high = Some(*n),
-            _ => {}
-        }
-    }
-    plot.limits = low.zip(high);
-    plot
-}
-
 /// The numbers of a table; a sweep's table is kept for what comes after it.
 fn table_of(spec: &TableSpec, cells: &[Option<table::Numbers>], tables: &mut Tables) -> (Vec<Output>, String) {
     let frame = table::frame(spec, cells);
     let text = match &spec.name {
-        None => table::rows(&frame),
+        None => table::rows(&frame, report::width::terminal(100)),
         Some(name) => {
             tables.insert(name.clone(), frame.clone());
             String::new()

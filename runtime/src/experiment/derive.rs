@@ -123,7 +123,7 @@ fn statistics(
             }
         }
     }
-    needs::check(&Needs::of(&prepared, &asks, options).map_err(one)?)?;
+    needs::check(&Needs::of(&prepared, &asks, options).map_err(one)?, options)?;
     let mut engine = engine(session, &prepared, &TensorValues::default(), options).map_err(one)?;
     let label = format!("deriving {}", families(derived));
     let mut follow = Follow { label: &label, tokens: false, step: &mut |_| Ok(()) };

@@ -10,8 +10,8 @@ use super::results::Results;
 use super::session::{Session, one};
 use super::show::Show;
 use super::statements::{Experiment, What, prepare_all};
+use super::targets;
 use crate::error::Error;
-use crate::files;
 use crate::report::{self, Output, Page, Receipt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -50,23 +50,12 @@ pub fn run_on(session: &Session, options: &PhaseOptions, page: &mut dyn Page) ->
                 .help("it can be checked but not run; put its safetensors files beside config.json"),
         ]);
     }
-    for s in &session.script.statements {
-        let to = match &s.kind {
-            StatementKind::Capture { to, .. } | StatementKind::Save { to, .. } | StatementKind::Report { to } => {
-                Some(to)
-            }
-            StatementKind::Plot { to, .. } => to.as_ref(),
-            _ => None,
-        };
-        if let Some(to) = to {
-            files::check_target(&session.path(to)).map_err(|e| vec![e.0.at(s.span, "to be written here")])?;
-        }
-    }
+    targets::writable(session)?;
     let clock = Instant::now();
     let pieces = pieces(&experiment, options, needs::budget(options))?;
     for units in &pieces {
         let part = Part::new(&experiment, units);
-        needs::check(&part.needs(&experiment, options).map_err(one)?)?;
+        needs::check(&part.needs(&experiment, options).map_err(one)?, options)?;
     }
     seconds.insert("plan".into(), clock.elapsed().as_secs_f64());
     let mut wanted: BTreeSet<String> = experiment.prepared.plan.tensors.iter().map(|t| t.name.clone()).collect();

@@ -16,6 +16,7 @@ mod session;
 mod show;
 mod statements;
 mod table;
+mod targets;
 
 pub use execute::{Done, run, run_on};
 pub use explain::explanation;

@@ -3,7 +3,7 @@
 use super::live::{self, Ask};
 use super::phase::{PhaseOptions, Prepared};
 use crate::error::Error;
-use crate::memory::{Offer, shown};
+use crate::memory::{Limit, Offer, shown};
 use crate::rows::{Counter, Sizes};
 use steer_compiler::backend::row_backend;
 use steer_compiler::plan::{Plan, Size};
@@ -96,16 +96,23 @@ impl Needs {
 }
 
 /// Refuses what there is too little memory for. Where nobody knows how much there is, nothing is refused.
-pub fn check(needs: &Needs) -> Result<(), Diagnostics> {
-    match Offer::now() {
+pub fn check(needs: &Needs, options: &PhaseOptions) -> Result<(), Diagnostics> {
+    match offer(options) {
         Some(offer) => needs.fit(offer).map_err(|e| vec![*e.0]),
         None => Ok(()),
     }
 }
 
-/// The memory that a run may take: what its options say, or what there is, less a tenth of it.
+/// What there is, or less where the options say so.
+fn offer(options: &PhaseOptions) -> Option<Offer> {
+    let asked = options.memory.map(|bytes| Offer { bytes, limit: Limit::Asked });
+    asked.into_iter().chain(Offer::now()).min_by_key(|o| o.bytes)
+}
+
+/// The memory that a piece of an experiment may take: of what there is a tenth is left.
 pub fn budget(options: &PhaseOptions) -> Option<u64> {
-    options.memory.or_else(|| Offer::now().map(|o| o.bytes - o.bytes / 10))
+    let left = |o: Offer| if o.limit == Limit::Asked { o.bytes } else { o.bytes - o.bytes / 10 };
+    offer(options).map(left)
 }
 
 /// The logits of one row, where there are runs that grow.
@@ -129,7 +136,6 @@ fn of_reference(prepared: &Prepared, asks: &[Ask]) -> Needs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::Limit;
 
     #[test]
     fn what_does_not_fit_is_said_with_its_largest_part() {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use steer_compiler::elaborate::{Chat, Encoded, Host, Library, Model, Script, Written, check};
 use steer_lang::ast::{File, Item, ItemKind};
-use steer_lang::{Diagnostic, Diagnostics, Severity, Sources, codes};
+use steer_lang::{Diagnostic, Diagnostics, FileId, Severity, Sources, codes};
 
 /// What the command line says of a session.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,8 @@ pub struct Session {
     pub model_name: String,
     /// The script's own text.
     pub text: String,
+    /// Which source that is.
+    pub file: FileId,
     pub warnings: Diagnostics,
 }
 
@@ -59,7 +61,7 @@ impl Session {
         let mut library = Library::standard(sources)?;
         let folder = folder_of(path);
         let mut items = Vec::new();
-        read_items(path, &text, sources, &mut items, &mut Vec::new())?;
+        let file = read_items(path, &text, sources, &mut items, &mut Vec::new())?;
         for file in &options.arch {
             library.add(&parse_file(file, sources)?, true)?;
         }
@@ -96,13 +98,14 @@ impl Session {
         {
             diagnostics.push(*e.0);
         }
+        diagnostics.extend(super::targets::check(&script.statements));
         if checkpoint.has_weights() {
             diagnostics.extend(checkpoint.validate(&script.plan.weights));
         }
         if diagnostics.iter().any(|d| d.severity == Severity::Error) {
             return Err(diagnostics);
         }
-        Ok(Session { script, checkpoint, tokens, folder, model_name, text, warnings: diagnostics })
+        Ok(Session { script, checkpoint, tokens, folder, model_name, text, file, warnings: diagnostics })
     }
 
     /// A path of the script.
@@ -148,14 +151,14 @@ fn parse_file(path: &Path, sources: &mut Sources) -> Result<File, Diagnostics> {
     if diagnostics.is_empty() { Ok(tree) } else { Err(diagnostics) }
 }
 
-/// The items of a script, those of its imports first, each file once.
+/// The items of a script, those of its imports first, each file once; which source the script is.
 fn read_items(
     path: &Path,
     text: &str,
     sources: &mut Sources,
     items: &mut Vec<Item>,
     seen: &mut Vec<PathBuf>,
-) -> Result<(), Diagnostics> {
+) -> Result<FileId, Diagnostics> {
     let id = sources.add(path.display().to_string(), text);
     let (tree, diagnostics) = steer_lang::parse(id, text);
     if !diagnostics.is_empty() {
@@ -181,7 +184,7 @@ fn read_items(
             .map_err(|e| vec![e.0.at(name.span, "imported here").help("paths are relative to the script")])?;
         read_items(&target, &inner, sources, items, seen)?;
     }
-    Ok(())
+    Ok(id)
 }
 
 /// The architecture of a checkpoint; a model file beside the script or the weights is found by itself.

@@ -114,8 +114,13 @@ pub fn frame(spec: &TableSpec, cells: &[Option<Numbers>]) -> Frame {
     }
 }
 
-/// The table of a `measure`: a row a run.
-pub fn rows(frame: &Frame) -> String {
+/// The table of a `measure`: a row a run. Metrics with axes of their own have a table each.
+pub fn rows(frame: &Frame, columns: usize) -> String {
+    if frame.axes.len() > 1
+        && let Ok(text) = frame.text(columns)
+    {
+        return text;
+    }
     let errors: Vec<String> = frame.columns.iter().map(|c| format!("± {}", c.name)).collect();
     let mut columns: Vec<(&str, Align)> = vec![(frame.axes[0].name.as_str(), Align::Left)];
     for (c, e) in frame.columns.iter().zip(&errors) {

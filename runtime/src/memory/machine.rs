@@ -14,6 +14,8 @@ pub enum Limit {
     AddressSpace,
     /// `ulimit -d`
     Data,
+    /// What the command line says.
+    Asked,
 }
 
 /// Memory that the process can still have, and why it is not more.
@@ -30,6 +32,7 @@ impl fmt::Display for Offer {
             Limit::Machine => write!(f, "this machine has {bytes} available"),
             Limit::Group => write!(f, "the limit of the control group leaves {bytes}"),
             Limit::AddressSpace => write!(f, "the limit on the address space (`ulimit -v`) leaves {bytes}"),
+            Limit::Asked => write!(f, "--memory allows {bytes}"),
             Limit::Data => write!(f, "the limit on data (`ulimit -d`) leaves {bytes}"),
         }
     }

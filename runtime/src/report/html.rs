@@ -31,8 +31,8 @@ pub fn page(report: &Report, script: &str, warnings: Vec<String>, results: Vec<S
 }
 
 /// The section of a statement: bytes of the script, and what it gave.
-pub fn section(title: &str, source: Range<usize>, outputs: &[Output]) -> Section {
-    Section { title: title.into(), source: Some(source), blocks: outputs.iter().map(block).collect() }
+pub fn section(title: &str, source: Option<Range<usize>>, outputs: &[Output]) -> Section {
+    Section { title: title.into(), source, blocks: outputs.iter().map(block).collect() }
 }
 
 /// One result as a part of a section.
@@ -116,7 +116,7 @@ mod tests {
             Output::Print { values: vec![Value::Text("<b>".into())] },
         ];
         let at = script.find("print").unwrap();
-        let results = vec![section("print", at..script.len(), &outputs)];
+        let results = vec![section("print", Some(at..script.len()), &outputs)];
         let html = page(&report, script, vec!["careful".into()], results).html();
         for part in [
             "<h1>glad</h1>",

@@ -16,7 +16,7 @@ pub use json::{Completion, FileName, Generation, ModelReport, Output, Report, Ti
 pub use out::print;
 pub use page::{Page, Plain, Stdout};
 pub use receipts::{Receipt, Sums, receipts_table};
-pub use save::{PlotFile, TableFile, save_page, save_plot, save_table};
+pub use save::{PlotFile, TableFile, page_file, save_page, save_plot, save_table};
 pub use screen::{errors_in_color, screen, without_color};
 pub use steer_figures::text::{Align, Table, beside, number, percent, settled, visible, wrap};
 pub use width::terminal;

@@ -98,10 +98,16 @@ pub fn save_plot(path: &Path, figure: &Figure) -> Result<(), Error> {
 
 /// Writes a page, completely or not at all.
 pub fn save_page(path: &Path, page: &Page) -> Result<(), Error> {
-    if !matches!(ending(path).as_str(), "html" | "htm") {
-        return Err(unknown(path, "a report", ".html"));
-    }
+    page_file(path)?;
     files::write_atomic(path, |out| out.write_all(page.html().as_bytes()))
+}
+
+/// An error where a name is not that of a page.
+pub fn page_file(path: &Path) -> Result<(), Error> {
+    match ending(path).as_str() {
+        "html" | "htm" => Ok(()),
+        _ => Err(unknown(path, "a report", ".html")),
+    }
 }
 
 fn ending(path: &Path) -> String {

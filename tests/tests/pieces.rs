@@ -1,0 +1,72 @@
+//! An experiment in pieces gives what it gives in one, bit for bit.
+
+use std::path::Path;
+use steer::experiment::{self, Done, PhaseOptions, Session, SessionOptions, prepare_all};
+use steer::report::Output;
+use steer_lang::{Sources, codes};
+
+const STATEMENTS: &str = r#"
+prompt clean = "When Mary and John went to the shop, John gave a drink to"
+prompt corrupt = "When Mary and John went to the shop, Mary gave a drink to"
+metric ld = logit(1000) - logit(1001) at seq[-1]
+hook less(a = 0.5) at blocks[1].mlp.out on prompt { h *= a }
+hook grown at blocks[1].mlp.out { h *= 0.5 }
+
+sweep parts over b in blocks, t in tokens(corrupt)[8..], a in [0.5, 1] {
+    hook b.mlp.out on t from clean { h += a * (donor - h) }
+    measure ld, kl(clean) on corrupt with less normalized by (corrupt, clean)
+}
+measure ld, blocks[1].mlp.out[d_model = 3] on clean, corrupt with less
+generate clean with grown { max: 6, stop: false, temperature: 0.9 }
+generate corrupt { max: 6, stop: false }
+"#;
+
+/// Grouped heads with rotary positions, and learned positions.
+const MODELS: &[&str] = &["tiny-llama", "tiny-gpt2"];
+
+fn session(model: &str) -> Session {
+    let text = format!("model \"{model}\"\n{STATEMENTS}");
+    Session::open_text(Path::new("pieces.steer"), text, &SessionOptions::default(), &mut Sources::default())
+        .unwrap_or_else(|d| panic!("{d:#?}"))
+}
+
+fn run(session: &Session, memory: Option<u64>) -> Done {
+    let options = PhaseOptions { memory, ..PhaseOptions::default() };
+    experiment::run(session, &options, &mut |_| Ok(())).unwrap_or_else(|d| panic!("{d:#?}"))
+}
+
+/// What was given, every bit of it.
+fn bits(done: &Done) -> Vec<String> {
+    let one = |o: &Output| match o {
+        Output::Table(f) => f.columns.iter().flat_map(|c| &c.values).map(|x| format!("{:x} ", x.to_bits())).collect(),
+        other => format!("{other:?}"),
+    };
+    done.outputs.iter().map(one).collect()
+}
+
+#[test]
+fn a_limit_on_memory_changes_no_bit() {
+    for model in MODELS {
+        let session = session(model);
+        let whole = run(&session, None);
+        let needs = prepare_all(&session, &PhaseOptions::default()).unwrap().needs(&PhaseOptions::default()).unwrap();
+        let rows = needs.buffers + needs.caches + needs.outputs;
+        for part in [2, 5] {
+            let limit = needs.weights + needs.reading.max(rows / part);
+            let cut = run(&session, Some(limit));
+            assert_eq!(bits(&whole), bits(&cut), "{model} in {part}");
+            assert_eq!(whole.receipts, cut.receipts, "{model} in {part}");
+            // What pieces share is computed in each: they were cut indeed.
+            assert!(cut.results.rows.computed > whole.results.rows.computed, "{model} in {part}");
+        }
+    }
+}
+
+#[test]
+fn what_no_piece_fits_into_is_refused() {
+    let session = session("tiny-llama");
+    let options = PhaseOptions { memory: Some(100_000), ..PhaseOptions::default() };
+    let Err(found) = experiment::run(&session, &options, &mut |_| Ok(())) else { panic!("it ran") };
+    assert_eq!(found[0].code, codes::MEMORY);
+    assert!(found[0].message.ends_with("--memory allows 100 kB"), "{}", found[0].message);
+}

@@ -248,6 +248,7 @@ fn scripts_are_checked_or_refused() {
                 folder: ".".into(),
                 model_name: "tiny-llama".into(),
                 text,
+                file: FileId::default(),
                 warnings: found,
             };
             if let Err(found) = prepare_all(&session, &PhaseOptions::default()) {

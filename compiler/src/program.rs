@@ -75,7 +75,7 @@ pub enum KernelArg {
     Guard(EditId),
     /// `[rows, params]`
     Params(EditId),
-    /// `[rows, len of the site]`
+    /// `[rows, len of the site]`; inside of a body for the one row, where the edit is active.
     Donor(EditId),
     /// `[rows, 3]`, in the order of `Stat::ALL`; the kernel stores it where the edit is active.
     Receipt(EditId),
@@ -83,7 +83,7 @@ pub enum KernelArg {
     /// scores `[head, key]`, for a scan the carried state.
     Body(u32),
     /// What the body hands back for the one row: for an attention 0 is the pattern `[head, key]`, for a
-    /// scan 0 is the new state and 1 the result. Further ones are outputs read inside of the body.
+    /// scan 0 is the new state and 1 the result. Further ones are outputs and what patches take.
     Result(u32),
     /// The absolute position of the first key, one number (a window does not begin at 0).
     FirstKey,
@@ -102,6 +102,17 @@ pub struct Body {
     pub call: KernelCall,
     /// Values inside of the body that are outputs of the Plan: the index of `KernelArg::Result` and the node.
     pub outputs: Vec<(u32, NodeId)>,
+    pub patches: Vec<BodyPatch>,
+}
+
+/// A patch of a value inside of a body: the row that it is active on is handed the result of its donor's row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BodyPatch {
+    pub edit: EditId,
+    /// The index of `KernelArg::Result`: the value before the patch.
+    pub result: u32,
+    /// That value in the Plan.
+    pub node: NodeId,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -68,7 +68,10 @@ def applied(edit, site, h, start, vectors):
         below = rows & (h @ v < edit["threshold"])
         h[below] += edit["alpha"] * v
     elif op == "patch":
-        h[rows] = vectors[edit["name"]]
+        taken = vectors[edit["name"]]
+        if site.endswith(("attn.scores", "attn.pattern")):
+            taken = torch.nn.functional.pad(taken, (0, h.shape[-1] - taken.shape[-1]))      # keys that came later
+        h[rows] = taken
     elif op == "mask_expert":
         h[rows, edit["expert"]] = float("-inf")
     else:
@@ -102,7 +105,11 @@ class Edits:
     def state(self, site, position, h):
         read = carried = h
         for e in self.edits:
-            if site in e["sites"] and rows_at(e, position, 1).any():
+            if site not in e["sites"] or not rows_at(e, position, 1).any():
+                continue
+            if e["op"] == "patch":
+                read = carried = self.vectors[e["name"]]
+            else:
                 carried = carried * e["factor"]
                 if e["op"] == "scale_state":
                     read = read * e["factor"]
@@ -164,7 +171,10 @@ def plan(model, name, tokens, generator):
     position = len(tokens) // 2
     patch = {"op": "patch", "sites": [f"blocks.{mid}.resid.pre"], "positions": {"list": [position]}, "name": "donor", "other_tokens": other,
              "other_position": position}
-    donor = record(model, other)[0][patch["sites"][0]][position]
+    others = record(model, other)[0]
+    inner = ["ssm.state"] if kind == "mamba" else ["attn.scores", "attn.pattern"]
+    inner = [{**patch, "sites": [f"blocks.{min(mid, last - 1)}.{site}"], "name": "donor_" + site.split(".")[1]} for site in inner]
+    donors = {e["name"]: others[e["sites"][0]][position] for e in [patch, *inner]}
     out = [("add", [add]), ("project_out", [project]), ("add_when_below", [below]), ("patch", [patch]),
            ("add_from", [{**add, "positions": {"from": 5}, "alpha": -2.0}])]
     if kind != "mamba":
@@ -184,7 +194,8 @@ def plan(model, name, tokens, generator):
         scale = {"op": "scale_state", "sites": [f"blocks.{mid}.ssm.state"], "positions": {"from": 4}, "factor": 0.5}
         carry = {**scale, "op": "scale_carry", "positions": "all"}
         out += [("scale_state", [scale]), ("scale_carry", [carry]), ("several", [add, below, project, scale, patch])]
-    return out, {**v, "donor": donor}
+    out += [("patch_" + e["sites"][0].split(".")[-1], [e]) for e in inner]
+    return out, {**v, **donors}
 
 
 def used(edits, vectors):

@@ -143,7 +143,8 @@ impl Writer<'_> {
         let patches = self.lcg.below(3);
         for i in 0..patches {
             let donor = self.lcg.below(2);
-            let site = self.site(true);
+            let place = self.place();
+            let site = self.path(&place);
             let len = prompts.iter().map(Vec::len).min().unwrap_or(1);
             let on = match self.lcg.below(3) {
                 0 => format!("[{}]", self.lcg.below(len)),
@@ -151,7 +152,14 @@ impl Writer<'_> {
                 _ => format!("maybe prompt[{}]", self.lcg.below(prompts[donor].len())),
             };
             let with = if self.chance(2) { self.with(&before) } else { String::new() };
-            body.push_str(&format!("patch x{i} at {site} on {on} from p{donor}{with}\n"));
+            body.push_str(&if self.chance(3) {
+                let (axis, n) = self.entry(&place);
+                let (a, b) = (self.lcg.below(n), self.lcg.below(n));
+                let part = format!("{axis} = {}..={}", a.min(b), a.max(b));
+                format!("hook x{i} at {site} on {on} from p{donor}{with} {{\n    h[{part}] = donor[{part}]\n}}\n")
+            } else {
+                format!("patch x{i} at {site} on {on} from p{donor}{with}\n")
+            });
             edits.push((format!("x{i}"), false));
         }
         let runs = 2 + self.lcg.below(3);
@@ -195,16 +203,6 @@ impl Writer<'_> {
         let kind = kinds[self.lcg.below(kinds.len())];
         let of: Vec<&Place> = self.at.places.iter().filter(|p| p.short == kind).collect();
         of[self.lcg.below(of.len())].clone()
-    }
-
-    fn site(&mut self, whole_rows: bool) -> String {
-        loop {
-            let p = self.place();
-            if whole_rows && (p.short == "ssm.state" || p.axes.iter().any(|a| a.1.is_none())) {
-                continue;
-            }
-            return self.path(&p);
-        }
     }
 
     /// A path that names this place, perhaps with others.

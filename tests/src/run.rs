@@ -24,7 +24,7 @@ pub struct Compiled {
 /// Optimizes and schedules a Plan.
 pub fn compile(mut plan: Plan, options: &Options) -> Compiled {
     optimize(&mut plan, options, &mut |_, _, _| {}).unwrap_or_else(|e| panic!("{e}"));
-    let (program, _) = schedule(&plan).unwrap_or_else(|d| panic!("{d:?}"));
+    let (program, _) = schedule(&plan, options).unwrap_or_else(|d| panic!("{d:?}"));
     Compiled { plan: Arc::new(plan), program: Arc::new(program) }
 }
 

@@ -164,6 +164,12 @@ fn every_kind_of_effect_is_there() {
             "mixtral" => &["mask_expert", "uniform", "zero"],
             _ => &["clamp", "uniform", "zero"],
         };
+        let inner: &[&str] = if *family == "mamba" { &["ssm.state"] } else { &["attn.scores", "attn.pattern"] };
+        for site in inner {
+            let patched = |e: &Json| text(e, "op") == "patch" && sites(e).iter().any(|s| s.ends_with(site));
+            let own = |e: &&Effect| e.checkpoint.starts_with(&format!("{family}-"));
+            assert!(all.iter().filter(own).any(|e| e.edits.iter().any(patched)), "{family}: no patch of {site}");
+        }
         for op in ["add", "add_when_below", "patch", "project_out"].iter().chain(own) {
             assert!(ops.contains(op), "{family} has no effect with {op}");
         }

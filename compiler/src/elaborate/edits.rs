@@ -89,21 +89,6 @@ impl Checker<'_> {
 
     pub(super) fn patch(&mut self, p: &PatchDecl) -> Res<Named> {
         let places = self.acting(p.name.as_ref(), &p.at, p.on.as_ref(), Some(&p.from))?;
-        for path in &p.at {
-            for site in self.sites(path, None)? {
-                let own = site.canonical();
-                let found = self.plan.sites.iter().find(|s| s.name == own);
-                if found.is_some_and(|s| s.region != crate::plan::MAIN) {
-                    return Err(Box::new(
-                        Diagnostic::error(codes::BAD_TARGET, format!("`{own}` cannot be patched yet"))
-                            .at(path.span, "it lives inside of an attention or scan")
-                            .help(
-                                "patch what it is made from or goes into: `attn.q`, `attn.k`, `attn.v`, `attn.z`, `ssm.y`",
-                            ),
-                    ));
-                }
-            }
-        }
         let edit = self.edit(p.name.as_ref(), "patch", &p.at, Vec::new(), EditBody::Patch, BTreeMap::new())?;
         Ok(Named { edit, swept: Vec::new(), places, span: span_of(p.name.as_ref(), &p.at) })
     }

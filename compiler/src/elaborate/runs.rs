@@ -4,11 +4,9 @@ use super::chat::{ASSISTANT, Prompt, Written, as_prompt, role_misfit};
 use super::check::Checker;
 use super::data::Record;
 use super::edits::Applied;
-use super::positions::{Alignment, Misfit, RowSet, Sequence};
+use super::positions::{Misfit, RowSet, Sequence};
 use super::scope::{Eval, Res, fail, silent};
-use super::script::{
-    DonorSpec, Encoded, GenerateOptions, MetricExpr, Place, PrintItem, RunSpec, Statement, StatementKind,
-};
+use super::script::{Encoded, GenerateOptions, MetricExpr, PrintItem, RunSpec, Statement, StatementKind};
 use super::value::Value;
 use crate::plan::{Op, Output, Size};
 use std::collections::HashSet;
@@ -427,47 +425,8 @@ impl Checker<'_> {
             if let Some(from) = &place.from {
                 self.run_rows(&from.run, false, out);
                 self.donor_rows(&e.name, run, place, from, grows, out);
+                self.donor_keys(e, run, place, from, out);
             }
-        }
-    }
-
-    /// A patched row takes a row that its donor must have.
-    fn donor_rows(
-        &self,
-        name: &str,
-        run: &RunSpec,
-        place: &Place,
-        from: &DonorSpec,
-        grows: bool,
-        out: &mut Vec<Diagnostic>,
-    ) {
-        let Some(seq) = sequence(run) else { return };
-        let donors = from.by.donors(&run.encoded.tokens, &from.run.encoded.tokens);
-        let rows = place.on.rows(&seq);
-        let missing = rows.iter().zip(&donors).position(|(on, donor)| *on && donor.is_none());
-        let have = from.run.encoded.tokens.len();
-        let help = match from.by {
-            Alignment::Index => {
-                "a patch takes the donor's row of the same position: restrict it to positions that both have, or say which belong together, as in `from clean by end`"
-            }
-            Alignment::End => {
-                "rows belong together as counted from the end: restrict the patch to those that both have"
-            }
-            Alignment::Token => {
-                "rows belong together where both have the same token, in order: restrict the patch to those"
-            }
-            Alignment::Map(_) => "the list gives the donor's position for each of the run's; -1 is none",
-        };
-        if missing.is_some() || (grows && place.on.may_generate(seq.prompt)) {
-            let row = missing.map_or(String::new(), |m| format!(", such as row {m}"));
-            out.push(
-                Diagnostic::error(
-                    codes::POSITION_RANGE,
-                    format!("`{name}` patches rows that {} does not have{row}", from.run.label),
-                )
-                .at(place.span, format!("{} has {have} tokens", from.run.label))
-                .help(help),
-            );
         }
     }
 
@@ -539,7 +498,7 @@ impl Checker<'_> {
 }
 
 /// The tokens of a run before it grows; `None` where there is no tokenizer.
-fn sequence(run: &RunSpec) -> Option<Sequence<'_>> {
+pub(super) fn sequence(run: &RunSpec) -> Option<Sequence<'_>> {
     (!run.encoded.tokens.is_empty()).then(|| run.sequence())
 }
 

@@ -149,6 +149,9 @@ impl Generator {
             2 => s = self.edited(s)?,
             _ => {}
         }
+        if self.lcg.below(3) == 0 {
+            s = self.edited(s)?;
+        }
         let max = self.b.reduce(Reduce::Max, s, &[KEY])?;
         let s = self.b.binary(Binary::Sub, s, max)?;
         let e = self.b.unary(Unary::Exp, s)?;
@@ -158,6 +161,9 @@ impl Generator {
             let k = self.b.number(2.0)?;
             let best = self.b.top_k(pattern, KEY, k)?;
             pattern = self.b.binary(Binary::Mul, pattern, best)?;
+        }
+        if self.lcg.below(3) == 0 {
+            pattern = self.edited(pattern)?;
         }
         if self.lcg.below(2) == 0 {
             self.output("pattern", pattern);
@@ -208,8 +214,9 @@ impl Generator {
         let params = vec!["alpha".to_owned()];
         let span = self.b.span;
         let edit = self.b.edit(Edit { name, site: site.clone(), layer, params, span });
-        let value = if kind == 1 && !self.b.ty(base).has_keys() {
-            self.b.donor(edit, base)?
+        let value = if kind == 1 {
+            let donor = self.b.donor(edit, base)?;
+            if self.lcg.below(2) == 0 { donor } else { self.part(donor, base)? }
         } else {
             let alpha = self.b.param(edit, 0)?;
             self.b.binary(Binary::Mul, base, alpha)?
@@ -220,6 +227,14 @@ impl Generator {
         let contract: Arc<str> = "made by chance".into();
         self.b.plan.sites.push(Site { name: site, layer, region, before: base, value: after, contract });
         Ok(after)
+    }
+
+    /// Some entries of a donor's value, the others as they are.
+    fn part(&mut self, donor: NodeId, base: NodeId) -> Result<NodeId, TypeError> {
+        let Some(first) = self.b.ty(base).axes.first().cloned() else { return Ok(donor) };
+        let (index, one) = (self.b.iota(first)?, self.b.number(1.0)?);
+        let late = self.b.binary(Binary::Ge, index, one)?;
+        self.b.select(late, donor, base)
     }
 
     /// Adds to the pool; an op that does not fit adds nothing.

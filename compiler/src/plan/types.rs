@@ -32,7 +32,6 @@ pub fn infer(plan: &Plan, op: &Op, declared: &Type) -> Result<Type, TypeError> {
         }
         Op::Donor(edit) => {
             plan.edits.get(edit.0 as usize).ok_or(TypeError::Unknown { what: "edit", id: edit.0 })?;
-            no_keys(declared, "a patch")?;
             Type { per_row: true, ..declared.clone() }
         }
         Op::Arg(_) => declared.clone(),

@@ -7,7 +7,7 @@ use super::graph::extents;
 use super::legalize::linear_axes;
 use crate::kernel::Lin;
 use crate::plan::{Axis, Binary, KEY, NodeId, Op, Reduce, RegionId, Size, Unary};
-use crate::program::{Body, ConstSource, ConstView, Instr, LookupIndex, MatrixView};
+use crate::program::{Body, BodyPatch, ConstSource, ConstView, Instr, LookupIndex, MatrixView};
 use std::collections::HashMap;
 use steer_lang::Diagnostic;
 
@@ -85,6 +85,12 @@ impl Emitter<'_, '_> {
             let result = *results.entry(o).or_insert(next);
             outputs.push((result, g.plan.outputs[i].node));
         }
+        let mut patches = Vec::new();
+        for (&edit, &base) in g.given.iter().filter(|(_, base)| g.is_inside(**base, body)) {
+            let next = results.len() as u32;
+            let result = *results.entry(base).or_insert(next);
+            patches.push(BodyPatch { edit, result, node: g.original[base.0 as usize] });
+        }
         stores.extend(results.iter().map(|(n, i)| (*n, Store::Result(*i))));
         let nodes: Vec<NodeId> = g.body_order(body).into_iter().filter(|n| g.is_unit(*n)).collect();
         let mut call = self.kernel(&nodes, &stores, false)?;
@@ -92,7 +98,8 @@ impl Emitter<'_, '_> {
         let at = (self.program.stretches.len() - 1, self.current().instrs.len());
         self.used(Some(at.0), at.1, call.kernel, &nodes);
         self.bodies.insert(body, (at.0, at.1, results));
-        Ok(Body { call, outputs })
+        self.gives(&patches);
+        Ok(Body { call, outputs, patches })
     }
 
     /// Whether a body is the softmax of the scores over the keys and nothing else.

@@ -5,7 +5,7 @@ use super::graph::{Form, Graph};
 use super::order::{Order, Step};
 use crate::kernel::{self, Kernel};
 use crate::plan::{EditId, NodeId, Op, Reads, RegionId, Size};
-use crate::program::{BufId, Buffer, Instr, KernelCall, KernelId, OutputPlace, Patch, Program, Stretch};
+use crate::program::{BodyPatch, BufId, Buffer, Instr, KernelCall, KernelId, OutputPlace, Patch, Program, Stretch};
 use std::collections::{HashMap, HashSet};
 use steer_lang::{Diagnostic, codes};
 
@@ -23,6 +23,8 @@ pub struct EditPlace {
     pub fused_with: Vec<String>,
     /// Buffers that exist because of it.
     pub buffers: Vec<BufId>,
+    /// A value inside of a body that is kept because of it, on rows that give it.
+    pub given: Option<String>,
 }
 
 /// One call of a kernel.
@@ -66,6 +68,7 @@ pub fn emit(g: &Graph, live: &[NodeId], order: &Order) -> Result<(Program, Expla
             whole: false,
             fused_with: Vec::new(),
             buffers: Vec::new(),
+            given: None,
         })
         .collect();
     let components = components(g, &order.consts);
@@ -382,6 +385,15 @@ impl Emitter<'_, '_> {
             self.current().instrs.push(instr);
         }
         Ok(())
+    }
+
+    /// Notes what a body hands back because of patches.
+    pub fn gives(&mut self, patches: &[BodyPatch]) {
+        for patch in patches {
+            if let Some(place) = self.explain.edits.get_mut(patch.edit.0 as usize) {
+                place.given = Some(self.g.name(patch.node));
+            }
+        }
     }
 
     /// Notes that an instruction carries out edits.

@@ -5,7 +5,7 @@ use super::graph::{Form, Graph, Need, Pattern, extents, named};
 use super::view;
 use crate::kernel::build::{Builder, Source, Strided, StridedAxis};
 use crate::kernel::{Base, Kernel, Lin, ParamKind, VecOp};
-use crate::plan::{EditId, NodeId, Op, Unary};
+use crate::plan::{EditId, MAIN, NodeId, Op, Unary};
 use crate::program::{BufId, ConstSource, KernelArg};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -201,6 +201,7 @@ impl Fuser<'_, '_> {
                     let offset = view.offset.plus(Lin::fixed(*slot as usize));
                     return Ok(Source::Memory(self.strided(n, Base::Param(param), offset, &view.strides)));
                 }
+                (_, Op::Donor(edit)) if g.region[root.0 as usize] != MAIN => (ParamKind::Body, KernelArg::Donor(*edit)),
                 (_, Op::Donor(edit)) => (ParamKind::Donor, KernelArg::Donor(*edit)),
                 (_, Op::Arg(i)) => (ParamKind::Body, KernelArg::Body(*i)),
                 _ => return Err(g.unsupported(n, "a value that nothing computes")),

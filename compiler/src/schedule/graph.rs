@@ -4,7 +4,7 @@
 use super::view::{self, View};
 use crate::kernel::Lin;
 use crate::plan::{Axis, EditId, MAIN, Node, NodeId, Op, Plan, RegionId, Size, Type};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use steer_lang::{Diagnostic, codes};
 
@@ -100,6 +100,8 @@ pub struct Graph<'p> {
     pub results: HashMap<RegionId, Vec<NodeId>>,
     /// Values whose rows are taken from a donor, by edit.
     pub patched: HashMap<EditId, NodeId>,
+    /// The same inside of bodies: results that these hand back where something takes them.
+    pub given: BTreeMap<EditId, NodeId>,
     /// The entries of the only `out` axis that a product is limited to.
     pub select: HashMap<NodeId, Arc<[u32]>>,
     /// The values that sites name.
@@ -139,6 +141,7 @@ impl<'p> Graph<'p> {
             outputs: plan.outputs.iter().map(|o| o.node).collect(),
             results: HashMap::new(),
             patched: HashMap::new(),
+            given: BTreeMap::new(),
             select: HashMap::new(),
             declared: plan.sites.iter().flat_map(|s| [s.before, s.value]).collect(),
         };

@@ -2,7 +2,7 @@
 //! order of its own.
 
 use super::graph::{Form, Graph};
-use crate::plan::{Axis, MAIN, NodeId, Op, Type};
+use crate::plan::{Axis, MAIN, NodeId, Op, RegionId, Type};
 use steer_lang::Diagnostic;
 
 /// The axes of a product with weights, by what becomes of them.
@@ -140,7 +140,7 @@ fn operands(g: &mut Graph, n: NodeId) -> Result<(), Diagnostic> {
 }
 
 /// Every result and output of a body is a value of its own that the body computes.
-fn bodies(g: &mut Graph, owner: NodeId, body: crate::plan::RegionId) -> Result<(), Diagnostic> {
+fn bodies(g: &mut Graph, owner: NodeId, body: RegionId) -> Result<(), Diagnostic> {
     let results = g.results.get(&body).cloned().unwrap_or_default();
     let wanted = if matches!(g.node(owner).op, Op::Scan { .. }) { 2 } else { 1 };
     if results.len() != wanted {
@@ -177,11 +177,7 @@ fn patches(g: &mut Graph) -> Result<(), Diagnostic> {
     let mut donors = Vec::new();
     for &n in &live {
         if let Some(body) = g.node(n).op.body() {
-            for inner in g.body_order(body) {
-                if g.inputs(inner).iter().any(|i| matches!(g.node(*i).op, Op::Donor(_))) {
-                    return Err(g.unsupported(inner, "a patch inside of an attention or a scan"));
-                }
-            }
+            given(g, body)?;
         }
         for input in g.inputs(n) {
             if let Op::Donor(edit) = g.node(input).op
@@ -225,6 +221,27 @@ fn patches(g: &mut Graph) -> Result<(), Diagnostic> {
         }
         let root = g.view(stored).root;
         g.patched.insert(edit, root);
+    }
+    Ok(())
+}
+
+/// Finds the values of a body that patches take from donors: each is a result that the body hands back.
+fn given(g: &mut Graph, body: RegionId) -> Result<(), Diagnostic> {
+    for n in g.body_order(body) {
+        let Op::Overlay { edit, base, .. } = g.node(n).op else { continue };
+        let takes = |n: &NodeId| g.inputs(*n).iter().any(|i| g.node(*i).op == Op::Donor(edit));
+        if g.given.contains_key(&edit) || !g.body_order(body).iter().any(takes) {
+            continue;
+        }
+        let own = g.is_whole(base) && g.is_inside(base, body) && g.view(base).root == base;
+        let result = g.results.get(&body).is_some_and(|r| r.contains(&base));
+        let stored = if own && !result {
+            base
+        } else {
+            let ty = g.ty(base).clone();
+            g.copy(base, ty, body, true)?
+        };
+        g.given.insert(edit, stored);
     }
     Ok(())
 }

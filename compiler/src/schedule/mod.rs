@@ -15,17 +15,19 @@ mod view;
 pub use emit::{EditPlace, Explain, KernelUse};
 
 use crate::plan::Plan;
+use crate::plan::rules::{self, FUSE, NARROW};
 use crate::program::Program;
 use steer_lang::Diagnostic;
 
 /// The program that computes the outputs of a verified Plan, and where its edits ended up.
-pub fn schedule(plan: &Plan) -> Result<(Program, Explain), Diagnostic> {
+/// `options` may leave out rules of the scheduler.
+pub fn schedule(plan: &Plan, options: &rules::Options) -> Result<(Program, Explain), Diagnostic> {
     let mut g = graph::Graph::new(plan)?;
     legalize::legalize(&mut g)?;
     let live = g.live();
     g.find_needs(&live);
     let live = g.live();
-    let order = order::order(&g, &live)?;
+    let order = order::order(&g, &live, options.applies(&NARROW), options.applies(&FUSE))?;
     emit::emit(&g, &live, &order)
 }
 

@@ -9,9 +9,10 @@ use std::collections::HashSet;
 impl Graph<'_> {
     /// The live nodes of a body, each after all that it reads.
     pub fn body_order(&self, body: RegionId) -> Vec<NodeId> {
-        let outputs = self.outputs.iter().copied().filter(|o| self.is_inside(*o, body));
+        let handed = self.outputs.iter().chain(self.given.values());
+        let handed = handed.copied().filter(|o| self.is_inside(*o, body));
         let results = self.results.get(&body).cloned().unwrap_or_default();
-        let roots: Vec<NodeId> = results.into_iter().chain(outputs).collect();
+        let roots: Vec<NodeId> = results.into_iter().chain(handed).collect();
         self.with_receipts(roots, &self.plan.region(body).order, &|n| self.is_inside(n, body))
     }
 
@@ -98,7 +99,7 @@ impl Graph<'_> {
                 self.need[r.0 as usize] = Need::Always;
             }
         }
-        for base in self.patched.values() {
+        for base in self.patched.values().chain(self.given.values()) {
             self.need[base.0 as usize] = Need::Always;
         }
         for &n in all.iter().rev() {

@@ -25,20 +25,24 @@ pub struct Order {
     pub step: HashMap<NodeId, usize>,
 }
 
-pub fn order(g: &Graph, live: &[NodeId]) -> Result<Order, Diagnostic> {
+/// Where `narrows` is false every row is computed to the end; where `fuses` is false each operation is a kernel
+/// of its own.
+pub fn order(g: &Graph, live: &[NodeId], narrows: bool, fuses: bool) -> Result<Order, Diagnostic> {
     let units: Vec<NodeId> = live.iter().copied().filter(|n| g.is_unit(*n)).collect();
     let deps: HashMap<NodeId, Vec<NodeId>> = units.iter().map(|n| (*n, all_deps(g, *n))).collect();
-    let wide = wide(g, &units, &deps);
+    let wide = if narrows { wide(g, &units, &deps) } else { units.iter().copied().collect() };
     let part = |row: bool, in_wide: bool| -> Vec<NodeId> {
         let belongs = |n: &NodeId| g.is_row(*n) == row && (!row || wide.contains(n) == in_wide);
         units.iter().copied().filter(belongs).collect()
     };
     let donors = units.iter().map(|n| (*n, donor_deps(g, *n))).filter(|(_, d)| !d.is_empty()).collect();
-    let mut placing = Placing { g, deps: &deps, donors, step: HashMap::new(), next: 0 };
+    let mut placing = Placing { g, deps: &deps, donors, fuses, step: HashMap::new(), next: 0 };
     let (consts, wide, narrow) = (part(false, false), part(true, true), part(true, false));
     let ends = [placing.place(&consts)?, placing.place(&wide)?, placing.place(&narrow)?];
-    placing.delay(&wide);
-    placing.delay(&narrow);
+    if fuses {
+        placing.delay(&wide);
+        placing.delay(&narrow);
+    }
     let step = placing.step;
     let steps = |nodes: &[NodeId], from: usize, to: usize| -> Vec<Step> {
         let mut steps = vec![Step::default(); to - from];
@@ -113,6 +117,7 @@ struct Placing<'g, 'p> {
     deps: &'g HashMap<NodeId, Vec<NodeId>>,
     /// The bases of the patches that a node reads.
     donors: HashMap<NodeId, Vec<NodeId>>,
+    fuses: bool,
     step: HashMap<NodeId, usize>,
     /// The first step of the next part.
     next: usize,
@@ -126,10 +131,12 @@ impl Placing<'_, '_> {
             let now = self.next;
             let before = pending.len();
             for form in [Form::Redirect, Form::Fused, Form::Library] {
+                let mut full = false;
                 pending.retain(|&n| {
-                    let ready = self.g.form(n) == form && self.is_ready(n, now);
+                    let ready = !full && self.g.form(n) == form && self.is_ready(n, now);
                     if ready {
                         self.step.insert(n, now);
+                        full = form == Form::Fused && !self.fuses;
                     }
                     !ready
                 });

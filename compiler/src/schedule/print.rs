@@ -2,7 +2,7 @@
 
 use crate::plan::Reads;
 use crate::program::{
-    BufId, ConstSource, ConstView, Instr, KernelArg, KernelCall, LookupIndex, MatrixView, OutputPlace, Program,
+    Body, BufId, ConstSource, ConstView, Instr, KernelArg, KernelCall, LookupIndex, MatrixView, OutputPlace, Program,
 };
 use std::fmt::{Display, Formatter, Result};
 
@@ -94,6 +94,16 @@ impl Display for KernelCall {
     }
 }
 
+impl Display for Body {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        self.call.fmt(f)?;
+        for patch in &self.patches {
+            write!(f, ", gives result{} for e{}", patch.result, patch.edit.0)?;
+        }
+        Ok(())
+    }
+}
+
 impl Display for Instr {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let layer = match self {
@@ -129,7 +139,7 @@ impl Display for Instr {
                     write!(f, ", window {window}")?;
                 }
                 if let Some(body) = body {
-                    write!(f, ", body {}", body.call)?;
+                    write!(f, ", body {body}")?;
                 }
                 *layer
             }
@@ -138,7 +148,7 @@ impl Display for Instr {
                 *layer
             }
             Instr::Scan { body, state, y, layer } => {
-                write!(f, "{y} = scan {state}, body {}", body.call)?;
+                write!(f, "{y} = scan {state}, body {body}")?;
                 *layer
             }
         };

@@ -116,6 +116,9 @@ fn edit(out: &mut String, experiment: &Experiment, place: &EditPlace) {
         }
         out.push('\n');
     }
+    if let Some(given) = &place.given {
+        out.push_str(&format!("    materialized because of it: {given}, on rows that give it\n"));
+    }
     if !place.buffers.is_empty() {
         let names: Vec<String> = place.buffers.iter().map(|b| program.buffers[b.0 as usize].name.clone()).collect();
         out.push_str(&format!("    materialized because of it: {}\n", listed(&names)));

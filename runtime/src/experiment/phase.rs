@@ -118,7 +118,7 @@ pub fn prepare(
     let mut changes: Vec<(&'static str, Changes)> = Vec::new();
     rules::optimize(&mut plan, &options.rules, &mut |rule, _, c| changes.push((rule.name, c.clone())))
         .map_err(|e| vec![rule_error(&e)])?;
-    let (program, explain) = schedule(&plan).map_err(|d| vec![d])?;
+    let (program, explain) = schedule(&plan, &options.rules).map_err(|d| vec![d])?;
     let mut engine_runs = Vec::new();
     let mut places = Vec::new();
     for ((run, slots), donors) in runs.iter().zip(&slots).zip(&donors) {

@@ -4,6 +4,7 @@
 mod eval;
 mod mixing;
 mod ops;
+mod taken;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use steer_compiler::plan::{EditId, NodeId, Op, Plan, Size, Stat};
 use steer_lang::codes;
+use taken::Taken;
 
 /// A loaded model under one Plan, recomputed from the first row each time.
 pub struct Reference {
@@ -116,7 +118,13 @@ impl Reference {
             if let (Some(donor), Some(base)) = (e.donor, self.bases.get(&e.edit)) {
                 let values = self.values(donor, known, open)?;
                 let rows = self.runs[donor].tokens.len();
-                edit.donor = Some(taken(&values[base], rows, &state.donor_positions[i], &edit.active)?);
+                let taken = Taken { positions: &state.donor_positions[i], active: &edit.active, rows };
+                let (ty, window) = (self.plan.ty(*base), self.windows.get(base).copied().flatten());
+                let about = &self.plan.edits[e.edit.0 as usize];
+                edit.donor = Some(match ty.has_keys() {
+                    true => taken.keys_of(&values[base], ty, window, (&about.name, &about.site))?,
+                    false => taken.rows_of(&values[base])?,
+                });
             }
             inputs.edits.insert(e.edit, edit);
         }
@@ -163,21 +171,6 @@ impl Reference {
         };
         Ok(cut().map_err(failed)?.into())
     }
-}
-
-/// The donor's rows at these positions; where nothing is taken, any row.
-fn taken(value: &Tensor, rows: usize, positions: &[usize], active: &[bool]) -> Result<Tensor, Error> {
-    let mut wanted = Vec::new();
-    for (&position, &active) in positions.iter().zip(active) {
-        if active && position >= rows {
-            let message = format!("a patch takes position {position} of a run that has {rows}");
-            return Err(Error::new(codes::POSITION_RANGE, message));
-        }
-        let position = if active && value.dims()[0] > 1 { position } else { 0 };
-        wanted.push(position as u32);
-    }
-    let len = wanted.len();
-    Tensor::from_vec(wanted, len, &Device::Cpu).and_then(|wanted| value.index_select(&wanted, 0)).map_err(failed)
 }
 
 impl Engine for Reference {

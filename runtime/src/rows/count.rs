@@ -1,6 +1,7 @@
 //! The distinct rows of passes, counted without executing anything.
 
 use super::cache::Homes;
+use super::given::Given;
 use super::lives::Lives;
 use super::runs::{Pasts, RunState, Users};
 use super::share::{Layout, NONE, Step, number};
@@ -9,7 +10,7 @@ use crate::engine::{Extend, RowCount, Run};
 use crate::error::Error;
 use std::collections::HashSet;
 use steer_compiler::plan::Plan;
-use steer_compiler::program::{OutputPlace, Program};
+use steer_compiler::program::{Instr, OutputPlace, Program};
 
 /// Runs as the engine keeps them, without their values.
 pub struct Counter<'p> {
@@ -29,7 +30,8 @@ pub struct Pass {
     pub handed: usize,
     /// The bytes of what is read, shared values once.
     pub read: u64,
-    /// The bytes of values inside of attentions and scans that are outputs, of all rows of a stretch.
+    /// The bytes of values inside of attentions and scans that are outputs, of all rows of a stretch, or that
+    /// patches take.
     pub inside: u64,
 }
 
@@ -55,11 +57,22 @@ impl<'p> Counter<'p> {
     pub fn pass(&mut self, plan: &Plan, work: &[Extend]) -> Result<Pass, Error> {
         let step = self.step(work)?;
         let rows = step.stretches.iter().map(|s| s.first.len()).collect();
-        let inside = (0..step.stretches.len()).map(|s| {
+        let mut inside = 0;
+        for (s, rows) in step.stretches.iter().enumerate() {
             let keys = |i: &u32| step.rows[*i as usize].position + 1;
-            step.stretches[s].first.iter().map(|i| memory::inside(plan, self.program, s, keys(i))).sum::<u64>()
-        });
-        Ok(Pass { rows, handed: step.rows.len(), read: read(plan, self.program, &step), inside: inside.sum() })
+            inside += rows.first.iter().map(|i| memory::inside(plan, self.program, s, keys(i))).sum::<u64>();
+            for instr in &self.program.stretches[s].instrs {
+                inside += match instr {
+                    Instr::Attention { body: Some(body), window, .. } => {
+                        let keys = |position: usize| window.unwrap_or(usize::MAX).min(position + 1);
+                        Given::new(plan, body, &self.users, &step, rows, &keys)?.bytes()
+                    }
+                    Instr::Scan { body, .. } => Given::new(plan, body, &self.users, &step, rows, &|_| 1)?.bytes(),
+                    _ => 0,
+                };
+            }
+        }
+        Ok(Pass { rows, handed: step.rows.len(), read: read(plan, self.program, &step), inside })
     }
 }
 

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
+use steer_compiler::kernel::ParamKind;
 use steer_compiler::program::{BufId, Instr, KernelArg, KernelCall, LookupIndex};
 use steer_kernels::{Packed, gemm};
 
@@ -66,7 +67,7 @@ pub fn run(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Ins
         }
         Instr::Attention { .. } => super::exec_mix::attention(engine, frame, place, instr),
         Instr::Conv1d { .. } => super::exec_mix::conv1d(engine, frame, place, instr),
-        Instr::Scan { .. } => super::exec_mix::scan(engine, frame, place, instr),
+        Instr::Scan { .. } => super::exec_body::scan(engine, frame, place, instr),
     }
 }
 
@@ -110,10 +111,12 @@ pub fn pointers(
         room(engine, frame, b)?;
     }
     let fixed = &engine.constants.of(place).args;
+    let params = &engine.program.kernels[call.kernel.0 as usize].params;
     call.args
         .iter()
         .zip(fixed)
-        .map(|(arg, fixed)| {
+        .zip(params)
+        .map(|((arg, fixed), param)| {
             if let Some(values) = fixed {
                 return Ok(values.as_ptr().cast_mut());
             }
@@ -126,6 +129,7 @@ pub fn pointers(
                 KernelArg::Position => frame.positions.as_mut_ptr(),
                 KernelArg::Guard(e) => of_edit(frame.guards.get_mut(e))?,
                 KernelArg::Params(e) => of_edit(frame.params.get_mut(e))?,
+                KernelArg::Donor(_) if param.kind == ParamKind::Body => std::ptr::null_mut(),
                 KernelArg::Donor(e) => of_edit(frame.donors.get_mut(e))?,
                 KernelArg::Receipt(e) => of_edit(frame.receipts.get_mut(e))?,
                 KernelArg::Body(_) | KernelArg::Result(_) | KernelArg::FirstKey => std::ptr::null_mut(),

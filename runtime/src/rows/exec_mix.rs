@@ -1,16 +1,15 @@
-//! Instructions that read earlier rows: attention, convolution, scan.
+//! Instructions that read earlier rows and have no body: attention, convolution.
 
 use super::cache::{Place, kept};
 use super::exec::{Frame, slots, store};
-use super::exec_instr::{Shared, pointers, room, split, with_scratch};
+use super::exec_body::Hooked;
+use super::exec_instr::{Shared, room, split};
 use super::{RowsEngine, broken};
 use crate::error::Error;
-use crate::memory;
 use rayon::prelude::*;
-use std::collections::HashMap;
 use std::ops::Range;
-use steer_compiler::program::{Body, Instr, KernelArg};
-use steer_kernels::attention::{Heads, KeyValues, Queries, Scratch, attend_block, mix, scores};
+use steer_compiler::program::Instr;
+use steer_kernels::attention::{Heads, KeyValues, Queries, Scratch, attend_block};
 
 /// Rows of one sequence that a thread takes at a time.
 const ROWS: usize = 32;
@@ -35,8 +34,8 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
     let cache = (Shared(stored.keys.as_ptr().cast_mut()), Shared(stored.values.as_ptr().cast_mut()));
     let seen = |position: usize| window.map_or(0, |w| (position + 1).saturating_sub(w))..position + 1;
     if let Some(body) = body {
-        let call = Hooked { shape, scale: *scale, body, home, cache, stride, queries, out };
-        return call.run(engine, frame, place, &seen);
+        let call = Hooked { shape, scale: *scale, body, home, cache, stride, queries, out, seen: &seen };
+        return call.run(engine, frame, place);
     }
     let width = heads * d_head;
     // Neighbouring rows of one run share a list of keys.
@@ -91,104 +90,6 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
     Ok(())
 }
 
-/// An attention with edits or outputs inside: scores, body and sum one row after another.
-struct Hooked<'a> {
-    shape: Heads,
-    scale: f32,
-    body: &'a Body,
-    /// The stretch whose rows the cache holds.
-    home: usize,
-    cache: (Shared, Shared),
-    stride: usize,
-    queries: Shared,
-    out: Shared,
-}
-
-impl Hooked<'_> {
-    fn run(
-        &self,
-        engine: &RowsEngine,
-        frame: &mut Frame,
-        place: Place,
-        seen: &(dyn Fn(usize) -> Range<usize> + Sync),
-    ) -> Result<(), Error> {
-        let base: Vec<Shared> = pointers(engine, frame, place, &self.body.call)?.into_iter().map(Shared).collect();
-        let n = frame.count();
-        let read_only = &*frame;
-        let inside: Vec<Vec<(u32, Vec<f32>)>> =
-            (0..n).into_par_iter().map(|j| self.row(engine, read_only, &base, j, seen)).collect();
-        for (j, results) in inside.into_iter().enumerate() {
-            for (r, values) in results {
-                frame.inside.entry((place.1, r)).or_insert_with(|| vec![Vec::new(); n])[j] = values;
-            }
-        }
-        Ok(())
-    }
-
-    fn row(
-        &self,
-        engine: &RowsEngine,
-        frame: &Frame,
-        base: &[Shared],
-        j: usize,
-        seen: &(dyn Fn(usize) -> Range<usize> + Sync),
-    ) -> Vec<(u32, Vec<f32>)> {
-        let Heads { heads, d_head, .. } = self.shape;
-        let row = *frame.row(j);
-        let range = seen(row.position);
-        let list = &slots(engine, self.home, &row)[range.clone()];
-        let keys = list.len();
-        let mut given = vec![0.0; heads * keys];
-        let mut pattern = vec![0.0; heads * keys];
-        let q = j * heads * d_head;
-        for (h, s) in given.chunks_exact_mut(keys).enumerate() {
-            let kv = h / self.shape.group() * d_head;
-            // SAFETY: head `h` of row `j`'s query; every slot was stored.
-            unsafe {
-                let (q, k) = (self.queries.get().add(q + h * d_head), self.cache.0.get().add(kv));
-                scores(engine.isa, q, k, self.stride, list, d_head, self.scale, s);
-            }
-        }
-        let mut first = range.start as f32;
-        let mut results = body_outputs(engine, self.body, keys);
-        let args: Vec<*mut f32> = self
-            .body
-            .call
-            .args
-            .iter()
-            .zip(base)
-            .map(|(arg, base)| match arg {
-                KernelArg::Body(_) => given.as_mut_ptr(),
-                KernelArg::Result(0) => pattern.as_mut_ptr(),
-                KernelArg::Result(r) => result_pointer(&mut results, *r),
-                KernelArg::FirstKey => &raw mut first,
-                _ => base.get(),
-            })
-            .collect();
-        let scratch = engine.kernels.scratch_len(self.body.call.kernel, keys);
-        // SAFETY: one pointer a parameter; this call has row `j` and its own scores and results.
-        with_scratch(scratch, |s| unsafe { engine.kernels.call(self.body.call.kernel, &args, j..j + 1, keys, s) });
-        for (h, p) in pattern.chunks_exact(keys).enumerate() {
-            let kv = h / self.shape.group() * d_head;
-            // SAFETY: head `h` of row `j`'s result; every slot was stored.
-            unsafe {
-                let out = std::slice::from_raw_parts_mut(self.out.get().add(q + h * d_head), d_head);
-                mix(engine.isa, p, self.cache.1.get().add(kv), self.stride, list, out);
-            }
-        }
-        results
-    }
-}
-
-/// Memory for the outputs inside of a body.
-fn body_outputs(engine: &RowsEngine, body: &Body, keys: usize) -> Vec<(u32, Vec<f32>)> {
-    body.outputs.iter().map(|(r, node)| (*r, vec![0.0; engine.plan.ty(*node).len_with(keys)])).collect()
-}
-
-fn result_pointer(results: &mut [(u32, Vec<f32>)], r: u32) -> *mut f32 {
-    results.iter_mut().find(|(i, _)| *i == r).map_or(std::ptr::null_mut(), |(_, v)| v.as_mut_ptr())
-}
-
 pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
     let Instr::Conv1d { y, channels, taps, .. } = instr else { return Err(broken("no convolution")) };
     let home = engine.homes.of(place);
@@ -221,77 +122,5 @@ pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &
             }
         }
     });
-    Ok(())
-}
-
-pub fn scan(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
-    let Instr::Scan { body, state, y, .. } = instr else { return Err(broken("no scan")) };
-    let out = room(engine, frame, *y)?;
-    let width = engine.program.buffers[y.0 as usize].len;
-    let base = pointers(engine, frame, place, &body.call)?;
-    let mut kept = engine.caches.states.remove(&place).unwrap_or_default();
-    let first_slot = engine.caches.slots[place.0] - frame.count() as u32;
-    // How many rows of this step start from each state, and which states outlive the step.
-    let mut users: HashMap<u32, usize> = HashMap::new();
-    let parent = |j: usize| {
-        let list = slots(engine, place.0, frame.row(j));
-        (list.len() > 1).then(|| list[list.len() - 2])
-    };
-    for p in (0..frame.count()).filter_map(parent) {
-        *users.entry(p).or_default() += 1;
-    }
-    let ends: std::collections::HashSet<u32> =
-        engine.runs.iter().filter_map(|r| r.slots[place.0].last().copied()).collect();
-    let scratch = engine.kernels.scratch_len(body.call.kernel, 1);
-    let mut inside: HashMap<u32, Vec<Vec<f32>>> = HashMap::new();
-    // Parents stand before their children, since a run's rows are in order.
-    for j in 0..frame.count() {
-        let from = parent(j);
-        let mut fresh = kept.free.pop().unwrap_or_default();
-        memory::resize(&mut fresh, *state, "states")?;
-        let mut zero = Vec::new();
-        let before = match from {
-            Some(p) => kept.at.get(&p).ok_or_else(|| broken("a state is missing"))?.as_ptr().cast_mut(),
-            None => {
-                zero.resize(*state, 0.0);
-                zero.as_mut_ptr()
-            }
-        };
-        let mut results = body_outputs(engine, body, 1);
-        // SAFETY: row `j` of `y`.
-        let result = unsafe { out.add(j * width) };
-        let args: Vec<*mut f32> = body
-            .call
-            .args
-            .iter()
-            .zip(&base)
-            .map(|(arg, base)| match arg {
-                KernelArg::Body(_) => before,
-                KernelArg::Result(0) => fresh.as_mut_ptr(),
-                KernelArg::Result(1) => result,
-                KernelArg::Result(r) => result_pointer(&mut results, *r),
-                _ => *base,
-            })
-            .collect();
-        // SAFETY: one pointer a parameter; states and results of this row alone.
-        with_scratch(scratch, |s| unsafe { engine.kernels.call(body.call.kernel, &args, j..j + 1, 1, s) });
-        for (r, values) in results {
-            inside.entry(r).or_insert_with(|| vec![Vec::new(); frame.count()])[j] = values;
-        }
-        kept.at.insert(first_slot + j as u32, fresh);
-        if let Some(p) = from
-            && let Some(left) = users.get_mut(&p)
-        {
-            *left -= 1;
-            if *left == 0 && !ends.contains(&p) {
-                kept.free.extend(kept.at.remove(&p));
-            }
-        }
-    }
-    kept.at.retain(|slot, _| ends.contains(slot));
-    engine.caches.states.insert(place, kept);
-    for (r, rows) in inside {
-        frame.inside.insert((place.1, r), rows);
-    }
     Ok(())
 }

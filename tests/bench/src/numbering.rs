@@ -64,7 +64,7 @@ fn program() -> Result<Program, String> {
     let built = model.build(&patches, &[OutputSpec::Logit(7)], &Default::default(), &Scope::new());
     let mut plan = built.map_err(|d| d.message)?.plan;
     optimize(&mut plan, &Options::default(), &mut |_, _, _| {}).map_err(|e| e.to_string())?;
-    Ok(schedule(&plan).map_err(|d| d.message)?.0)
+    Ok(schedule(&plan, &Options::default()).map_err(|d| d.message)?.0)
 }
 
 /// A donor, and runs on another prompt that are each patched at one layer and position.

@@ -2,6 +2,7 @@ use super::super::{ROW_BACKENDS, RowKernels, row_backend};
 use super::clif;
 use crate::kernel::{self, Kernel, ParamKind};
 use crate::plan::generate;
+use crate::plan::rules::Options;
 use crate::program::{KernelId, Program};
 use crate::schedule::schedule;
 use crate::schedule::tests::Random;
@@ -36,15 +37,11 @@ fn after(kernels: &dyn RowKernels, id: usize, keys: usize, memory: &[Vec<f32>]) 
     memory.iter().map(|m| m.iter().map(bits).collect()).collect()
 }
 
-/// A random program; none where the plan patches inside of a body, which is refused.
-fn program(seed: u64) -> Option<Program> {
-    match schedule(&generate::plan(seed).unwrap()) {
-        Ok((program, _)) => Some(program),
-        Err(e) => {
-            assert!(e.message.contains("a patch inside"), "seed {seed}: {}", e.message);
-            None
-        }
-    }
+/// A random program.
+fn program(seed: u64) -> Program {
+    schedule(&generate::plan(seed).unwrap(), &Options::default())
+        .unwrap_or_else(|e| panic!("seed {seed}: {}", e.message))
+        .0
 }
 
 /// Kernels with bodies, keys and scans: one set of bits for all backends and instruction sets.
@@ -52,7 +49,7 @@ fn program(seed: u64) -> Option<Program> {
 fn backends_agree_bit_for_bit() {
     let random = &mut Random(1);
     for seed in 0..150 {
-        let Some(program) = program(seed) else { continue };
+        let program = program(seed);
         let mut compiled = Vec::new();
         for backend in ROW_BACKENDS {
             for isa in Isa::supported() {
@@ -102,7 +99,7 @@ fn a_kernel_calls_primitives_by_name_and_branches_on_guards() {
 fn compiling_takes_well_under_a_millisecond_a_kernel() {
     let mut kernels: Vec<Kernel> = Vec::new();
     for seed in 0..40 {
-        kernels.extend(program(seed).into_iter().flat_map(|p| p.kernels));
+        kernels.extend(program(seed).kernels);
     }
     let start = Instant::now();
     super::compile(&kernels, Isa::detect()).unwrap();

@@ -1,14 +1,14 @@
 //! Erases what no output depends on. A model is thereby cut after the last layer that anything needs.
 
 use super::rewrite::live;
-use super::{Changes, Rule};
+use super::{By, Changes, Rule};
 use crate::plan::ir::*;
 
 pub(super) const RULE: Rule = Rule {
     name: "erase_unused",
     doc: "Erases values that no output, and no receipt of an edit that something reads, depends on.",
     exact: true,
-    apply,
+    by: By::Rewrite(apply),
 };
 
 fn apply(plan: &mut Plan) -> Changes {
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn the_report_says_what_is_gone() {
         let mut plan = read(PLAN);
-        let changes = (super::RULE.apply)(&mut plan);
+        let changes = super::apply(&mut plan);
         assert_eq!(changes.erased_sites, ["b"]);
         assert_eq!(changes.unread_edits, [EditId(1)]);
         assert_eq!(changes.last_layer, Some(0));

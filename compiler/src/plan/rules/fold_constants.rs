@@ -1,14 +1,14 @@
 //! Computes at compile time what depends on numbers alone.
 
 use super::rewrite::{Rewrite, rewrite};
-use super::{Changes, Rule};
+use super::{By, Changes, Rule};
 use crate::plan::ir::*;
 
 pub(super) const RULE: Rule = Rule {
     name: "fold_constants",
     doc: "Computes elementwise operations and views of numbers and tables.",
     exact: true,
-    apply,
+    by: By::Rewrite(apply),
 };
 
 /// The longest table that is made.

@@ -1,4 +1,5 @@
-//! Rewrites of the Plan, one file a rule, in one order.
+//! What makes of a Plan a smaller one and of that a short program: rules in one order, each of which can be left
+//! out. Rewrites of the Plan have a file each; the last are the scheduler's.
 
 mod erase_unused;
 mod fold_constants;
@@ -14,7 +15,7 @@ use super::ir::{EditId, Plan};
 use super::verify::verify;
 use steer_lang::diagnostic::nearest;
 
-/// One rewrite.
+/// One rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
     pub name: &'static str,
@@ -22,8 +23,30 @@ pub struct Rule {
     pub doc: &'static str,
     /// Whether every value keeps its bits.
     pub exact: bool,
-    pub apply: fn(&mut Plan) -> Changes,
+    pub by: By,
 }
+
+/// What carries a rule out.
+#[derive(Clone, Copy, Debug)]
+pub enum By {
+    Rewrite(fn(&mut Plan) -> Changes),
+    /// The scheduler asks whether the rule applies.
+    Scheduler,
+}
+
+pub const NARROW: Rule = Rule {
+    name: "narrow",
+    doc: "Computes what only its own row reads for the rows that something reads.",
+    exact: true,
+    by: By::Scheduler,
+};
+
+pub const FUSE: Rule = Rule {
+    name: "fuse",
+    doc: "Makes one kernel of all operations that are ready together.",
+    exact: true,
+    by: By::Scheduler,
+};
 
 /// Every rule, in the order of application.
 pub const RULES: &[Rule] = &[
@@ -38,6 +61,8 @@ pub const RULES: &[Rule] = &[
     slice_logits::RULE,
     // Last: every other rule leaves nodes behind that nothing reads.
     erase_unused::RULE,
+    NARROW,
+    FUSE,
 ];
 
 /// What a rule did, for `explain`.
@@ -70,6 +95,16 @@ pub struct Options {
     pub stop_after: Option<String>,
 }
 
+impl Options {
+    /// Whether a rule is applied.
+    pub fn applies(&self, rule: &Rule) -> bool {
+        let at = |name: &str| RULES.iter().position(|r| r.name == name);
+        let last = self.stop_after.as_deref().and_then(at);
+        let early = last.is_none_or(|last| at(rule.name).is_some_and(|own| own <= last));
+        early && !self.disable.iter().any(|d| d == rule.name)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum OptimizeError {
     /// An option names no rule.
@@ -99,7 +134,7 @@ pub fn find(name: &str) -> Result<&'static Rule, OptimizeError> {
     })
 }
 
-/// Applies the rules in order. `observer` sees the Plan after each of them.
+/// Applies the rewrites in order. `observer` sees the Plan after each of them.
 pub fn optimize(
     plan: &mut Plan,
     options: &Options,
@@ -109,15 +144,11 @@ pub fn optimize(
         find(name)?;
     }
     check(plan, "elaborate")?;
-    for rule in RULES {
-        if !options.disable.iter().any(|d| d == rule.name) {
-            let changes = (rule.apply)(plan);
-            check(plan, rule.name)?;
-            observer(rule, plan, &changes);
-        }
-        if options.stop_after.as_deref() == Some(rule.name) {
-            break;
-        }
+    for rule in RULES.iter().filter(|r| options.applies(r)) {
+        let By::Rewrite(rewrite) = rule.by else { continue };
+        let changes = rewrite(plan);
+        check(plan, rule.name)?;
+        observer(rule, plan, &changes);
     }
     Ok(())
 }

@@ -2,14 +2,14 @@
 //! sees through a cap or a scaling of the logits.
 
 use super::rewrite::{SingleReads, insert_before, live, readers, regions, single_reads};
-use super::{Changes, Rule};
+use super::{By, Changes, Rule};
 use crate::plan::ir::*;
 
 pub(super) const RULE: Rule = Rule {
     name: "read_early",
     doc: "Reads single entries before elementwise operations instead of after them.",
     exact: true,
-    apply,
+    by: By::Rewrite(apply),
 };
 
 fn apply(plan: &mut Plan) -> Changes {

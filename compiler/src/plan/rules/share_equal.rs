@@ -1,12 +1,12 @@
 //! Computes equal nodes of a region once.
 
 use super::rewrite::{Rewrite, rewrite};
-use super::{Changes, Rule};
+use super::{By, Changes, Rule};
 use crate::plan::ir::*;
 use std::collections::HashMap;
 
 pub(super) const RULE: Rule =
-    Rule { name: "share_equal", doc: "Computes equal values of a region once.", exact: true, apply };
+    Rule { name: "share_equal", doc: "Computes equal values of a region once.", exact: true, by: By::Rewrite(apply) };
 
 fn apply(plan: &mut Plan) -> Changes {
     let mut seen: HashMap<String, NodeId> = HashMap::new();

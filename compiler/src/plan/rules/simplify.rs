@@ -1,14 +1,14 @@
 //! Removes what does nothing: `x * 1`, views of views, choices that are always made.
 
 use super::rewrite::{Rewrite, rewrite};
-use super::{Changes, Rule};
+use super::{By, Changes, Rule};
 use crate::plan::ir::*;
 
 pub(super) const RULE: Rule = Rule {
     name: "simplify",
     doc: "Removes operations that change no bit, and joins views of views.",
     exact: true,
-    apply,
+    by: By::Rewrite(apply),
 };
 
 fn apply(plan: &mut Plan) -> Changes {

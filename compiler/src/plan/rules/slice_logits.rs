@@ -1,14 +1,14 @@
 //! Computes only those entries of a product that something reads.
 
 use super::rewrite::{SingleReads, insert_before, live, readers, single_reads};
-use super::{Changes, Rule};
+use super::{By, Changes, Rule};
 use crate::plan::ir::*;
 
 pub(super) const RULE: Rule = Rule {
     name: "slice_logits",
     doc: "Computes only the vocabulary entries that something reads.",
     exact: true,
-    apply,
+    by: By::Rewrite(apply),
 };
 
 fn apply(plan: &mut Plan) -> Changes {

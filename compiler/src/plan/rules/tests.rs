@@ -1,16 +1,21 @@
 //! What the rules' tests share.
 
-use super::{OptimizeError, Options, RULES, erase_unused, find, optimize};
+use super::{By, FUSE, OptimizeError, Options, RULES, Rule, erase_unused, find, optimize};
 use crate::plan::{Plan, parse, print, verify};
 
 /// Applies one rule to a text, then erases what is left over, and compares with a text.
 pub(super) fn check(rule: &str, before: &str, after: &str) {
     let mut plan = read(before);
-    (find(rule).unwrap().apply)(&mut plan);
+    apply(find(rule).unwrap(), &mut plan);
     assert_eq!(verify(&plan), Vec::<String>::new(), "{}", print(&plan));
-    (erase_unused::RULE.apply)(&mut plan);
+    apply(&erase_unused::RULE, &mut plan);
     assert_eq!(verify(&plan), Vec::<String>::new(), "{}", print(&plan));
     assert_eq!(print(&plan), print(&read(after)));
+}
+
+fn apply(rule: &Rule, plan: &mut Plan) {
+    let By::Rewrite(rewrite) = rule.by else { panic!("{} rewrites nothing", rule.name) };
+    rewrite(plan);
 }
 
 pub(super) fn read(text: &str) -> Plan {
@@ -34,7 +39,9 @@ fn stopping_and_disabling() {
         optimize(&mut Plan::default(), &options, &mut |rule, _, _| names.push(rule.name)).unwrap();
         names
     };
-    let all: Vec<&str> = RULES.iter().map(|r| r.name).collect();
+    let all: Vec<&str> = RULES.iter().filter(|r| matches!(r.by, By::Rewrite(_))).map(|r| r.name).collect();
     assert_eq!(seen(Options::default()), all);
     assert_eq!(seen(Options { disable: vec![all[0].into()], stop_after: Some(all[2].into()) }), all[1..3]);
+    let stopped = Options { disable: Vec::new(), stop_after: Some(all[2].into()) };
+    assert!(Options::default().applies(&FUSE) && !stopped.applies(&FUSE));
 }

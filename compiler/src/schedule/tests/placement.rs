@@ -1,6 +1,7 @@
 //! What runs together, on which rows, in which stretch.
 
 use super::Plans;
+use crate::plan::rules::{FUSE, NARROW, Options};
 use crate::plan::*;
 use crate::program::*;
 use crate::schedule::schedule;
@@ -58,7 +59,7 @@ fn shape(program: &Program) -> Vec<String> {
 
 #[test]
 fn layers_share_their_kernels() {
-    let count = |layers| schedule(&model(layers, |_, _, _, n| n)).unwrap().0.kernels.len();
+    let count = |layers| schedule(&model(layers, |_, _, _, n| n), &Options::default()).unwrap().0.kernels.len();
     assert_eq!(count(3), count(12));
     assert_eq!(count(12), 3);
 }
@@ -68,7 +69,7 @@ fn scheduling_grows_with_the_model_and_no_faster() {
     let time = |layers| {
         let plan = model(layers, |_, _, _, n| n);
         let start = std::time::Instant::now();
-        schedule(&plan).unwrap();
+        schedule(&plan, &Options::default()).unwrap();
         start.elapsed().as_secs_f64()
     };
     eprintln!("{:.1} and {:.1} ms", time(8) * 1e3, time(64) * 1e3);
@@ -77,7 +78,7 @@ fn scheduling_grows_with_the_model_and_no_faster() {
 
 #[test]
 fn only_rows_that_are_read_go_through_what_follows_the_last_keys() {
-    let (program, _) = schedule(&model(2, |_, _, _, n| n)).unwrap();
+    let (program, _) = schedule(&model(2, |_, _, _, n| n), &Options::default()).unwrap();
     assert_eq!(shape(&program), ["EKLLL", "past ALKLL", "narrow LALKL"]);
 }
 
@@ -96,7 +97,7 @@ fn an_edit_begins_a_stretch_and_is_fused_with_what_stands_around_it() {
         p.receipts(edit, n, value);
         after
     });
-    let (program, explain) = schedule(&plan).unwrap();
+    let (program, explain) = schedule(&plan, &Options::default()).unwrap();
     assert_eq!(shape(&program), ["EKLLL", "past AL", "0 KLL", "narrow L", "narrow past ALKL"]);
     let Instr::Kernel(call) = &program.stretches[2].instrs[0] else { panic!("a kernel") };
     let text = program.kernels[call.kernel.0 as usize].to_string();
@@ -125,7 +126,7 @@ fn a_patch_of_a_whole_value_redirects_rows() {
             after
         })
     };
-    let (program, explain) = schedule(&patched("resid", false)).unwrap();
+    let (program, explain) = schedule(&patched("resid", false), &Options::default()).unwrap();
     // Only the rows that give and take are needed of the last layer.
     assert_eq!(shape(&program), ["EKLLL", "past ALKLL", "narrow LALK", "0 narrow KL"]);
     let patch = program.stretches[3].patches[0];
@@ -133,10 +134,10 @@ fn a_patch_of_a_whole_value_redirects_rows() {
     assert_eq!(program.buffers[patch.base.0 as usize].len, 16);
     assert!(!program.kernels.iter().any(|k| k.to_string().contains("if ")));
 
-    let (program, _) = schedule(&patched("q", false)).unwrap();
+    let (program, _) = schedule(&patched("q", false), &Options::default()).unwrap();
     assert_eq!(shape(&program), ["EKLLL", "past ALKLL", "narrow L", "0 narrow ", "narrow past ALKL"]);
 
-    let (program, _) = schedule(&patched("resid", true)).unwrap();
+    let (program, _) = schedule(&patched("resid", true), &Options::default()).unwrap();
     assert_eq!(shape(&program), ["EKLLL", "past ALKLL", "narrow LALK", "0 narrow KL"]);
     assert!(!program.stretches[3].patches[0].whole);
 }
@@ -154,7 +155,7 @@ fn what_else_reads_a_patched_value_reads_it_from_elsewhere() {
         p.overlay(edit, n, donor)
     });
     plan.outputs.push(Output { name: "before".into(), node: before.unwrap() });
-    let (program, _) = schedule(&plan).unwrap();
+    let (program, _) = schedule(&plan, &Options::default()).unwrap();
     let patch = program.stretches.iter().flat_map(|s| &s.patches).next().unwrap();
     let OutputPlace::Buffer { buffer, .. } = program.outputs[1] else { panic!("a buffer") };
     assert!(patch.whole && patch.base != buffer);
@@ -174,7 +175,7 @@ fn a_hook_on_scores_becomes_the_body() {
         let value = p.select(hidden, low, n);
         p.overlay(edit, n, value)
     });
-    let (program, explain) = schedule(&plan).unwrap();
+    let (program, explain) = schedule(&plan, &Options::default()).unwrap();
     assert_eq!(shape(&program), ["EKLLL", "past ALKLL", "narrow L", "0 narrow past BLKL"]);
     let Some(Instr::Attention { body: Some(body), .. }) = program.stretches[3].instrs.first() else { panic!("a body") };
     assert!(body.call.args.contains(&KernelArg::FirstKey) && body.call.args.contains(&KernelArg::Result(0)));
@@ -193,7 +194,7 @@ fn an_output_of_a_body_is_handed_out_by_it() {
     let pattern = plan.regions[1].results[0];
     plan.outputs.push(Output { name: "scores".into(), node: scores.unwrap() });
     plan.outputs.push(Output { name: "pattern".into(), node: pattern });
-    let (program, _) = schedule(&plan).unwrap();
+    let (program, _) = schedule(&plan, &Options::default()).unwrap();
     assert!(matches!(program.outputs[1], OutputPlace::Body { result: 1, .. }));
     // The pattern itself is the attention's; whoever reads it gets a copy.
     assert!(matches!(program.outputs[2], OutputPlace::Body { result: 2, .. }));
@@ -213,9 +214,44 @@ fn rows_are_told_apart_by_earlier_ones_where_these_are_read() {
             p.overlay(edit, n, value)
         })
     };
-    let shape = |at| shape(&schedule(&edited(at)).unwrap().0);
+    let shape = |at| shape(&schedule(&edited(at), &Options::default()).unwrap().0);
     assert_eq!(shape(&[]), ["EKLLL", "past ALKLLLALKLLLALKLL", "narrow LALKL"]);
     assert_eq!(shape(&[(0, "resid")]), ["EKLLL", "past AL", "0 KLLL", "past ALKLLLALKLL", "narrow LALKL"]);
     // What an edit makes of scores is its own row's until the next attention reads it.
     assert_eq!(shape(&[(1, "scores")]), ["EKLLL", "past ALKLLL", "0 past BLKLLL", "past ALKLL", "narrow LALKL"]);
+}
+
+#[test]
+fn a_patch_inside_of_a_body_is_handed_a_result_of_the_donors_row() {
+    let mut base = None;
+    let plan = model(2, |p, layer, site, n| {
+        if (layer, site) != (1, "scores") {
+            return n;
+        }
+        base = Some(n);
+        let edit = p.edit(0);
+        let donor = p.push(Op::Donor(edit), p.plan.ty(n).axes.clone(), true);
+        p.overlay(edit, n, donor)
+    });
+    let (program, explain) = schedule(&plan, &Options::default()).unwrap();
+    assert_eq!(shape(&program), ["EKLLL", "past ALKLL", "narrow L", "0 narrow past BLKL"]);
+    let Some(Instr::Attention { body: Some(body), .. }) = program.stretches[3].instrs.first() else { panic!("a body") };
+    assert_eq!(body.patches, [BodyPatch { edit: EditId(0), result: 1, node: base.unwrap() }]);
+    assert!(body.call.args.contains(&KernelArg::Donor(EditId(0))) && body.call.args.contains(&KernelArg::Result(1)));
+    assert!(program.stretches[3].patches.is_empty() && explain.edits[0].given.is_some());
+}
+
+#[test]
+fn rules_of_the_scheduler_can_be_left_out() {
+    let plan = model(2, |_, _, _, n| n);
+    let without = |name: &str| {
+        let options = Options { disable: vec![name.to_owned()], stop_after: None };
+        schedule(&plan, &options).unwrap().0
+    };
+    let program = without(NARROW.name);
+    assert!(program.stretches.iter().all(|s| !s.narrow));
+    let fused = schedule(&plan, &Options::default()).unwrap().0;
+    let program = without(FUSE.name);
+    let one = |k: &crate::kernel::Kernel| k.to_string().lines().count();
+    assert!(program.kernels.iter().map(one).max() < fused.kernels.iter().map(one).max());
 }

@@ -4,6 +4,7 @@ use super::run::{Naive, UNTAKEN, Values, World, execute};
 use super::{Plans, Random};
 use crate::backend::ROW_BACKENDS;
 use crate::kernel;
+use crate::plan::rules::{FUSE, NARROW, Options};
 use crate::plan::*;
 use crate::schedule::schedule;
 use std::sync::Arc;
@@ -195,21 +196,26 @@ fn programs_compute_their_plans_on_every_backend() {
         for guard in &mut world.guards {
             guard[0] = 0.0;
         }
-        let (program, _) = schedule(&plan).unwrap_or_else(|e| panic!("seed {seed}: {}", e.message));
-        for kernel in &program.kernels {
-            let text = kernel.to_string();
-            assert_eq!(kernel::parse(&text).as_ref(), Ok(kernel), "seed {seed}: {text}");
-        }
         let mut expected: Option<Vec<Vec<u32>>> = None;
         let mut got = None;
-        for backend in ROW_BACKENDS {
-            for isa in Isa::supported() {
-                let kernels = backend.compile(&program.kernels, isa).unwrap();
-                let values = execute(&plan, &program, &*kernels, &world);
-                let bits = bits(&values);
-                let expected = expected.get_or_insert_with(|| bits.clone());
-                assert_eq!(*expected, bits, "seed {seed}: {} {}\n{program}", backend.name(), isa.name());
-                got = Some(values);
+        for disable in [vec![], vec![NARROW.name], vec![FUSE.name], vec![NARROW.name, FUSE.name]] {
+            let disable = disable.into_iter().map(str::to_owned).collect();
+            let options = Options { disable, stop_after: None };
+            let (program, _) = schedule(&plan, &options).unwrap_or_else(|e| panic!("seed {seed}: {}", e.message));
+            for kernel in &program.kernels {
+                let text = kernel.to_string();
+                assert_eq!(kernel::parse(&text).as_ref(), Ok(kernel), "seed {seed}: {text}");
+            }
+            for backend in ROW_BACKENDS {
+                for isa in Isa::supported() {
+                    let kernels = backend.compile(&program.kernels, isa).unwrap();
+                    let values = execute(&plan, &program, &*kernels, &world);
+                    let bits = bits(&values);
+                    let expected = expected.get_or_insert_with(|| bits.clone());
+                    let about = || format!("{} {} without {:?}", backend.name(), isa.name(), options.disable);
+                    assert_eq!(*expected, bits, "seed {seed}: {}\n{program}", about());
+                    got = Some(values);
+                }
             }
         }
         let (outputs, receipts) = got.unwrap();
@@ -224,7 +230,7 @@ fn programs_compute_their_plans_on_every_backend() {
                 let want = naive.value(output.node, row);
                 let have = &outputs[i][row * len..(row + 1) * len];
                 let fits = want.len() == len && want.iter().zip(have).all(|(a, b)| close(*a, *b));
-                assert!(fits, "seed {seed}: output {i} of row {row}: {want:?} is {have:?}\n{program}");
+                assert!(fits, "seed {seed}: output {i} of row {row}: {want:?} is {have:?}");
             }
         }
         for node in &plan.nodes {
@@ -235,7 +241,7 @@ fn programs_compute_their_plans_on_every_backend() {
                             (naive.value(value, row)[0], receipts[edit.0 as usize][row * 3 + stat as usize]);
                         // A count of changes depends on every bit of the two sides.
                         let taken = have != UNTAKEN && stat != Stat::Changed;
-                        assert!(!taken || close(want, have), "seed {seed}: {want} is {have}\n{program}");
+                        assert!(!taken || close(want, have), "seed {seed}: {want} is {have}");
                     }
                 }
             }

@@ -1,0 +1,94 @@
+//! Whether the rows that an edit takes values from are there, and fit.
+
+use super::check::Checker;
+use super::positions::Alignment;
+use super::runs::sequence;
+use super::script::{DonorSpec, EditDecl, Place, RunSpec};
+use crate::plan::Op;
+use steer_lang::{Diagnostic, codes};
+
+impl Checker<'_> {
+    /// A patched row takes a row that its donor must have.
+    pub(super) fn donor_rows(
+        &self,
+        name: &str,
+        run: &RunSpec,
+        place: &Place,
+        from: &DonorSpec,
+        grows: bool,
+        out: &mut Vec<Diagnostic>,
+    ) {
+        let Some(seq) = sequence(run) else { return };
+        let donors = from.by.donors(&run.encoded.tokens, &from.run.encoded.tokens);
+        let rows = place.on.rows(&seq);
+        let missing = rows.iter().zip(&donors).position(|(on, donor)| *on && donor.is_none());
+        let have = from.run.encoded.tokens.len();
+        let help = match from.by {
+            Alignment::Index => {
+                "a patch takes the donor's row of the same position: restrict it to positions that both have, or say which belong together, as in `from clean by end`"
+            }
+            Alignment::End => {
+                "rows belong together as counted from the end: restrict the patch to those that both have"
+            }
+            Alignment::Token => {
+                "rows belong together where both have the same token, in order: restrict the patch to those"
+            }
+            Alignment::Map(_) => "the list gives the donor's position for each of the run's; -1 is none",
+        };
+        if missing.is_some() || (grows && place.on.may_generate(seq.prompt)) {
+            let row = missing.map_or(String::new(), |m| format!(", such as row {m}"));
+            out.push(
+                Diagnostic::error(
+                    codes::POSITION_RANGE,
+                    format!("`{name}` patches rows that {} does not have{row}", from.run.label),
+                )
+                .at(place.span, format!("{} has {have} tokens", from.run.label))
+                .help(help),
+            );
+        }
+    }
+
+    /// A value with the axis `key` is taken entry by entry, so both rows need as many keys.
+    pub(super) fn donor_keys(
+        &self,
+        e: &EditDecl,
+        run: &RunSpec,
+        place: &Place,
+        from: &DonorSpec,
+        out: &mut Vec<Diagnostic>,
+    ) {
+        let Some(seq) = sequence(run) else { return };
+        let donors = from.by.donors(&run.encoded.tokens, &from.run.encoded.tokens);
+        let rows = place.on.rows(&seq).into_iter().zip(donors).enumerate();
+        let pairs: Vec<(usize, usize)> =
+            rows.filter_map(|(row, (on, donor))| Some((row, donor.filter(|_| on)?))).collect();
+        for (site, _) in &e.sites {
+            let Some(window) = self.window_of(site) else { continue };
+            let keys = |row: usize| window.min(row + 1);
+            let Some(&(row, donor)) = pairs.iter().find(|(row, donor)| keys(*row) != keys(*donor)) else { continue };
+            let has = |row: usize| format!("{} key{}", keys(row), if keys(row) == 1 { "" } else { "s" });
+            let message = format!(
+                "`{}` takes {site} of row {donor}, which has {}, for row {row}, which has {}",
+                e.name,
+                has(donor),
+                has(row)
+            );
+            out.push(
+                Diagnostic::error(codes::AXIS_MISMATCH, message)
+                    .at(place.span, "the rows that it patches")
+                    .help("a row's scores and pattern are as long as it has keys: patch rows of the same position"),
+            );
+        }
+    }
+
+    /// For a site with the axis `key`: the most keys that a row of it has.
+    fn window_of(&self, site: &str) -> Option<usize> {
+        let site = self.plan.sites.iter().find(|s| s.name == site)?;
+        let keyed = self.plan.ty(site.value).has_keys();
+        let window = self.plan.nodes.iter().find_map(|n| match &n.op {
+            Op::Attention { window, body, .. } if *body == site.region => Some(window.unwrap_or(usize::MAX)),
+            _ => None,
+        });
+        window.filter(|_| keyed)
+    }
+}

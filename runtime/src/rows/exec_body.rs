@@ -1,0 +1,202 @@
+//! Instructions with a body: attention whose scores or pattern something edits or reads, and scans.
+
+use super::cache::Place;
+use super::exec::{Frame, slots};
+use super::exec_instr::{Shared, pointers, room, with_scratch};
+use super::given::Given;
+use super::{RowsEngine, broken};
+use crate::error::Error;
+use crate::memory;
+use rayon::prelude::*;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use steer_compiler::program::{Body, Instr, KernelArg};
+use steer_kernels::attention::{Heads, mix, scores};
+
+/// The results of a body for one row, but those that are its owner's.
+type Results = Vec<(u32, Vec<f32>)>;
+
+/// Calls the body for one row. `own` says where the owner's values of that row are.
+fn call(
+    engine: &RowsEngine,
+    body: &Body,
+    given: &Given,
+    base: &[Shared],
+    (j, keys): (usize, usize),
+    own: &mut dyn FnMut(&KernelArg) -> Option<*mut f32>,
+) -> Results {
+    let len = |node| engine.plan.ty(node).len_with(keys);
+    let mut kept: Results = body.outputs.iter().map(|(r, node)| (*r, vec![0.0; len(*node)])).collect();
+    // What no row takes is computed all the same, and dropped.
+    let mut dropped = Vec::new();
+    let mut spare = 0;
+    for patch in &body.patches {
+        if kept.iter().any(|(r, _)| *r == patch.result) || dropped.iter().any(|(r, _)| *r == patch.result) {
+            continue;
+        }
+        if given.is_asked(patch.result, j) {
+            kept.push((patch.result, vec![0.0; len(patch.node)]));
+        } else {
+            dropped.push((patch.result, spare));
+            spare += len(patch.node);
+        }
+    }
+    let scratch = engine.kernels.scratch_len(body.call.kernel, keys);
+    with_scratch(scratch + spare, |s| {
+        let (scratch, spare) = s.split_at_mut(scratch);
+        let mut pointer = |(arg, base): (&KernelArg, &Shared)| {
+            if let Some(own) = own(arg) {
+                return own;
+            }
+            match arg {
+                KernelArg::Result(r) => match kept.iter_mut().find(|(i, _)| i == r) {
+                    Some((_, values)) => values.as_mut_ptr(),
+                    None => {
+                        let at = dropped.iter().find(|(i, _)| i == r).map_or(0, |d| d.1);
+                        spare[at..].as_mut_ptr()
+                    }
+                },
+                KernelArg::Donor(edit) => given.taken(*edit, j).as_ptr().cast_mut(),
+                _ => base.get(),
+            }
+        };
+        let args: Vec<*mut f32> = body.call.args.iter().zip(base).map(&mut pointer).collect();
+        // SAFETY: one pointer a parameter; this call has row `j` and its own results and scratch.
+        unsafe { engine.kernels.call(body.call.kernel, &args, j..j + 1, keys, scratch) };
+    });
+    kept
+}
+
+/// Keeps what outputs read of a row, and what other rows take of it.
+fn keep(frame: &mut Frame, place: Place, body: &Body, given: &mut Given, j: usize, results: Results) {
+    let n = frame.count();
+    for (r, values) in results {
+        given.keep(r, j, &values);
+        if body.outputs.iter().any(|(o, _)| *o == r) {
+            frame.inside.entry((place.1, r)).or_insert_with(|| vec![Vec::new(); n])[j] = values;
+        }
+    }
+}
+
+/// An attention with edits or outputs inside: scores, body and sum one row after another.
+pub struct Hooked<'a> {
+    pub shape: Heads,
+    pub scale: f32,
+    pub body: &'a Body,
+    /// The stretch whose rows the cache holds.
+    pub home: usize,
+    pub cache: (Shared, Shared),
+    pub stride: usize,
+    pub queries: Shared,
+    pub out: Shared,
+    /// The positions of the keys of a row at a position.
+    pub seen: &'a (dyn Fn(usize) -> Range<usize> + Sync),
+}
+
+impl Hooked<'_> {
+    pub fn run(&self, engine: &RowsEngine, frame: &mut Frame, place: Place) -> Result<(), Error> {
+        let base: Vec<Shared> = pointers(engine, frame, place, &self.body.call)?.into_iter().map(Shared).collect();
+        let keys = |position| (self.seen)(position).len();
+        let mut given = Given::new(&engine.plan, self.body, &engine.users, frame.step, frame.rows, &keys)?;
+        for rows in given.turns(frame.count()) {
+            let (now, before) = (&*frame, &given);
+            let results: Vec<(usize, Results)> =
+                rows.into_par_iter().map(|j| (j, self.row(engine, now, &base, before, j))).collect();
+            for (j, results) in results {
+                keep(frame, place, self.body, &mut given, j, results);
+            }
+        }
+        Ok(())
+    }
+
+    fn row(&self, engine: &RowsEngine, frame: &Frame, base: &[Shared], given: &Given, j: usize) -> Results {
+        let Heads { heads, d_head, .. } = self.shape;
+        let row = *frame.row(j);
+        let range = (self.seen)(row.position);
+        let list = &slots(engine, self.home, &row)[range.clone()];
+        let keys = list.len();
+        let mut products = vec![0.0; heads * keys];
+        let mut pattern = vec![0.0; heads * keys];
+        let q = j * heads * d_head;
+        for (h, s) in products.chunks_exact_mut(keys).enumerate() {
+            let kv = h / self.shape.group() * d_head;
+            // SAFETY: head `h` of row `j`'s query; every slot was stored.
+            unsafe {
+                let (q, k) = (self.queries.get().add(q + h * d_head), self.cache.0.get().add(kv));
+                scores(engine.isa, q, k, self.stride, list, d_head, self.scale, s);
+            }
+        }
+        let mut first = range.start as f32;
+        let mut own = |arg: &KernelArg| match arg {
+            KernelArg::Body(_) => Some(products.as_mut_ptr()),
+            KernelArg::Result(0) => Some(pattern.as_mut_ptr()),
+            KernelArg::FirstKey => Some(&raw mut first),
+            _ => None,
+        };
+        let results = call(engine, self.body, given, base, (j, keys), &mut own);
+        for (h, p) in pattern.chunks_exact(keys).enumerate() {
+            let kv = h / self.shape.group() * d_head;
+            // SAFETY: head `h` of row `j`'s result; every slot was stored.
+            unsafe {
+                let out = std::slice::from_raw_parts_mut(self.out.get().add(q + h * d_head), d_head);
+                mix(engine.isa, p, self.cache.1.get().add(kv), self.stride, list, out);
+            }
+        }
+        results
+    }
+}
+
+pub fn scan(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
+    let Instr::Scan { body, state, y, .. } = instr else { return Err(broken("no scan")) };
+    let out = room(engine, frame, *y)?;
+    let width = engine.program.buffers[y.0 as usize].len;
+    let base: Vec<Shared> = pointers(engine, frame, place, &body.call)?.into_iter().map(Shared).collect();
+    let mut given = Given::new(&engine.plan, body, &engine.users, frame.step, frame.rows, &|_| 1)?;
+    let mut kept = engine.caches.states.remove(&place).unwrap_or_default();
+    let first_slot = engine.caches.slots[place.0] - frame.count() as u32;
+    // How many rows of this step start from each state, and which states outlive the step.
+    let mut users: HashMap<u32, usize> = HashMap::new();
+    let parent = |frame: &Frame, j: usize| {
+        let list = slots(engine, place.0, frame.row(j));
+        (list.len() > 1).then(|| list[list.len() - 2])
+    };
+    for p in (0..frame.count()).filter_map(|j| parent(frame, j)) {
+        *users.entry(p).or_default() += 1;
+    }
+    let ends: HashSet<u32> = engine.runs.iter().filter_map(|r| r.slots[place.0].last().copied()).collect();
+    // Parents stand before their children, since a run's rows are in order; and so does what is given.
+    for j in 0..frame.count() {
+        let from = parent(frame, j);
+        let mut fresh = kept.free.pop().unwrap_or_default();
+        memory::resize(&mut fresh, *state, "states")?;
+        let mut zero = Vec::new();
+        let before = match from {
+            Some(p) => kept.at.get(&p).ok_or_else(|| broken("a state is missing"))?.as_ptr().cast_mut(),
+            None => {
+                zero.resize(*state, 0.0);
+                zero.as_mut_ptr()
+            }
+        };
+        let mut own = |arg: &KernelArg| match arg {
+            KernelArg::Body(_) => Some(before),
+            KernelArg::Result(0) => Some(fresh.as_mut_ptr()),
+            // SAFETY: row `j` of `y`.
+            KernelArg::Result(1) => Some(unsafe { out.add(j * width) }),
+            _ => None,
+        };
+        let results = call(engine, body, &given, &base, (j, 1), &mut own);
+        keep(frame, place, body, &mut given, j, results);
+        kept.at.insert(first_slot + j as u32, fresh);
+        if let Some(p) = from
+            && let Some(left) = users.get_mut(&p)
+        {
+            *left -= 1;
+            if *left == 0 && !ends.contains(&p) {
+                kept.free.extend(kept.at.remove(&p));
+            }
+        }
+    }
+    kept.at.retain(|slot, _| ends.contains(slot));
+    engine.caches.states.insert(place, kept);
+    Ok(())
+}

@@ -90,6 +90,8 @@ codes! {
     BACKEND = "E0703";
     /// The computation was stopped.
     STOPPED = "E0704";
+    /// Finished cells that are kept in a file and do not fit.
+    KEPT = "E0705";
     /// An option or value on the command line.
     COMMAND = "E0801";
 }

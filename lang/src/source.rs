@@ -53,6 +53,11 @@ impl Sources {
         FileId((self.files.len() - 1) as u16)
     }
 
+    /// All texts, in the order in which they were added.
+    pub fn files(&self) -> &[Source] {
+        &self.files
+    }
+
     pub fn get(&self, file: FileId) -> &Source {
         &self.files[file.0 as usize]
     }

@@ -1,6 +1,7 @@
 //! What executes a Plan: the rows engine, and the candle reference that defines the values.
 
 use crate::error::Error;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use steer_compiler::plan::{EditId, Tensor, Weight};
 
@@ -69,11 +70,23 @@ pub struct RowReceipt {
 }
 
 /// Rows that were worked on, against what one pass a run would have taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RowCount {
     /// Rows times stretches.
     pub computed: u64,
     pub naive: u64,
+    /// Floating-point operations of products, attentions, convolutions and scans.
+    pub operations: u64,
+    pub naive_operations: u64,
+}
+
+impl std::ops::AddAssign for RowCount {
+    fn add_assign(&mut self, more: Self) {
+        self.computed += more.computed;
+        self.naive += more.naive;
+        self.operations += more.operations;
+        self.naive_operations += more.naive_operations;
+    }
 }
 
 #[derive(Clone, Debug, Default)]

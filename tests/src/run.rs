@@ -124,8 +124,7 @@ pub fn feed(
         let step = engine.extend(&work)?;
         out.values.extend(step.values.into_iter().map(|v| ((v.run, v.output, v.position), v.data)));
         out.receipts.extend(step.receipts);
-        out.rows.computed += step.rows.computed;
-        out.rows.naive += step.rows.naive;
+        out.rows += step.rows;
         start = end;
     }
     out.receipts.sort_by_key(|r| (r.run, r.edit, r.position));

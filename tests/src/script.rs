@@ -87,6 +87,7 @@ pub fn session(model: &ModelSession, folder: &Path, text: &str) -> Result<Sessio
         text: text.to_owned(),
         file: id,
         warnings,
+        read: Vec::new(),
     })
 }
 

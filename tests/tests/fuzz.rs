@@ -250,6 +250,7 @@ fn scripts_are_checked_or_refused() {
                 text,
                 file: FileId::default(),
                 warnings: found,
+                read: Vec::new(),
             };
             if let Err(found) = prepare_all(&session, &PhaseOptions::default()) {
                 panic!("{}", steer::report::render(&found, &sources, false));

@@ -57,7 +57,7 @@ fn a_limit_on_memory_changes_no_bit() {
             assert_eq!(bits(&whole), bits(&cut), "{model} in {part}");
             assert_eq!(whole.receipts, cut.receipts, "{model} in {part}");
             // What pieces share is computed in each: they were cut indeed.
-            assert!(cut.results.rows.computed > whole.results.rows.computed, "{model} in {part}");
+            assert!(cut.results.work.rows.computed > whole.results.work.rows.computed, "{model} in {part}");
         }
     }
 }

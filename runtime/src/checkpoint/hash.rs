@@ -32,14 +32,25 @@ pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-pub(super) fn hashes(checkpoint: &Checkpoint) -> Result<Vec<FileHash>, Error> {
-    let mut out = vec![whole("config.json", checkpoint.config.text.as_bytes())];
-    for name in TOKENIZER {
-        let path = checkpoint.folder.join(name);
-        if path.is_file() {
-            out.push(whole(name, &files::read(&path)?));
-        }
+/// Blocks of a file that a fingerprint reads, evenly spread, and their size.
+const BLOCKS: usize = 256;
+const BLOCK: usize = 4096;
+
+pub(super) fn fingerprint(checkpoint: &Checkpoint) -> String {
+    let mut all = Sha256::new();
+    for shard in &checkpoint.shards {
+        let (bytes, head) = (shard.bytes(), shard.header.len);
+        all.update((bytes.len() as u64).to_le_bytes());
+        all.update(&bytes[..head]);
+        let rest = &bytes[head..];
+        let step = (rest.len() / BLOCKS).max(BLOCK);
+        rest.chunks(step).for_each(|part| all.update(&part[..part.len().min(BLOCK)]));
     }
+    all.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+pub(super) fn hashes(checkpoint: &Checkpoint) -> Result<Vec<FileHash>, Error> {
+    let mut out = small(checkpoint)?;
     out.par_extend(checkpoint.shards.par_iter().map(|shard| {
         let (bytes, name) = (shard.bytes(), file_name(&shard.path));
         match bytes.len() > LARGE {
@@ -52,6 +63,17 @@ pub(super) fn hashes(checkpoint: &Checkpoint) -> Result<Vec<FileHash>, Error> {
             false => whole(&name, bytes),
         }
     }));
+    Ok(out)
+}
+
+pub(super) fn small(checkpoint: &Checkpoint) -> Result<Vec<FileHash>, Error> {
+    let mut out = vec![whole("config.json", checkpoint.config.text.as_bytes())];
+    for name in TOKENIZER {
+        let path = checkpoint.folder.join(name);
+        if path.is_file() {
+            out.push(whole(name, &files::read(&path)?));
+        }
+    }
     Ok(out)
 }
 

@@ -122,6 +122,16 @@ impl Checkpoint {
         })
     }
 
+    /// What the configuration and the tokenizer are, by hash.
+    pub fn small_hashes(&self) -> Result<Vec<FileHash>, Error> {
+        hash::small(self)
+    }
+
+    /// What the weights are, without reading all of them: each file's size, header, and a part of its content.
+    pub fn fingerprint(&self) -> String {
+        hash::fingerprint(self)
+    }
+
     /// What every file of the model is, by hash. Reads the files, so only reports ask for it.
     pub fn hashes(&self) -> Result<Vec<FileHash>, Error> {
         hash::hashes(self)

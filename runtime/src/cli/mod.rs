@@ -6,7 +6,9 @@ mod check;
 mod emit;
 mod explain;
 mod fmt;
+mod merge;
 mod options;
+mod outcome;
 mod run;
 pub mod sites;
 
@@ -41,6 +43,8 @@ struct Cli {
 enum Command {
     /// Check a script, run it, and report
     Run(RunArgs),
+    /// Join the shards of a run, and report
+    Merge(merge::MergeArgs),
     /// Check a script against a model without reading its weights
     Check(CheckArgs),
     /// Format scripts in place
@@ -125,6 +129,7 @@ fn parse_and_run() -> u8 {
     }
     let result = match &cli.command {
         Command::Run(args) => run::run(args),
+        Command::Merge(args) => merge::run(args),
         Command::Check(args) => check::run(args),
         Command::Fmt(args) => fmt::run(args),
         Command::Explain(args) => explain::run(args),

@@ -57,6 +57,13 @@ impl Backend {
     }
 }
 
+/// Where the finished cells of runs are kept until their end: `STEER_CACHE`, else the user's cache folder.
+pub fn cache() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let own = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+    set("STEER_CACHE").or_else(|| own.map(|cache| cache.join("steer")))
+}
+
 /// A stage to print instead of running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Emit {

@@ -1,18 +1,16 @@
 //! `steer run FILE`
 
+use super::outcome::Outcome;
 use super::{Backend, Emit, Failure, ModelArgs, Setting};
-use crate::experiment::{self, PhaseOptions, Session, SessionOptions};
+use crate::experiment::{self, Keeping, KeepingPlace, PhaseOptions, Session, SessionOptions, Shard, shard_file};
 use crate::files;
 use crate::progress::{Bar, Unit};
-use crate::report::{self, Align, Report, Table, Value};
+use crate::report;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;
-use steer_compiler::elaborate::{ParamValue, StatementKind};
 use steer_compiler::plan::rules;
-use steer_figures::Section;
-use steer_kernels::Isa;
-use steer_lang::{Diagnostic, Diagnostics, Sources, codes};
+use steer_lang::{Diagnostics, Sources};
 
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
@@ -44,6 +42,15 @@ pub struct RunArgs {
     /// The memory that the run may take, such as 2GiB (default: what there is)
     #[arg(long, value_name = "BYTES", value_parser = super::options::bytes)]
     pub memory: Option<u64>,
+    /// Go on with an experiment that was interrupted
+    #[arg(long)]
+    pub resume: bool,
+    /// Compute only this part of the experiment, such as 2/8; `steer merge` joins the parts
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+    /// Where finished cells are kept (default: the cache folder until the end; of a shard SCRIPT.I-of-N.kept)
+    #[arg(long, value_name = "FILE")]
+    pub keep: Option<PathBuf>,
     /// Print a stage of the compiler instead of running
     #[arg(long, value_enum, value_name = "STAGE")]
     pub emit: Option<Emit>,
@@ -81,109 +88,37 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     if let Some(path) = &args.json {
         files::check_target(path).map_err(|e| vec![*e.0])?;
     }
-    let done = experiment::run_on(&session, &options, &mut report::Stdout::new());
+    let done = experiment::run_on(&session, &options, &args.keeping(), &mut report::Stdout::new());
     let done = done.map_err(|mut d| {
         d.splice(0..0, session.warnings.iter().cloned());
         d
     })?;
-    let mut warnings = session.warnings.clone();
-    warnings.extend(done.warnings.iter().cloned());
-    super::show(&warnings, sources, report::errors_in_color());
-    if !done.receipts.is_empty() {
-        say(&report::receipts_table(&done.receipts))?;
+    let outcome = Outcome {
+        file: &args.file,
+        session: &session,
+        sources,
+        options: &options,
+        json: args.json.as_deref(),
+        time: args.time,
+        checked,
+        clock,
+    };
+    match args.shard {
+        Some(shard) => outcome.shard(shard, done),
+        None => outcome.tell(done),
     }
-    if done.results.rows.naive > done.results.rows.computed {
-        let rows = done.results.rows;
-        say(&format!("{} of {} rows computed: equal rows once, unread rows never\n", rows.computed, rows.naive))?;
-    }
-    let mut result = Report::new(&args.file, &session.text);
-    result.model.name = session.model_name.clone();
-    result.model.architecture = session.script.model.arch_name.clone();
-    result.backend = options.backend.clone();
-    result.instruction_set = Isa::detect().name().into();
-    result.seed = options.seed.or_else(|| session.script.seed()).unwrap_or(0);
-    for (name, value) in &session.script.params {
-        let value = match value {
-            ParamValue::Number(n) => Value::Number(*n),
-            ParamValue::Bool(b) => Value::Bool(*b),
-            ParamValue::Text(t) => Value::Text(t.clone()),
-        };
-        result.parameters.insert(name.clone(), value);
-    }
-    result.receipts = done.receipts;
-    result.outputs = done.outputs;
-    result.stopped = done.results.stopped;
-    result.timings.seconds = done.seconds;
-    result.timings.seconds.insert("check".into(), checked);
-    result.timings.seconds.insert("total".into(), clock.elapsed().as_secs_f64());
-    for (name, rows, seconds) in [
-        ("prompts", done.results.prompt_rows, done.results.prompt_seconds),
-        ("generate", done.results.new_rows, done.results.new_seconds),
-    ] {
-        if rows > 0 && seconds > 0.0 {
-            result.timings.tokens_per_second.insert(name.into(), rows as f64 / seconds);
-        }
-    }
-    if args.time {
-        say(&times(&result))?;
-    }
-    let reports = session.script.statements.iter().filter_map(|s| match &s.kind {
-        StatementKind::Report { to } => Some((to, s.span)),
-        _ => None,
-    });
-    for (to, span) in reports {
-        let shown = |w: &Diagnostic| report::render(std::slice::from_ref(w), sources, false);
-        let warnings = warnings.iter().map(shown).collect();
-        let page =
-            report::page(&result, &session.text, warnings, sections(&session, sources, &done.statements, &result));
-        let path = session.path(to);
-        report::save_page(&path, &page).map_err(|e| vec![e.0.at(span, "written here")])?;
-        say(&format!("reported to {}\n", path.display()))?;
-    }
-    if let Some(path) = &args.json {
-        let bar = Bar::new("hashing the model's files", Unit::Unknown);
-        result.model.files = session.checkpoint.hashes().map_err(|e| vec![*e.0])?;
-        drop(bar);
-        result.write(path).map_err(|e| vec![*e.0])?;
-    }
-    if done.results.stopped {
-        return Err(vec![Diagnostic::error(codes::STOPPED, "stopped; what was finished is printed above")]);
-    }
-    Ok(())
-}
-
-fn say(text: &str) -> Result<(), Diagnostics> {
-    report::print(text).map_err(|e| vec![*e.0])
-}
-
-/// What each statement gave, with its place in the script; those of imported files stand without one.
-fn sections(session: &Session, sources: &Sources, statements: &[usize], result: &Report) -> Vec<Section> {
-    let mut out = Vec::new();
-    for (number, s) in session.script.statements.iter().enumerate() {
-        let mine = statements.iter().zip(&result.outputs).filter(|(of, _)| **of == number);
-        let outputs: Vec<_> = mine.map(|(_, o)| o.clone()).collect();
-        if outputs.is_empty() {
-            continue;
-        }
-        let range = s.span.start as usize..s.span.end as usize;
-        let own = (s.span.file == session.file).then_some(range);
-        let title = sources.text(s.span).lines().next().unwrap_or_default().trim_end_matches('{').trim();
-        out.push(report::section(title, own, &outputs));
-    }
-    out
-}
-
-/// The stages and rates of a run as a table.
-fn times(result: &Report) -> String {
-    let mut table = Table::new(&[("stage", Align::Left), ("seconds", Align::Right), ("tokens/s", Align::Right)]);
-    for (stage, seconds) in &result.timings.seconds {
-        let rate = result.timings.tokens_per_second.get(stage).map_or(String::new(), |r| report::number(*r));
-        table.row([stage.clone(), format!("{seconds:.3}"), rate]);
-    }
-    table.render()
 }
 
 impl RunArgs {
+    fn keeping(&self) -> Keeping {
+        let place = match (&self.keep, self.shard) {
+            (Some(file), _) => KeepingPlace::File(file.clone()),
+            (None, Some(shard)) => KeepingPlace::File(shard_file(&self.file, shard)),
+            (None, None) => super::options::cache().map_or(KeepingPlace::Nowhere, KeepingPlace::Folder),
+        };
+        Keeping { place, resume: self.resume, shard: self.shard }
+    }
+
     fn session(&self) -> SessionOptions {
         super::session_options(&self.model, &self.set)
     }

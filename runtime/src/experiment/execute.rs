@@ -1,6 +1,7 @@
 //! A whole experiment: derived tensors, then its pieces one after another.
 
 use super::derive::tensors;
+use super::keep::{self, Keeping, Kept};
 use super::live::{Follow, Gathered, run as run_live};
 use super::needs;
 use super::phase::{PhaseOptions, TensorValues, engine};
@@ -9,11 +10,12 @@ use super::receipts::{never_fired, receipts};
 use super::results::Results;
 use super::session::{Session, one};
 use super::show::Show;
-use super::statements::{Experiment, What, prepare_all};
+use super::statements::{Experiment, prepare_all};
 use super::targets;
 use crate::error::Error;
 use crate::report::{self, Output, Page, Receipt};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Instant;
 use steer_compiler::elaborate::{PrintItem, StatementKind};
 use steer_lang::{Diagnostic, Diagnostics, codes};
@@ -25,6 +27,10 @@ pub struct Done {
     pub statements: Vec<usize>,
     pub receipts: Vec<Receipt>,
     pub results: Results,
+    /// How many cells and texts the experiment has.
+    pub units: usize,
+    /// Where finished pieces are kept, or were until the end.
+    pub kept: Option<PathBuf>,
     pub warnings: Diagnostics,
     pub seconds: BTreeMap<String, f64>,
 }
@@ -35,106 +41,215 @@ pub fn run(
     options: &PhaseOptions,
     print: &mut dyn FnMut(&str) -> Result<(), Error>,
 ) -> Result<Done, Diagnostics> {
-    run_on(session, options, &mut report::Plain(print))
+    run_on(session, options, &Keeping::default(), &mut report::Plain(print))
 }
 
-/// The same for a page that may show texts as they come.
-pub fn run_on(session: &Session, options: &PhaseOptions, page: &mut dyn Page) -> Result<Done, Diagnostics> {
-    let clock = Instant::now();
-    let mut seconds = BTreeMap::new();
-    let experiment = prepare_all(session, options)?;
-    seconds.insert("compile".into(), clock.elapsed().as_secs_f64());
+/// The same for a page that may show texts as they come, with finished pieces kept. Of a shard nothing is shown:
+/// its pieces are kept, and `merge` shows them.
+pub fn run_on(
+    session: &Session,
+    options: &PhaseOptions,
+    keeping: &Keeping,
+    page: &mut dyn Page,
+) -> Result<Done, Diagnostics> {
+    let mut clock = Clock::default();
+    let experiment = clock.time("compile", || prepare_all(session, options))?;
     if !session.checkpoint.has_weights() {
         return Err(vec![
             Diagnostic::error(codes::NO_MODEL, format!("{} has no weights", session.model_name))
                 .help("it can be checked but not run; put its safetensors files beside config.json"),
         ]);
     }
-    targets::writable(session)?;
-    let clock = Instant::now();
-    let pieces = pieces(&experiment, options, needs::budget(options))?;
-    for units in &pieces {
-        let part = Part::new(&experiment, units);
-        needs::check(&part.needs(&experiment, options).map_err(one)?, options)?;
-    }
-    seconds.insert("plan".into(), clock.elapsed().as_secs_f64());
-    let mut wanted: BTreeSet<String> = experiment.prepared.plan.tensors.iter().map(|t| t.name.clone()).collect();
-    for s in &session.script.statements {
-        if let StatementKind::Print(items) = &s.kind {
-            for item in items {
-                if let PrintItem::Value { plan, .. } = item {
-                    wanted.extend(plan.tensors.iter().map(|t| t.name.clone()));
-                }
-            }
-        }
-    }
-    let clock = Instant::now();
-    let values = tensors(session, &wanted, options)?;
-    seconds.insert("derive".into(), clock.elapsed().as_secs_f64());
-    let mut show = Show::new(session, &experiment, &values, page);
-    let results = match execute(session, &experiment, &pieces, &values, options, &mut show, &mut seconds) {
-        Ok(results) => results,
-        Err(e) => {
-            show.abandon();
-            return Err(e);
-        }
+    let units = match keeping.shard {
+        None => experiment.whole(),
+        Some(shard) => shard.units(experiment.units.len()),
     };
-    seconds.insert("prompts".into(), results.prompt_seconds);
-    seconds.insert("generate".into(), results.new_seconds);
-    let (statements, outputs) = show.outputs().into_iter().unzip();
-    let receipts = receipts(session, &experiment.prepared, &results);
+    if keeping.shard.is_none() {
+        targets::writable(session)?;
+    }
+    let budget = needs::budget(options);
+    let mut pieces = clock.time("plan", || -> Result<_, Diagnostics> {
+        let pieces = pieces(&experiment, &units, options, budget)?;
+        for units in &pieces {
+            let part = Part::new(&experiment, units);
+            needs::check(&part.needs(&experiment, options).map_err(one)?, options)?;
+        }
+        Ok(pieces)
+    })?;
+    let mut wanted: BTreeSet<String> = experiment.prepared.plan.tensors.iter().map(|t| t.name.clone()).collect();
+    wanted.extend(printed(session));
+    let values = clock.time("derive", || tensors(session, &wanted, options))?;
+    let mut results = Results::new(&experiment, &session.script.statements);
+    // What is there at once in the end need not be kept on the way.
+    let keeps = keeping.shard.is_some() || keeping.resume || pieces.len() > 1;
+    let mut kept = None;
+    if keeps && !matches!(keeping.place, keep::Place::Nowhere) {
+        let header = keep::header(session, &experiment, &values, options).map_err(one)?;
+        kept = Kept::open(keeping, header, &experiment, &mut results)?;
+        let left: Vec<usize> = units.iter().filter(|u| !results.finished.contains(u)).copied().collect();
+        if left.len() < units.len() {
+            pieces = self::pieces(&experiment, &left, options, budget)?;
+        }
+    }
     let mut warnings = experiment.prepared.warnings.clone();
-    warnings.extend(never_fired(session, &experiment, &results));
-    Ok(Done { outputs, statements, receipts, results, warnings, seconds })
+    warnings.extend(kept.iter().flat_map(|k| k.warnings.iter().cloned()));
+    let mut nothing = |_: &str| Ok(());
+    let mut silent = report::Plain(&mut nothing);
+    let page: &mut dyn Page = if keeping.shard.is_some() { &mut silent } else { page };
+    let mut show = Show::new(session, &experiment, &values, page);
+    let execution = Execution { session, experiment: &experiment, values: &values, options };
+    let shows = keeping.shard.is_none();
+    let run = execution.run(&pieces, &mut results, &mut kept, shows.then_some(&mut show), &mut clock);
+    if let Err(mut e) = run {
+        show.abandon();
+        if let (Some(kept), Some(first)) = (&kept, e.first_mut()) {
+            first.help = Some(match first.help.take() {
+                Some(help) => format!("{help}; {}", go_on(kept)),
+                None => go_on(kept),
+            });
+        }
+        return Err(e);
+    }
+    let outputs = show.outputs();
+    let mut done = Done::of(session, &experiment, results, outputs, warnings, clock);
+    done.kept = kept.as_ref().map(|k| k.path().to_path_buf());
+    if let Some(kept) = kept.filter(|_| !done.results.stopped) {
+        kept.end();
+    }
+    Ok(done)
 }
 
-/// Loads the model and runs the pieces, showing what there is on the way.
-fn execute(
+/// Shows what the files of an experiment's shards hold. Only what `print` needs is computed.
+pub fn merge_on(
     session: &Session,
-    experiment: &Experiment,
-    pieces: &[Vec<usize>],
-    values: &TensorValues,
     options: &PhaseOptions,
-    show: &mut Show,
-    seconds: &mut BTreeMap<String, f64>,
-) -> Result<Results, Diagnostics> {
-    let statements = &session.script.statements;
-    let mut results = Results::new(experiment, statements);
-    if !pieces.is_empty() {
-        show.advance(&results, false)?;
-        let clock = Instant::now();
-        let mut engine = engine(session, &experiment.prepared, values, options).map_err(one)?;
-        seconds.insert("load".into(), clock.elapsed().as_secs_f64());
-        // The last piece that tables and captures read.
-        let text = |u: &usize| experiment.units[*u].what == What::Text;
-        let last = pieces.iter().rposition(|units| !units.iter().all(text));
-        results.measured = last.is_none();
-        for (number, units) in pieces.iter().enumerate() {
-            let part = Part::new(experiment, units);
-            engine.begin(part.prepared.engine_runs.clone()).map_err(one)?;
-            results.prompts_done = false;
-            let label = match pieces.len() {
-                1 => "prompts".to_owned(),
-                n => format!("piece {} of {n}", number + 1),
-            };
-            let tokens = !show.streams();
-            let mut step = |gathered: &Gathered| {
-                if !results.prompts_done {
-                    results.take_values(experiment, statements, &part, gathered)?;
-                    results.measured |= last == Some(number);
+    files: &[PathBuf],
+    page: &mut dyn Page,
+) -> Result<Done, Diagnostics> {
+    let mut clock = Clock::default();
+    let experiment = clock.time("compile", || prepare_all(session, options))?;
+    targets::writable(session)?;
+    let there = session.checkpoint.has_weights();
+    let mut wanted: BTreeSet<String> = printed(session);
+    if there {
+        wanted.extend(experiment.prepared.plan.tensors.iter().map(|t| t.name.clone()));
+    }
+    let values = clock.time("derive", || tensors(session, &wanted, options))?;
+    let mut results = Results::new(&experiment, &session.script.statements);
+    let header = keep::header(session, &experiment, &values, options).map_err(one)?;
+    let mut warnings = experiment.prepared.warnings.clone();
+    warnings.extend(keep::join(files, header, there, &experiment, &mut results)?);
+    let mut show = Show::new(session, &experiment, &values, page);
+    show.advance(&results, true)?;
+    let outputs = show.outputs();
+    Ok(Done::of(session, &experiment, results, outputs, warnings, clock))
+}
+
+/// How to go on with what is kept.
+fn go_on(kept: &Kept) -> String {
+    format!("finished cells are kept in `{}`: --resume goes on", kept.path().display())
+}
+
+/// The tensors that `print` shows.
+fn printed(session: &Session) -> BTreeSet<String> {
+    let items = session.script.statements.iter().flat_map(|s| match &s.kind {
+        StatementKind::Print(items) => &items[..],
+        _ => &[],
+    });
+    let plans = items.filter_map(|i| if let PrintItem::Value { plan, .. } = i { Some(plan) } else { None });
+    plans.flat_map(|plan| plan.tensors.iter().map(|t| t.name.clone())).collect()
+}
+
+/// Seconds by stage.
+#[derive(Default)]
+struct Clock(BTreeMap<String, f64>);
+
+impl Clock {
+    fn time<T>(&mut self, stage: &str, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let out = work();
+        self.0.insert(stage.into(), start.elapsed().as_secs_f64());
+        out
+    }
+}
+
+impl Done {
+    fn of(
+        session: &Session,
+        experiment: &Experiment,
+        results: Results,
+        outputs: Vec<(usize, Output)>,
+        mut warnings: Diagnostics,
+        mut clock: Clock,
+    ) -> Self {
+        clock.0.insert("prompts".into(), results.work.prompt_seconds);
+        clock.0.insert("generate".into(), results.work.new_seconds);
+        let (statements, outputs) = outputs.into_iter().unzip();
+        let receipts = receipts(session, &experiment.prepared, &results);
+        if results.finished.len() == experiment.units.len() {
+            warnings.extend(never_fired(session, experiment, &results));
+        }
+        let units = experiment.units.len();
+        Done { outputs, statements, receipts, results, units, kept: None, warnings, seconds: clock.0 }
+    }
+}
+
+struct Execution<'a> {
+    session: &'a Session,
+    experiment: &'a Experiment,
+    values: &'a TensorValues,
+    options: &'a PhaseOptions,
+}
+
+impl Execution<'_> {
+    /// Loads the model and runs the pieces, showing what there is on the way.
+    fn run(
+        &self,
+        pieces: &[Vec<usize>],
+        results: &mut Results,
+        kept: &mut Option<Kept>,
+        mut show: Option<&mut Show>,
+        clock: &mut Clock,
+    ) -> Result<(), Diagnostics> {
+        let (session, experiment) = (self.session, self.experiment);
+        let streams = show.as_ref().is_some_and(|s| s.streams());
+        let mut advance = |results: &Results, end: bool| match &mut show {
+            Some(show) => show.advance(results, end),
+            None => Ok(()),
+        };
+        if !pieces.is_empty() {
+            advance(results, false)?;
+            let prepared = &experiment.prepared;
+            let engine = clock.time("load", || engine(session, prepared, self.values, self.options));
+            let mut engine = engine.map_err(one)?;
+            for (number, units) in pieces.iter().enumerate() {
+                let part = Part::new(experiment, units);
+                engine.begin(part.prepared.engine_runs.clone()).map_err(one)?;
+                results.prompts_done = false;
+                let label = match pieces.len() {
+                    1 => "prompts".to_owned(),
+                    n => format!("piece {} of {n}", number + 1),
+                };
+                let mut step = |gathered: &Gathered| {
+                    if !results.prompts_done {
+                        results.take_values(experiment, &session.script.statements, &part, gathered)?;
+                    }
+                    results.take_texts(&part, gathered);
+                    advance(results, false)
+                };
+                let mut follow = Follow { label: &label, tokens: !streams, step: &mut step };
+                let gathered =
+                    run_live(session, &part.prepared, engine.as_mut(), &part.asks, self.options, &mut follow)?;
+                results.take_texts(&part, &gathered);
+                results.take_counts(&part, &gathered);
+                if results.stopped {
+                    break;
                 }
-                results.take_texts(&part, gathered);
-                show.advance(&results, false)
-            };
-            let mut follow = Follow { label: &label, tokens, step: &mut step };
-            let gathered = run_live(session, &part.prepared, engine.as_mut(), &part.asks, options, &mut follow)?;
-            results.take_texts(&part, &gathered);
-            results.take_counts(&part, &gathered);
-            if results.stopped {
-                break;
+                if let Some(kept) = kept {
+                    kept.append(&results.of_piece(experiment, &part, &gathered)).map_err(one)?;
+                }
             }
         }
+        advance(results, true)
     }
-    show.advance(&results, true)?;
-    Ok(results)
 }

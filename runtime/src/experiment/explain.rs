@@ -2,7 +2,8 @@
 
 use super::session::Session;
 use super::statements::Experiment;
-use crate::report::{Align, Table};
+use crate::report::{self, Align, Table};
+use crate::rows;
 use steer_compiler::plan::{EditId, Reads};
 use steer_compiler::program::{Instr, Program, Stretch};
 use steer_compiler::schedule::EditPlace;
@@ -57,7 +58,7 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
         program.kernels.len(),
         program.stretches.len()
     ));
-    let (all, computed) = experiment.count_rows();
+    let (computed, count) = experiment.count_rows();
     let mut table = Table::new(&[
         ("stretch", Align::Right),
         ("kernels", Align::Right),
@@ -78,11 +79,20 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
         ]);
     }
     out.push_str(&table.render());
-    let (computed, naive) = (computed.iter().sum::<u64>(), (all * computed.len()) as u64);
-    if naive > 0 {
+    if count.naive > 0 {
+        let share = |part: u64, all: u64| 100.0 * part as f64 / all.max(1) as f64;
         out.push_str(&format!(
-            "\nRows of prompts: {computed} computed where a pass for each run would compute {naive} ({:.0}%)\n",
-            100.0 * computed as f64 / naive as f64
+            "\nRows of prompts: {} computed where a pass for each run would compute {} ({:.0}%)\n",
+            count.computed,
+            count.naive,
+            share(count.computed, count.naive)
+        ));
+        let most = if rows::chooses(program) { ", were all experts chosen" } else { "" };
+        out.push_str(&format!(
+            "Operations of prompts: {} where a pass for each run would take {} ({:.0}%){most}\n",
+            report::operations(count.operations),
+            report::operations(count.naive_operations),
+            share(count.operations, count.naive_operations)
         ));
     }
     out

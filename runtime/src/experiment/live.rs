@@ -279,8 +279,7 @@ fn keep(gathered: &mut Gathered, result: StepResult) {
         gathered.values.insert((v.run, v.output, v.position), v.data);
     }
     gathered.receipts.extend(result.receipts);
-    gathered.rows.computed += result.rows.computed;
-    gathered.rows.naive += result.rows.naive;
+    gathered.rows += result.rows;
 }
 
 #[allow(clippy::too_many_arguments)]

@@ -4,6 +4,7 @@ mod answer;
 mod derive;
 mod execute;
 mod explain;
+mod keep;
 mod live;
 mod measure;
 mod needs;
@@ -18,8 +19,9 @@ mod statements;
 mod table;
 mod targets;
 
-pub use execute::{Done, run, run_on};
+pub use execute::{Done, merge_on, run, run_on};
 pub use explain::explanation;
+pub use keep::{Keeping, Place as KeepingPlace, Shard, shard_file};
 pub use needs::Needs;
 pub use phase::{PhaseOptions, Prepared, prepare};
 pub use session::{ModelSession, Session, SessionOptions};

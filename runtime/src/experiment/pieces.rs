@@ -73,9 +73,10 @@ impl Experiment {
     }
 }
 
-/// The units of each piece, in order: tables and captures first, then texts. All in one where they fit.
+/// Units in pieces, in order: tables and captures first, then texts. All in one where they fit.
 pub fn pieces(
     experiment: &Experiment,
+    units: &[usize],
     options: &PhaseOptions,
     budget: Option<u64>,
 ) -> Result<Vec<Vec<usize>>, Diagnostics> {
@@ -85,14 +86,13 @@ pub fn pieces(
         let longest = part.prepared.runs.iter().map(|r| r.encoded.tokens.len()).max().unwrap_or(0);
         Ok(budget.is_none_or(|b| needs.total() <= b) && needs.pass_rows <= ROWS.max(16 * longest))
     };
-    let whole = experiment.whole();
-    if whole.is_empty() || fits(&whole)? {
-        return Ok(if whole.is_empty() { Vec::new() } else { vec![whole] });
+    if units.is_empty() || fits(units)? {
+        return Ok(if units.is_empty() { Vec::new() } else { vec![units.to_vec()] });
     }
     let mut out = Vec::new();
     let text = |u: &&usize| experiment.units[**u].what == What::Text;
     for texts in [false, true] {
-        let rest: Vec<usize> = whole.iter().filter(|u| text(u) == texts).copied().collect();
+        let rest: Vec<usize> = units.iter().filter(|u| text(u) == texts).copied().collect();
         let mut rest = &rest[..];
         while !rest.is_empty() {
             // The most units that fit: at least one, whatever it takes.

@@ -11,11 +11,11 @@ use steer_lang::{Diagnostic, Diagnostics, codes};
 /// One receipt an edit and site, over all runs, in the Plan's order.
 pub fn receipts(session: &Session, prepared: &Prepared, results: &Results) -> Vec<Receipt> {
     let mut out = Vec::new();
+    let sums = results.sums();
     for (i, e) in prepared.plan.edits.iter().enumerate() {
         let selected: Vec<u64> =
             results.selected.iter().filter(|((_, edit), _)| edit.0 as usize == i).map(|(_, n)| *n).collect();
-        let of_runs: Vec<&Sums> =
-            results.sums.iter().filter(|((edit, _), _)| edit.0 as usize == i).map(|(_, s)| s).collect();
+        let of_runs: Vec<&Sums> = sums.iter().filter(|((edit, _), _)| edit.0 as usize == i).map(|(_, s)| s).collect();
         if selected.is_empty() && of_runs.is_empty() {
             continue;
         }
@@ -35,7 +35,7 @@ pub fn receipts(session: &Session, prepared: &Prepared, results: &Results) -> Ve
 /// Edits that selected no row in any run although their text may have come up while generating.
 pub fn never_fired(session: &Session, experiment: &Experiment, results: &Results) -> Diagnostics {
     let fired: BTreeSet<&str> =
-        results.sums.keys().map(|(edit, _)| experiment.prepared.plan.edits[edit.0 as usize].name.as_str()).collect();
+        results.sums().keys().map(|(edit, _)| experiment.prepared.plan.edits[edit.0 as usize].name.as_str()).collect();
     let unread: BTreeSet<&str> = experiment
         .prepared
         .rules

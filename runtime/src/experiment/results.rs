@@ -4,9 +4,10 @@ use super::live::Gathered;
 use super::pieces::Part;
 use super::statements::{Experiment, What};
 use super::table::{Given, Numbers};
-use crate::engine::RowCount;
+use crate::engine::{RowCount, RowReceipt};
 use crate::report::Sums;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use steer_compiler::elaborate::{RunSpec, Statement, StatementKind};
 use steer_compiler::plan::EditId;
@@ -23,22 +24,48 @@ pub struct Results {
     pub generated: Vec<Vec<u32>>,
     pub texts: Vec<String>,
     pub ended: Vec<bool>,
-    /// By edit and run.
-    pub sums: BTreeMap<(EditId, usize), Sums>,
+    /// By edit and run: what the edit did, by position. A run may be in several pieces, in each of which other
+    /// rows of it are computed.
+    did: BTreeMap<(EditId, usize), BTreeMap<usize, Did>>,
     /// By run and edit: the rows that it selects, computed or not.
     pub selected: HashMap<(usize, EditId), u64>,
-    /// Runs whose receipts are in; one may be in several pieces.
-    counted: BTreeSet<usize>,
+    /// Units that are finished.
+    pub finished: HashSet<usize>,
     /// Whether the prompts of the present piece are done.
     pub prompts_done: bool,
     /// Whether all tables and captures are there.
     pub measured: bool,
     pub stopped: bool,
+    pub work: Work,
+}
+
+/// What an edit did to a row: entries changed, and the squared norms of the change and of the value before.
+pub type Did = [f32; 3];
+
+/// What was computed for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Work {
     pub rows: RowCount,
     pub prompt_rows: usize,
     pub new_rows: usize,
     pub prompt_seconds: f64,
     pub new_seconds: f64,
+}
+
+/// What a piece gave, by the numbers of the whole experiment: all that has to be kept of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Finished {
+    pub units: Vec<usize>,
+    /// Statement, cell, and its numbers.
+    pub cells: Vec<(usize, usize, Numbers)>,
+    /// Run, output and position.
+    pub captured: Vec<(usize, usize, usize, Vec<f32>)>,
+    /// Run, its new tokens, and their text.
+    pub texts: Vec<(usize, Vec<u32>, String)>,
+    /// Edit and run.
+    pub did: Vec<(u32, usize, Vec<(usize, Did)>)>,
+    pub selected: Vec<(usize, u32, u64)>,
+    pub work: Work,
 }
 
 impl Results {
@@ -48,13 +75,21 @@ impl Results {
             StatementKind::Table(t) => vec![None; t.cells.len()],
             _ => Vec::new(),
         });
-        Results {
+        let mut results = Results {
             cells: cells.collect(),
             generated: vec![Vec::new(); runs],
             texts: vec![String::new(); runs],
             ended: vec![false; runs],
             ..Results::default()
-        }
+        };
+        results.look(experiment);
+        results
+    }
+
+    /// Whether all tables and captures are there by now.
+    fn look(&mut self, experiment: &Experiment) {
+        let text = |u: &usize| experiment.units[*u].what == What::Text;
+        self.measured = (0..experiment.units.len()).all(|u| text(&u) || self.finished.contains(&u));
     }
 
     /// Takes over what the units of a piece read, once its prompts are done.
@@ -67,7 +102,8 @@ impl Results {
     ) -> Result<(), Diagnostics> {
         let run = |r: &RunSpec| experiment.known.get(r).and_then(|at| part.local(*at));
         let given = Given { values: &gathered.values, sources: &experiment.sources, run: &run };
-        for unit in part.units.iter().map(|u| &experiment.units[*u]) {
+        for &number in &part.units {
+            let unit = &experiment.units[number];
             match unit.what {
                 What::Cell { statement, cell } => {
                     let s = &statements[statement];
@@ -85,10 +121,12 @@ impl Results {
                         }
                     }
                 }
-                What::Text => {}
+                What::Text => continue,
             }
+            self.finished.insert(number);
         }
         self.prompts_done = true;
+        self.look(experiment);
         Ok(())
     }
 
@@ -107,21 +145,120 @@ impl Results {
 
     /// Takes over receipts and counts at the end of a piece.
     pub fn take_counts(&mut self, part: &Part, gathered: &Gathered) {
-        let fresh: Vec<bool> = part.runs.iter().map(|r| self.counted.insert(*r)).collect();
-        let mut receipts: Vec<_> = gathered.receipts.iter().filter(|r| fresh[r.run]).collect();
-        receipts.sort_by_key(|r| (r.edit, r.run, r.position));
-        for r in receipts {
-            self.sums.entry((r.edit, part.runs[r.run])).or_default().add(r);
+        for r in &gathered.receipts {
+            let rows = self.did.entry((r.edit, part.runs[r.run])).or_default();
+            more(rows, r.position, [r.changed, r.moved, r.before]);
         }
-        for ((run, edit), n) in gathered.selected.iter().filter(|((run, _), _)| fresh[*run]) {
+        for ((run, edit), n) in &gathered.selected {
             self.selected.insert((part.runs[*run], *edit), *n);
         }
         self.stopped |= gathered.stopped;
-        self.rows.computed += gathered.rows.computed;
-        self.rows.naive += gathered.rows.naive;
-        self.prompt_rows += gathered.prompt_rows;
-        self.new_rows += gathered.new_rows;
-        self.prompt_seconds += gathered.prompt_seconds;
-        self.new_seconds += gathered.new_seconds;
+        if !gathered.stopped {
+            self.finished.extend(&part.units);
+        }
+        self.work.add(&Work::of(gathered));
+    }
+
+    /// What is kept of a piece that has ended.
+    pub fn of_piece(&self, experiment: &Experiment, part: &Part, gathered: &Gathered) -> Finished {
+        let mut out = Finished { units: part.units.clone(), work: Work::of(gathered), ..Finished::default() };
+        for unit in part.units.iter().map(|u| &experiment.units[*u]) {
+            match unit.what {
+                What::Cell { statement, cell } => {
+                    out.cells.extend(self.cells[statement][cell].clone().map(|n| (statement, cell, n)));
+                }
+                What::Capture => {
+                    for (run, output, rows) in &unit.reads {
+                        let values = rows.iter().filter_map(|p| Some((*p, self.captured.get(&(*run, *output, *p))?)));
+                        out.captured.extend(values.map(|(p, v)| (*run, *output, p, v.to_vec())));
+                    }
+                }
+                What::Text => {
+                    let runs = unit.grows.iter().map(|g| g.0);
+                    out.texts.extend(runs.map(|r| (r, self.generated[r].clone(), self.texts[r].clone())));
+                }
+            }
+        }
+        let mut receipts: BTreeMap<(u32, usize), Vec<(usize, Did)>> = BTreeMap::new();
+        for r in &gathered.receipts {
+            let rows = receipts.entry((r.edit.0, part.runs[r.run])).or_default();
+            rows.push((r.position, [r.changed, r.moved, r.before]));
+        }
+        out.did = receipts.into_iter().map(|((edit, run), rows)| (edit, run, rows)).collect();
+        out.selected = gathered.selected.iter().map(|((run, e), n)| (part.runs[*run], e.0, *n)).collect();
+        out.selected.sort_unstable();
+        out
+    }
+
+    /// Takes over what was kept of a piece; false where it does not belong to this experiment.
+    pub fn take_kept(&mut self, experiment: &Experiment, kept: Finished) -> bool {
+        let (units, runs) = (experiment.units.len(), experiment.prepared.runs.len());
+        let edits = experiment.prepared.plan.edits.len();
+        let fits = kept.units.iter().all(|u| *u < units)
+            && kept.cells.iter().all(|(s, c, _)| self.cells.get(*s).is_some_and(|t| *c < t.len()))
+            && kept.texts.iter().all(|t| t.0 < runs)
+            && kept.captured.iter().all(|c| c.0 < runs)
+            && kept.did.iter().all(|d| (d.0 as usize) < edits && d.1 < runs)
+            && kept.selected.iter().all(|s| s.0 < runs && (s.1 as usize) < edits);
+        if !fits {
+            return false;
+        }
+        for (statement, cell, numbers) in kept.cells {
+            self.cells[statement][cell] = Some(numbers);
+        }
+        for (run, output, position, values) in kept.captured {
+            self.captured.insert((run, output, position), values.into());
+        }
+        for (run, tokens, text) in kept.texts {
+            (self.generated[run], self.texts[run], self.ended[run]) = (tokens, text, true);
+        }
+        for (edit, run, rows) in kept.did {
+            let own = self.did.entry((EditId(edit), run)).or_default();
+            rows.into_iter().for_each(|(position, did)| more(own, position, did));
+        }
+        self.selected.extend(kept.selected.into_iter().map(|(run, edit, n)| ((run, EditId(edit)), n)));
+        self.finished.extend(kept.units);
+        self.work.add(&kept.work);
+        self.look(experiment);
+        true
+    }
+
+    /// What edits did, by edit and run.
+    pub fn sums(&self) -> BTreeMap<(EditId, usize), Sums> {
+        let sum = |(&(edit, run), rows): (&(EditId, usize), &BTreeMap<usize, Did>)| {
+            let mut sums = Sums::default();
+            for (&position, &[changed, moved, before]) in rows {
+                sums.add(&RowReceipt { run, edit, position, changed, moved, before });
+            }
+            ((edit, run), sums)
+        };
+        self.did.iter().map(sum).collect()
+    }
+}
+
+/// Adds what an edit did to a row. In one piece less of it may have been computed than in another: nothing of a
+/// number that was not is 0.
+fn more(rows: &mut BTreeMap<usize, Did>, position: usize, did: Did) {
+    let own = rows.entry(position).or_insert(did);
+    own.iter_mut().zip(did).for_each(|(a, b)| *a = a.max(b));
+}
+
+impl Work {
+    fn of(gathered: &Gathered) -> Self {
+        Work {
+            rows: gathered.rows,
+            prompt_rows: gathered.prompt_rows,
+            new_rows: gathered.new_rows,
+            prompt_seconds: gathered.prompt_seconds,
+            new_seconds: gathered.new_seconds,
+        }
+    }
+
+    fn add(&mut self, more: &Work) {
+        self.rows += more.rows;
+        self.prompt_rows += more.prompt_rows;
+        self.new_rows += more.new_rows;
+        self.prompt_seconds += more.prompt_seconds;
+        self.new_seconds += more.new_seconds;
     }
 }

@@ -1,9 +1,10 @@
 //! A script with its model, found, opened and checked.
 
-use crate::checkpoint::{Checkpoint, find_model};
+use crate::checkpoint::{Checkpoint, find_model, sha256};
 use crate::error::Error;
 use crate::files;
 use crate::tokens::Tokens;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Session {
     /// Which source that is.
     pub file: FileId,
     pub warnings: Diagnostics,
+    /// By hash: all texts of scripts and model files, and the data that the script names.
+    pub read: Vec<String>,
 }
 
 /// A model without a script.
@@ -88,7 +91,7 @@ impl Session {
         let checkpoint = Arc::new(Checkpoint::open(&found).map_err(place)?);
         let model = open_model(library, &checkpoint, &[&folder, &found], sources)?;
         let tokens = Tokens::open(&found).map_err(one)?.map(Rc::new);
-        let files = Files { folder: folder.clone(), tokens: tokens.clone() };
+        let files = Files { folder: folder.clone(), tokens: tokens.clone(), read: RefCell::default() };
         let overrides: Vec<(String, String)> = options.set.clone();
         let (script, mut diagnostics) = check(&items, model, &files, sources, &overrides);
         let Some(script) = script else { return Err(diagnostics) };
@@ -105,7 +108,9 @@ impl Session {
         if diagnostics.iter().any(|d| d.severity == Severity::Error) {
             return Err(diagnostics);
         }
-        Ok(Session { script, checkpoint, tokens, folder, model_name, text, file, warnings: diagnostics })
+        let texts = sources.files().iter().map(|s| sha256(s.text.as_bytes()));
+        let read = texts.chain(files.read.into_inner()).collect();
+        Ok(Session { script, checkpoint, tokens, folder, model_name, text, file, warnings: diagnostics, read })
     }
 
     /// A path of the script.
@@ -238,11 +243,15 @@ fn declares(folder: &Path, arch: &str, sources: &mut Sources) -> Option<File> {
 struct Files {
     folder: PathBuf,
     tokens: Option<Rc<Tokens>>,
+    /// The data that was read, by hash.
+    read: RefCell<Vec<String>>,
 }
 
 impl Host for Files {
     fn text(&self, path: &str) -> Result<String, String> {
-        files::read_text(&self.folder.join(path)).map_err(|e| e.0.message.clone())
+        let text = files::read_text(&self.folder.join(path)).map_err(|e| e.0.message.clone())?;
+        self.read.borrow_mut().push(sha256(text.as_bytes()));
+        Ok(text)
     }
 
     fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>> {

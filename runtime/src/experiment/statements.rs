@@ -4,6 +4,7 @@ use super::live::{Ask, Grow};
 use super::measure::{Sources, positions};
 use super::phase::{PhaseOptions, Prepared, prepare};
 use super::session::{Session, one};
+use crate::engine::RowCount;
 use crate::error::Error;
 use std::collections::HashMap;
 use steer_compiler::elaborate::{Cell, MetricExpr, OutputSpec, Read, RunSpec, Statement, StatementKind};
@@ -178,12 +179,11 @@ impl Experiment {
         (0..self.units.len()).collect()
     }
 
-    /// The rows of all prompts, and those of each stretch that the rows engine would compute of them.
-    pub fn count_rows(&self) -> (usize, Vec<u64>) {
+    /// The rows of each stretch that the rows engine would compute of all prompts, and what these come to.
+    pub fn count_rows(&self) -> (Vec<u64>, RowCount) {
         let asks = self.asks(&self.whole());
         let work = super::live::first_work(&self.prepared, &asks);
-        let rows = work.iter().map(|w| w.tokens.len()).sum();
-        (rows, crate::rows::count_each(&self.prepared.program, &self.prepared.engine_runs, &work))
+        crate::rows::count(&self.prepared.program, &self.prepared.engine_runs, &work)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::measure::{Reading, Sources, positions};
 use super::session::one;
 use crate::report::{self, Align, Table};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::sync::Arc;
 use steer_compiler::elaborate::{Cell, Metric, Read, RunSpec, TableSpec};
@@ -22,7 +23,7 @@ pub struct Given<'a> {
 
 /// One entry of a table: for each metric its average over the runs and their positions, and the standard
 /// error of that over several runs. A metric with axes of its own has an average for each of its entries.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Numbers {
     pub means: Vec<Vec<f64>>,
     pub errors: Vec<Option<Vec<f64>>>,

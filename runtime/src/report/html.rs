@@ -71,6 +71,12 @@ fn facts(report: &Report) -> Vec<(String, String)> {
     if let Some(total) = report.timings.seconds.get("total") {
         out.push(("seconds", number(*total)));
     }
+    let work = &report.timings.work;
+    if work.rows_naive > 0 {
+        out.push(("rows computed", format!("{} of {}", work.rows_computed, work.rows_naive)));
+        let of = |n| super::operations(n);
+        out.push(("operations", format!("{} of {}", of(work.operations), of(work.operations_naive))));
+    }
     if report.stopped {
         out.push(("stopped", "before the script's end".into()));
     }

@@ -1,6 +1,6 @@
 //! The report as JSON. The same script, model and seed give the same bytes but for `timings`.
 
-use super::Receipt;
+use super::{Receipt, Work};
 use crate::checkpoint::{FileHash, sha256};
 use crate::error::Error;
 use crate::files;
@@ -107,11 +107,13 @@ pub struct Completion {
     pub tokens: Vec<u32>,
 }
 
-/// Seconds by stage, and rates.
+/// Seconds by stage, rates, and what was computed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Timings {
     pub seconds: BTreeMap<String, f64>,
     pub tokens_per_second: BTreeMap<String, f64>,
+    /// It depends on how the experiment is cut into pieces.
+    pub work: Work,
 }
 
 impl Report {

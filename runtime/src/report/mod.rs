@@ -9,6 +9,7 @@ mod receipts;
 mod save;
 mod screen;
 pub mod width;
+mod work;
 
 pub use diagnostics::render;
 pub use html::{block, page, section};
@@ -20,3 +21,4 @@ pub use save::{PlotFile, TableFile, page_file, save_page, save_plot, save_table}
 pub use screen::{errors_in_color, screen, without_color};
 pub use steer_figures::text::{Align, Table, beside, number, percent, settled, visible, wrap};
 pub use width::terminal;
+pub use work::{Work, operations, work_line};

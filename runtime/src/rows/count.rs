@@ -1,8 +1,10 @@
 //! The distinct rows of passes, counted without executing anything.
 
 use super::cache::Homes;
+use super::exec::{counted, operations};
 use super::given::Given;
 use super::lives::Lives;
+use super::operations::{Cost, costs};
 use super::runs::{Pasts, RunState, Users};
 use super::share::{Layout, NONE, Step, number};
 use super::{layout, memory};
@@ -19,6 +21,7 @@ pub struct Counter<'p> {
     runs: Vec<RunState>,
     users: Users,
     pasts: Pasts,
+    costs: Vec<Vec<Cost>>,
 }
 
 /// What one pass comes to.
@@ -28,6 +31,7 @@ pub struct Pass {
     pub rows: Vec<usize>,
     /// The rows that were handed over.
     pub handed: usize,
+    pub operations: u64,
     /// The bytes of what is read, shared values once.
     pub read: u64,
     /// The bytes of values inside of attentions and scans that are outputs, of all rows of a stretch, or that
@@ -42,7 +46,7 @@ impl<'p> Counter<'p> {
         let pasts = Pasts::new(program, runs.len());
         // No caches are asked for.
         let runs = runs.iter().map(|r| RunState::new(r.clone(), 0)).collect();
-        Ok(Counter { program, layout, runs, users, pasts })
+        Ok(Counter { program, layout, runs, users, pasts, costs: costs(program) })
     }
 
     fn step<'a>(&mut self, work: &'a [Extend]) -> Result<Step<'a>, Error> {
@@ -72,7 +76,8 @@ impl<'p> Counter<'p> {
                 };
             }
         }
-        Ok(Pass { rows, handed: step.rows.len(), read: read(plan, self.program, &step), inside })
+        let operations = operations(&self.costs, &step);
+        Ok(Pass { rows, handed: step.rows.len(), operations, read: read(plan, self.program, &step), inside })
     }
 }
 
@@ -96,16 +101,14 @@ fn read(plan: &Plan, program: &Program, step: &Step) -> u64 {
     bytes
 }
 
-/// The distinct rows of one pass over these runs, against a pass for each.
-pub fn count(program: &Program, runs: &[Run], work: &[Extend]) -> RowCount {
-    let each = count_each(program, runs, work);
-    let rows: usize = work.iter().map(|w| w.tokens.len()).sum();
-    RowCount { computed: each.iter().sum(), naive: (rows * each.len()) as u64 }
-}
-
-/// The same stretch by stretch; nothing where the runs do not fit together.
-pub fn count_each(program: &Program, runs: &[Run], work: &[Extend]) -> Vec<u64> {
-    let Ok(mut counter) = Counter::new(program, runs) else { return Vec::new() };
-    let step = counter.step(work);
-    step.map_or_else(|_| Vec::new(), |s| s.stretches.iter().map(|rows| rows.first.len() as u64).collect())
+/// The distinct rows of one pass over these runs by stretch, and what they come to against a pass for each run;
+/// nothing where the runs do not fit together. Of experts all are counted.
+pub fn count(program: &Program, runs: &[Run], work: &[Extend]) -> (Vec<u64>, RowCount) {
+    let step = Counter::new(program, runs).and_then(|mut counter| {
+        let step = counter.step(work)?;
+        let each = step.stretches.iter().map(|rows| rows.first.len() as u64).collect();
+        let count = counted(&counter.costs, &step);
+        Ok((each, RowCount { operations: operations(&counter.costs, &step), ..count }))
+    });
+    step.unwrap_or_default()
 }

@@ -1,17 +1,20 @@
 //! One step: all new rows of all runs through the program.
 
-use super::cache::{Keeps, Place};
+use super::cache::Keeps;
 use super::edits::{Taken, edit_inputs, receipts};
-use super::lives::buffers_of;
+use super::exec_instr::ALONE_FLOATS;
+use super::operations::{Cost, total};
+use super::pool::Pool;
 use super::share::{NONE, NewRow, RowsOf, Step, number};
 use super::{RowsEngine, broken};
 use crate::engine::{Extend, RowCount, RowValue, StepResult};
 use crate::error::Error;
 use crate::memory;
+use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
 use steer_compiler::plan::EditId;
-use steer_compiler::program::{BufId, Dim, Instr, OutputPlace, Program};
+use steer_compiler::program::{BufId, OutputPlace, Program};
 
 /// What the values of a pass are called where there is no room for them.
 pub const ROWS: &str = "the values of the rows of one pass";
@@ -32,6 +35,9 @@ pub struct Frame<'s> {
     pub receipts: HashMap<EditId, Vec<f32>>,
     /// Outputs inside of bodies, by instruction, result and row.
     pub inside: HashMap<(usize, u32), Vec<Vec<f32>>>,
+    pub pool: &'s mut Pool,
+    /// The operations of the last product, where it took some experts only.
+    pub chosen: Option<u64>,
 }
 
 impl Frame<'_> {
@@ -46,60 +52,52 @@ impl Frame<'_> {
     /// Gives back the memory of buffers that nothing reads any more.
     fn drop_buffers(&mut self, buffers: &[BufId]) {
         for b in buffers {
-            self.buffers[b.0 as usize] = Vec::new();
+            self.pool.give(std::mem::take(&mut self.buffers[b.0 as usize]));
         }
     }
 }
 
-/// How much of a pass each instruction is, for one row: mostly its multiplications.
-pub fn costs(program: &Program) -> Vec<Vec<u64>> {
-    let len = |b: &BufId| program.buffers[b.0 as usize].len as u64;
-    let cost = |instr: &Instr| match instr {
-        Instr::Linear { w, extra, .. } => {
-            let count = |dims: &[Dim]| dims.iter().map(|d| d.0 as u64).product::<u64>();
-            let out = w.select.as_ref().map_or(count(&w.out), |s| s.len() as u64);
-            count(&w.batch) * out * count(&w.inner) * *extra as u64
-        }
-        Instr::Attention { q, body, .. } => len(q) * if body.is_some() { 1024 } else { 128 },
-        Instr::Scan { state, .. } => *state as u64 * 16,
-        other => buffers_of(other).iter().map(len).sum::<u64>() * 4,
-    };
-    program.stretches.iter().map(|s| s.instrs.iter().map(cost).collect()).collect()
-}
-
-/// What part of a pass is done.
+/// What part of a pass is done, in operations; of experts as if all were chosen.
 struct Part {
-    done: f64,
-    all: f64,
+    done: u64,
+    all: u64,
 }
 
 impl Part {
     fn of(engine: &RowsEngine, step: &Step) -> Self {
-        let rows = step.stretches.iter().map(|s| s.first.len() as f64);
-        let all = rows.zip(&engine.costs).map(|(n, costs)| n * costs.iter().sum::<u64>() as f64).sum();
-        Part { done: 0.0, all }
+        Part { done: 0, all: operations(&engine.costs, step) }
     }
 
-    fn done(&mut self, engine: &RowsEngine, (s, i): Place, rows: usize) {
-        self.done += rows as f64 * engine.costs[s][i] as f64;
+    fn done(&mut self, engine: &RowsEngine, cost: u64) {
+        self.done += cost;
         if let Some(watcher) = &engine.watcher {
-            watcher((self.done / self.all.max(1.0)).min(1.0));
+            watcher((self.done as f64 / self.all.max(1) as f64).min(1.0));
         }
     }
+}
+
+/// The operations of a step, stretch by stretch on its distinct rows.
+pub fn operations(costs: &[Vec<Cost>], step: &Step) -> u64 {
+    let of = |(rows, costs): (&Arc<RowsOf>, &Vec<Cost>)| {
+        total(costs, rows.first.iter().map(|i| step.rows[*i as usize].position))
+    };
+    step.stretches.iter().zip(costs).map(of).sum()
 }
 
 pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Error> {
     let program = Arc::clone(&engine.program);
     let step = number(&program, &engine.layout, &engine.runs, &engine.users, &mut engine.pasts, work, engine.share)?;
-    let mut result = StepResult { rows: counted(&step), ..StepResult::default() };
+    let mut result = StepResult { rows: counted(&engine.costs, &step), ..StepResult::default() };
     let mut buffers: Vec<Vec<f32>> = vec![Vec::new(); program.buffers.len()];
     let mut donors: HashMap<EditId, Vec<f32>> = HashMap::new();
     let mut taken = Taken::default();
     let mut part = Part::of(engine, &step);
+    let most = step.stretches.iter().map(|s| s.first.len()).max().unwrap_or(0);
+    let mut pool = Pool::of(most, std::mem::take(&mut engine.pool));
     for (s, stretch) in program.stretches.iter().enumerate() {
         let rows = &*step.stretches[s];
         if s > 0 {
-            enter(engine, &step, s, &mut buffers, &mut donors)?;
+            enter(engine, &step, s, &mut buffers, &mut donors, &mut pool)?;
         }
         if engine.homes.has_slots(s) {
             let base = engine.caches.slots[s];
@@ -121,12 +119,17 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
             donors: &mut donors,
             receipts: HashMap::new(),
             inside: HashMap::new(),
+            pool: &mut pool,
+            chosen: None,
         };
         edit_inputs(engine, &mut frame);
         for (i, instr) in stretch.instrs.iter().enumerate() {
             super::exec_instr::run(engine, &mut frame, (s, i), instr)?;
             frame.drop_buffers(engine.lives.end(s, i));
-            part.done(engine, (s, i), rows.first.len());
+            let cost = engine.costs[s][i];
+            let cost = total(&[cost], frame.rows.first.iter().map(|r| step.rows[*r as usize].position));
+            part.done(engine, cost);
+            result.rows.operations += frame.chosen.take().unwrap_or(cost);
         }
         for keeps in engine.homes.later(s).to_vec() {
             store(engine, &frame, keeps)?;
@@ -137,17 +140,22 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
         }
         frame.drop_buffers(engine.lives.end_of(s));
     }
+    buffers.into_iter().for_each(|b| pool.give(b));
+    engine.pool = pool;
     for row in &step.rows {
         engine.runs[row.run].len = engine.runs[row.run].len.max(row.position + 1);
     }
     Ok(result)
 }
 
-/// Distinct rows of each stretch, against all rows in each of them.
-fn counted(step: &Step) -> RowCount {
+/// Distinct rows of each stretch, against all rows in each of them. The operations are still to come.
+pub fn counted(costs: &[Vec<Cost>], step: &Step) -> RowCount {
+    let naive = |costs: &Vec<Cost>| total(costs, step.rows.iter().map(|r| r.position));
     RowCount {
         computed: step.stretches.iter().map(|s| s.first.len() as u64).sum(),
         naive: (step.rows.len() * step.stretches.len()) as u64,
+        operations: 0,
+        naive_operations: costs.iter().map(naive).sum(),
     }
 }
 
@@ -158,6 +166,7 @@ fn enter(
     s: usize,
     buffers: &mut [Vec<f32>],
     donors: &mut HashMap<EditId, Vec<f32>>,
+    pool: &mut Pool,
 ) -> Result<(), Error> {
     let program = &engine.program;
     let (from, to) = (&step.stretches[s - 1], &step.stretches[s]);
@@ -170,7 +179,9 @@ fn enter(
     if !same {
         for values in donors.values_mut().filter(|v| !v.is_empty()) {
             let len = values.len() / from.first.len();
-            *values = moved(values, len, to.first.iter().map(|i| from.map[*i as usize]))?;
+            let rows = to.first.iter().map(|i| from.map[*i as usize]);
+            let new = moved(values, len, rows, pool)?;
+            pool.give(std::mem::replace(values, new));
         }
     }
     let mut redirected: Vec<BufId> = Vec::new();
@@ -193,29 +204,40 @@ fn enter(
                 sources[to.map[row as usize] as usize] = donor;
             }
         }
-        let values = moved(&buffers[patch.base.0 as usize], len, sources.into_iter())?;
+        let base = &mut buffers[patch.base.0 as usize];
+        let values = moved(base, len, sources.into_iter(), pool)?;
         if patch.whole {
-            buffers[patch.base.0 as usize] = values;
+            pool.give(std::mem::replace(base, values));
         } else {
             donors.insert(patch.edit, values);
         }
     }
     for &b in engine.lives.at(s).iter().filter(|b| !same && !redirected.contains(b)) {
         let len = program.buffers[b.0 as usize].len;
-        buffers[b.0 as usize] = moved(&buffers[b.0 as usize], len, to.first.iter().map(|i| from.map[*i as usize]))?;
+        let rows = to.first.iter().map(|i| from.map[*i as usize]);
+        let new = moved(&buffers[b.0 as usize], len, rows, pool)?;
+        pool.give(std::mem::replace(&mut buffers[b.0 as usize], new));
     }
     Ok(())
 }
 
 /// These rows of a buffer one after another, zeros for those that were not computed.
-fn moved(old: &[f32], len: usize, rows: impl ExactSizeIterator<Item = u32>) -> Result<Vec<f32>, Error> {
-    let mut new = memory::room(rows.len() * len, ROWS)?;
-    for row in rows {
-        if row == NONE {
-            new.resize(new.len() + len, 0.0);
-        } else {
-            new.extend_from_slice(&old[row as usize * len..(row as usize + 1) * len]);
-        }
+fn moved(
+    old: &[f32],
+    len: usize,
+    rows: impl ExactSizeIterator<Item = u32>,
+    pool: &mut Pool,
+) -> Result<Vec<f32>, Error> {
+    let mut new = pool.take(rows.len(), len, ROWS)?;
+    let copy = |(to, row): (&mut [f32], u32)| match row {
+        NONE => to.fill(0.0),
+        row => to.copy_from_slice(&old[row as usize * len..(row as usize + 1) * len]),
+    };
+    if new.len() < ALONE_FLOATS {
+        new.chunks_exact_mut(len.max(1)).zip(rows).for_each(copy);
+    } else {
+        let rows: Vec<u32> = rows.collect();
+        new.par_chunks_exact_mut(len).zip(rows).with_min_len(64).for_each(copy);
     }
     Ok(new)
 }

@@ -17,7 +17,10 @@ use steer_kernels::{Packed, gemm};
 /// Below this many multiplications a product stays on one thread.
 const ALONE: usize = 1 << 17;
 /// Below this many floats a kernel stays on one thread.
-const ALONE_FLOATS: usize = 1 << 14;
+pub const ALONE_FLOATS: usize = 1 << 14;
+
+/// From so many rows a thread on, a product is shared row by row.
+const MANY: usize = 96;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -91,11 +94,11 @@ fn outputs_of(engine: &RowsEngine, call: &KernelCall) -> Vec<BufId> {
 
 /// Makes a buffer as long as the rows need; what it held is of no matter.
 pub fn room(engine: &RowsEngine, frame: &mut Frame, b: BufId) -> Result<*mut f32, Error> {
-    let len = engine.program.buffers[b.0 as usize].len * frame.count();
+    let (rows, width) = (frame.count(), engine.program.buffers[b.0 as usize].len);
     let buffer = &mut frame.buffers[b.0 as usize];
-    if buffer.len() != len {
-        buffer.clear();
-        memory::resize(buffer, len, ROWS)?;
+    if buffer.len() != rows * width {
+        frame.pool.give(std::mem::take(buffer));
+        *buffer = frame.pool.take(rows, width, ROWS)?;
     }
     Ok(buffer.as_mut_ptr())
 }
@@ -189,6 +192,7 @@ fn linear(
         let flags = &frame.buffers[a.0 as usize];
         // SAFETY: `out` holds every row of `y`.
         unsafe { std::ptr::write_bytes(out, 0, rows * y_stride) };
+        let mut operations = 0;
         for (b, w) in packed.iter().enumerate() {
             let chosen: Vec<usize> = (0..rows).filter(|&r| flags[(r / extra) * batch + b] != 0.0).collect();
             if chosen.is_empty() {
@@ -201,11 +205,13 @@ fn linear(
             }
             let mut results = memory::zeros(chosen.len() * outer, ROWS)?;
             product(engine, &gathered, inner, chosen.len(), w, results.as_mut_ptr(), outer);
+            operations += 2 * (chosen.len() * inner * outer) as u64;
             for (&r, result) in chosen.iter().zip(results.chunks_exact(outer)) {
                 // SAFETY: row `r`, entry `b` of `y`.
                 unsafe { std::ptr::copy_nonoverlapping(result.as_ptr(), out.add(r * y_stride + b * outer), outer) };
             }
         }
+        frame.chosen = Some(operations);
         return Ok(());
     }
     for (b, w) in packed.iter().enumerate() {
@@ -216,10 +222,20 @@ fn linear(
     Ok(())
 }
 
-/// One product, shared by the threads column by column, so that each output is one thread's.
+/// One product, shared by the threads row by row where there are many, so that rows are packed once, else column
+/// by column, so that weights are read once. Each output is one thread's either way, summed in the same order.
 fn product(engine: &RowsEngine, x: &[f32], x_stride: usize, rows: usize, w: &Packed, y: *mut f32, y_stride: usize) {
     let y = Shared(y);
     let worth = rows * w.inputs() * w.outputs() >= ALONE;
+    if worth && rows >= rayon::current_num_threads() * MANY {
+        return split(rows, true, |part| {
+            // SAFETY: `y` holds all rows; each call writes rows of its own.
+            unsafe {
+                let to = y.get().add(part.start * y_stride);
+                gemm(engine.isa, &x[part.start * x_stride..], x_stride, part.len(), w, 0..w.panels(), to, y_stride);
+            }
+        });
+    }
     split(w.panels(), worth, |panels| {
         // SAFETY: `y` holds all rows; each call writes the columns of its own panels.
         unsafe { gemm(engine.isa, x, x_stride, rows, w, panels, y.get(), y_stride) };

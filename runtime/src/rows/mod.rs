@@ -15,10 +15,12 @@ mod given;
 mod lives;
 mod memory;
 mod number;
+mod operations;
+mod pool;
 mod runs;
 mod share;
 
-pub use count::{Counter, Pass, count, count_each};
+pub use count::{Counter, Pass, count};
 pub use memory::{RowSizes, Sizes};
 
 use crate::engine::{Engine, Extend, Run, StepResult, TensorSource, Watcher, WeightSource};
@@ -26,6 +28,8 @@ use crate::error::Error;
 use cache::{Caches, Homes};
 use constants::Constants;
 use lives::Lives;
+use operations::Cost;
+use pool::Pool;
 use runs::{Pasts, RunState, Users};
 use share::Layout;
 use std::sync::Arc;
@@ -53,9 +57,10 @@ pub struct RowsEngine {
     lives: Lives,
     /// By stretch: the edits that its instructions ask about.
     acting: Vec<Vec<EditId>>,
-    /// How much of a pass each instruction is, for one row.
-    costs: Vec<Vec<u64>>,
+    /// What each instruction takes for one row.
+    costs: Vec<Vec<Cost>>,
     watcher: Option<Watcher>,
+    pool: Pool,
 }
 
 impl RowsEngine {
@@ -75,7 +80,7 @@ impl RowsEngine {
         let layout = layout(&program, &lives);
         let caches = Caches::new(&program);
         let acting = edits::acting(&program);
-        let costs = exec::costs(&program);
+        let costs = operations::costs(&program);
         Ok(RowsEngine {
             plan,
             program,
@@ -93,6 +98,7 @@ impl RowsEngine {
             acting,
             costs,
             watcher: None,
+            pool: Pool::default(),
         })
     }
 
@@ -135,6 +141,11 @@ fn layout(program: &Program, lives: &Lives) -> Layout {
 /// A violated assumption: a bug of ours, reported without a panic.
 pub(crate) fn broken(what: &str) -> Error {
     Error::new(codes::BACKEND, format!("the rows engine lost its way: {what}")).help("this is a bug in steer")
+}
+
+/// Whether of some products only chosen parts are computed.
+pub fn chooses(program: &Program) -> bool {
+    program.stretches.iter().flat_map(|s| &s.instrs).any(|i| matches!(i, Instr::Linear { active: Some(_), .. }))
 }
 
 /// Whether an instruction reads earlier rows of its sequence.

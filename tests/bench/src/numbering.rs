@@ -27,7 +27,7 @@ fn main() -> Result<(), String> {
             })
             .collect();
         times.sort_by(f64::total_cmp);
-        let count = rows::count(&program, &runs, &work);
+        let (_, count) = rows::count(&program, &runs, &work);
         let each = count.computed as f64 / program.stretches.len() as f64;
         println!(
             "{:>5} runs of {tokens:>3} tokens: {:>8.2} ms, {:>5.1} ns a row and stretch; {:>8} of {:>8} rows computed, \

@@ -1,0 +1,72 @@
+//! `steer merge FILE PARTS`
+
+use super::outcome::Outcome;
+use super::{Backend, Failure, ModelArgs, Setting};
+use crate::experiment::{self, PhaseOptions, Session};
+use crate::files;
+use crate::progress::{Bar, Unit};
+use crate::report;
+use clap::Args;
+use std::path::PathBuf;
+use std::time::Instant;
+use steer_lang::{Diagnostics, Sources};
+
+#[derive(Args, Clone, Debug)]
+pub struct MergeArgs {
+    /// The script
+    pub file: PathBuf,
+    /// What its shards have computed
+    #[arg(required = true)]
+    pub parts: Vec<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A parameter of the script, as the shards had it; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<Setting>,
+    /// What the shards were executed by
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: Backend,
+    /// The seed that the shards had
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Write the report as JSON, too
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Print how long each stage took
+    #[arg(long)]
+    pub time: bool,
+}
+
+/// Shows and writes what a run of the whole script would.
+pub fn run(args: &MergeArgs) -> Result<(), Failure> {
+    super::start_threads(None)?;
+    let mut sources = Sources::default();
+    match merge(args, &mut sources) {
+        Ok(()) => Ok(()),
+        Err(diagnostics) => Err(Failure { diagnostics, sources }),
+    }
+}
+
+fn merge(args: &MergeArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
+    let clock = Instant::now();
+    let bar = Bar::new("checking", Unit::Unknown);
+    let session = Session::open(&args.file, &super::session_options(&args.model, &args.set), sources)?;
+    drop(bar);
+    let options = PhaseOptions { backend: args.backend.name().into(), seed: args.seed, ..PhaseOptions::default() };
+    let checked = clock.elapsed().as_secs_f64();
+    if let Some(path) = &args.json {
+        files::check_target(path).map_err(|e| vec![*e.0])?;
+    }
+    let done = experiment::merge_on(&session, &options, &args.parts, &mut report::Stdout::new())?;
+    let outcome = Outcome {
+        file: &args.file,
+        session: &session,
+        sources,
+        options: &options,
+        json: args.json.as_deref(),
+        time: args.time,
+        checked,
+        clock,
+    };
+    outcome.tell(done)
+}

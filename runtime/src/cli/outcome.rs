@@ -1,0 +1,158 @@
+//! What is said and written of a run in the end.
+
+use crate::experiment::{Done, PhaseOptions, Session, Shard};
+use crate::progress::{Bar, Unit};
+use crate::report::{self, Align, Report, Table, Value};
+use std::path::Path;
+use std::time::Instant;
+use steer_compiler::elaborate::{ParamValue, StatementKind};
+use steer_figures::Section;
+use steer_kernels::Isa;
+use steer_lang::{Diagnostic, Diagnostics, Sources, codes};
+
+/// A script that was run, and where to say what of it.
+pub struct Outcome<'a> {
+    pub file: &'a Path,
+    pub session: &'a Session,
+    pub sources: &'a Sources,
+    pub options: &'a PhaseOptions,
+    pub json: Option<&'a Path>,
+    pub time: bool,
+    /// Seconds that checking took, and when everything began.
+    pub checked: f64,
+    pub clock: Instant,
+}
+
+impl Outcome<'_> {
+    /// Prints warnings, receipts and counts, writes the reports, and says where ctrl-C stopped it.
+    pub fn tell(&self, done: Done) -> Result<(), Diagnostics> {
+        let warnings = self.warnings(&done);
+        if !done.receipts.is_empty() {
+            say(&report::receipts_table(&done.receipts))?;
+        }
+        say(&report::work_line(&done.results.work.rows))?;
+        let stopped = done.results.stopped.then(|| stopped(&done));
+        let statements = done.statements.clone();
+        let mut result = self.report(done);
+        if self.time {
+            say(&times(&result))?;
+        }
+        let reports = self.session.script.statements.iter().filter_map(|s| match &s.kind {
+            StatementKind::Report { to } => Some((to, s.span)),
+            _ => None,
+        });
+        for (to, span) in reports {
+            let shown = |w: &Diagnostic| report::render(std::slice::from_ref(w), self.sources, false);
+            let warnings = warnings.iter().map(shown).collect();
+            let page = report::page(&result, &self.session.text, warnings, self.sections(&statements, &result));
+            let path = self.session.path(to);
+            report::save_page(&path, &page).map_err(|e| vec![e.0.at(span, "written here")])?;
+            say(&format!("reported to {}\n", path.display()))?;
+        }
+        if let Some(path) = self.json {
+            let bar = Bar::new("hashing the model's files", Unit::Unknown);
+            result.model.files = self.session.checkpoint.hashes().map_err(|e| vec![*e.0])?;
+            drop(bar);
+            result.write(path).map_err(|e| vec![*e.0])?;
+        }
+        stopped.map_or(Ok(()), |d| Err(vec![d]))
+    }
+
+    /// Says how far a shard has come.
+    pub fn shard(&self, shard: Shard, done: Done) -> Result<(), Diagnostics> {
+        self.warnings(&done);
+        let own = shard.units(done.units);
+        let there = own.iter().filter(|u| done.results.finished.contains(u)).count();
+        let kept = done.kept.as_ref().map_or(String::new(), |p| p.display().to_string());
+        say(&format!(
+            "shard {} of {}: {there} of its {} cells and texts are in {kept}; `steer merge {} FILES` joins the shards\n",
+            shard.number,
+            shard.of,
+            own.len(),
+            self.file.display()
+        ))?;
+        say(&report::work_line(&done.results.work.rows))?;
+        if done.results.stopped { Err(vec![stopped(&done)]) } else { Ok(()) }
+    }
+
+    fn warnings(&self, done: &Done) -> Diagnostics {
+        let mut warnings = self.session.warnings.clone();
+        warnings.extend(done.warnings.iter().cloned());
+        super::show(&warnings, self.sources, report::errors_in_color());
+        warnings
+    }
+
+    /// The report, but for the hashes of the model's files.
+    fn report(&self, done: Done) -> Report {
+        let mut result = Report::new(self.file, &self.session.text);
+        result.model.name = self.session.model_name.clone();
+        result.model.architecture = self.session.script.model.arch_name.clone();
+        result.backend = self.options.backend.clone();
+        result.instruction_set = Isa::detect().name().into();
+        result.seed = self.options.seed.or_else(|| self.session.script.seed()).unwrap_or(0);
+        for (name, value) in &self.session.script.params {
+            let value = match value {
+                ParamValue::Number(n) => Value::Number(*n),
+                ParamValue::Bool(b) => Value::Bool(*b),
+                ParamValue::Text(t) => Value::Text(t.clone()),
+            };
+            result.parameters.insert(name.clone(), value);
+        }
+        result.receipts = done.receipts;
+        result.outputs = done.outputs;
+        result.stopped = done.results.stopped;
+        let work = &done.results.work;
+        result.timings.work = work.rows.into();
+        result.timings.seconds = done.seconds;
+        result.timings.seconds.insert("check".into(), self.checked);
+        result.timings.seconds.insert("total".into(), self.clock.elapsed().as_secs_f64());
+        for (name, rows, seconds) in
+            [("prompts", work.prompt_rows, work.prompt_seconds), ("generate", work.new_rows, work.new_seconds)]
+        {
+            if rows > 0 && seconds > 0.0 {
+                result.timings.tokens_per_second.insert(name.into(), rows as f64 / seconds);
+            }
+        }
+        result
+    }
+
+    /// What each statement gave, with its place in the script; those of imported files stand without one.
+    fn sections(&self, statements: &[usize], result: &Report) -> Vec<Section> {
+        let mut out = Vec::new();
+        for (number, s) in self.session.script.statements.iter().enumerate() {
+            let mine = statements.iter().zip(&result.outputs).filter(|(of, _)| **of == number);
+            let outputs: Vec<_> = mine.map(|(_, o)| o.clone()).collect();
+            if outputs.is_empty() {
+                continue;
+            }
+            let range = s.span.start as usize..s.span.end as usize;
+            let own = (s.span.file == self.session.file).then_some(range);
+            let title = self.sources.text(s.span).lines().next().unwrap_or_default().trim_end_matches('{').trim();
+            out.push(report::section(title, own, &outputs));
+        }
+        out
+    }
+}
+
+/// That ctrl-C ended a run, and how to go on with it.
+fn stopped(done: &Done) -> Diagnostic {
+    let d = Diagnostic::error(codes::STOPPED, "stopped; what was finished is printed above");
+    match &done.kept {
+        Some(path) => d.help(format!("finished cells are kept in `{}`: --resume goes on", path.display())),
+        None => d,
+    }
+}
+
+fn say(text: &str) -> Result<(), Diagnostics> {
+    if text.is_empty() { Ok(()) } else { report::print(text).map_err(|e| vec![*e.0]) }
+}
+
+/// The stages and rates of a run as a table.
+fn times(result: &Report) -> String {
+    let mut table = Table::new(&[("stage", Align::Left), ("seconds", Align::Right), ("tokens/s", Align::Right)]);
+    for (stage, seconds) in &result.timings.seconds {
+        let rate = result.timings.tokens_per_second.get(stage).map_or(String::new(), |r| report::number(*r));
+        table.row([stage.clone(), format!("{seconds:.3}"), rate]);
+    }
+    table.render()
+}

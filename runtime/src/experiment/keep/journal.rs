@@ -1,0 +1,179 @@
+//! A file that finished pieces are appended to: whatever ends the process, what was appended stays readable.
+//!
+//! A line that says what it is, then frames: the length of the content, its CRC-32, the content. The first frame
+//! is the [`Header`], each further one a [`Finished`]. A frame that is cut off at the end of the file is one that
+//! was being written when the process ended.
+
+use crate::error::Error;
+use crate::experiment::results::Finished;
+use crate::files::{failed, read};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use steer_lang::codes;
+
+const MAGIC: &[u8] = b"steer results 1\n";
+
+/// Which experiment it is that pieces are of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Of everything that decides what is asked: the version of steer, script, data, configuration, tokenizer.
+    pub experiment: String,
+    /// Of what it is computed from: weights, derived tensors.
+    pub data: String,
+    /// What the last bits of numbers depend on.
+    pub instruction_set: String,
+    /// How many units the experiment has.
+    pub units: usize,
+    /// The number of the shard, from 1 on, and how many there are.
+    pub shard: Option<(usize, usize)>,
+}
+
+/// What a file holds.
+#[derive(Debug)]
+pub struct Held {
+    pub header: Header,
+    pub pieces: Vec<Finished>,
+    /// How long the file is up to the end of its last whole frame.
+    end: u64,
+}
+
+/// A file that is being appended to.
+pub struct Journal {
+    pub path: PathBuf,
+    file: File,
+}
+
+/// Reads what is there.
+pub fn held(path: &Path) -> Result<Held, Error> {
+    let bytes = read(path)?;
+    let damaged = |what: &str| {
+        let message = format!("`{}` {what}", path.display());
+        Error::new(codes::KEPT, message).help("remove it, and compute what was in it anew")
+    };
+    let Some(mut rest) = bytes.strip_prefix(MAGIC) else {
+        return Err(damaged("is no file of finished cells, or is one of another version of steer"));
+    };
+    let (mut header, mut pieces) = (None, Vec::new());
+    while let Some((content, after)) = frame(rest) {
+        let content = content.ok_or_else(|| damaged("is damaged: a part of it is not what was written"))?;
+        if header.is_none() {
+            header = Some(parsed::<Header>(content).ok_or_else(|| damaged("is damaged: its head cannot be read"))?);
+        } else {
+            pieces.push(parsed::<Finished>(content).ok_or_else(|| damaged("is damaged: a piece cannot be read"))?);
+        }
+        rest = after;
+    }
+    let header = header.ok_or_else(|| damaged("holds nothing: it was cut off when it was begun"))?;
+    Ok(Held { header, pieces, end: (bytes.len() - rest.len()) as u64 })
+}
+
+/// The content of the first frame, if it is sound, and what follows; none where it is not complete.
+fn frame(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    let (len, rest) = bytes.split_first_chunk::<8>()?;
+    let (crc, rest) = rest.split_first_chunk::<4>()?;
+    let len = usize::try_from(u64::from_le_bytes(*len)).ok()?;
+    let (content, rest) = rest.split_at_checked(len)?;
+    let sound = crc32fast::hash(content) == u32::from_le_bytes(*crc);
+    Some((sound.then_some(content), rest))
+}
+
+fn parsed<T: DeserializeOwned>(content: &[u8]) -> Option<T> {
+    postcard::from_bytes(content).ok()
+}
+
+impl Journal {
+    /// A new file in the place of any old one.
+    pub fn begin(path: &Path, header: &Header) -> Result<Self, Error> {
+        let file = File::create(path).map_err(|e| failed("write", path, &e))?;
+        let mut journal = Journal { path: path.to_path_buf(), file };
+        journal.put(MAGIC)?;
+        journal.frame(header)?;
+        Ok(journal)
+    }
+
+    /// Goes on behind what is held.
+    pub fn go_on(path: &Path, held: &Held) -> Result<Self, Error> {
+        let open = || -> std::io::Result<File> {
+            let mut file = File::options().write(true).open(path)?;
+            file.set_len(held.end)?;
+            file.seek(SeekFrom::End(0))?;
+            Ok(file)
+        };
+        let file = open().map_err(|e| failed("write", path, &e))?;
+        Ok(Journal { path: path.to_path_buf(), file })
+    }
+
+    /// Appends a piece; when this returns it is on the disk.
+    pub fn append(&mut self, piece: &Finished) -> Result<(), Error> {
+        self.frame(piece)
+    }
+
+    fn frame<T: Serialize>(&mut self, content: &T) -> Result<(), Error> {
+        let unwritable = |_| Error::new(codes::KEPT, "a piece cannot be kept").help("this is a bug in steer");
+        let content = postcard::to_allocvec(content).map_err(unwritable)?;
+        let mut frame = Vec::with_capacity(content.len() + 12);
+        frame.extend((content.len() as u64).to_le_bytes());
+        frame.extend(crc32fast::hash(&content).to_le_bytes());
+        frame.extend(content);
+        self.put(&frame)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let done = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
+        done.map_err(|e| failed("write", &self.path, &e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("steer-journal-{}-{name}", std::process::id()))
+    }
+
+    fn piece(unit: usize) -> Finished {
+        Finished { units: vec![unit], ..Finished::default() }
+    }
+
+    #[test]
+    fn what_was_cut_off_is_dropped_and_written_over() {
+        let path = file("cut");
+        let header = Header { units: 3, ..Header::default() };
+        let mut journal = Journal::begin(&path, &header).unwrap();
+        (0..2).for_each(|u| journal.append(&piece(u)).unwrap());
+        let bytes = std::fs::read(&path).unwrap();
+        let whole = held(&path).unwrap();
+        assert_eq!((&whole.header, whole.pieces.len()), (&header, 2));
+        for cut in MAGIC.len()..bytes.len() {
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            let Ok(left) = held(&path) else { continue };
+            assert!(left.pieces.len() < 2);
+            Journal::go_on(&path, &left).unwrap().append(&piece(7)).unwrap();
+            assert_eq!(held(&path).unwrap().pieces.last(), Some(&piece(7)));
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn damage_is_found() {
+        let path = file("damage");
+        let mut journal = Journal::begin(&path, &Header::default()).unwrap();
+        journal.append(&piece(1)).unwrap();
+        journal.append(&piece(2)).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 0x55;
+            std::fs::write(&path, &bad).unwrap();
+            // A length that became larger looks like a frame that was cut off.
+            if let Ok(held) = held(&path) {
+                assert!(held.pieces.len() < 2, "byte {at}");
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
+}

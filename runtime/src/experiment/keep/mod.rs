@@ -1,0 +1,285 @@
+//! Finished pieces of long experiments, kept on disk: to go on after an interruption, and to spread an experiment
+//! over machines.
+
+mod journal;
+
+pub use journal::{Header, held};
+
+use super::phase::{PhaseOptions, TensorValues};
+use super::results::{Finished, Results};
+use super::session::{Session, one};
+use super::statements::Experiment;
+use crate::checkpoint::sha256;
+use crate::error::Error;
+use crate::files;
+use journal::{Held, Journal};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use steer_compiler::plan::print;
+use steer_kernels::Isa;
+use steer_lang::{Diagnostic, Diagnostics, codes};
+
+/// A part of an experiment, of which there are `of`; the first has the number 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    pub number: usize,
+    pub of: usize,
+}
+
+/// What is to be kept of a run, and where.
+#[derive(Clone, Debug, Default)]
+pub struct Keeping {
+    pub place: Place,
+    /// Goes on with what is kept.
+    pub resume: bool,
+    /// Computes a part only, for `merge`.
+    pub shard: Option<Shard>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub enum Place {
+    /// Nothing is kept.
+    #[default]
+    Nowhere,
+    /// In this folder under the experiment's own name, until the run is complete.
+    Folder(PathBuf),
+    File(PathBuf),
+}
+
+/// Blocks of neighbouring units that each shard has: neighbours share rows, and the parts of an experiment
+/// differ in what they take.
+const BLOCKS: usize = 8;
+
+impl Shard {
+    /// Its units, of so many.
+    pub fn units(self, all: usize) -> Vec<usize> {
+        let block = all.div_ceil(self.of.max(1) * BLOCKS).max(1);
+        (0..all).filter(|u| u / block % self.of.max(1) + 1 == self.number).collect()
+    }
+}
+
+impl std::str::FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        match parts {
+            Some((number, of)) if 1 <= number && number <= of => Ok(Shard { number, of }),
+            _ => Err("a shard is written as 2/8: the second of eight".into()),
+        }
+    }
+}
+
+/// The name of the file that a shard of a script is kept in where no other is named.
+pub fn shard_file(script: &Path, shard: Shard) -> PathBuf {
+    let stem = script.file_stem().map_or("script".into(), |s| s.to_string_lossy().into_owned());
+    PathBuf::from(format!("{stem}.{}-of-{}.kept", shard.number, shard.of))
+}
+
+/// Which experiment a session's is, on these values.
+pub fn header(
+    session: &Session,
+    experiment: &Experiment,
+    values: &TensorValues,
+    options: &PhaseOptions,
+) -> Result<Header, Error> {
+    let mut asked = format!("{}\n{:?}\n{}\n", env!("CARGO_PKG_VERSION"), options.seed, options.backend);
+    for text in &session.read {
+        let _ = writeln!(asked, "{text}");
+    }
+    let params: Vec<_> = session.script.params.iter().collect();
+    let _ = writeln!(asked, "{params:?}\n{}", print(&experiment.prepared.plan));
+    for file in session.checkpoint.small_hashes()? {
+        let _ = writeln!(asked, "{} {:?}", file.file, file.sha256);
+    }
+    let mut data = session.checkpoint.fingerprint();
+    let mut tensors: Vec<_> = values.0.iter().collect();
+    tensors.sort_by_key(|t| t.0);
+    for (name, values) in tensors {
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let _ = writeln!(data, "{name} {}", sha256(&bytes));
+    }
+    Ok(Header {
+        experiment: sha256(asked.as_bytes()),
+        data: sha256(data.as_bytes()),
+        instruction_set: Isa::detect().name().into(),
+        units: experiment.units.len(),
+        shard: None,
+    })
+}
+
+/// The file of a run, and what it began with.
+pub struct Kept {
+    journal: Journal,
+    /// Whether the file is removed when the run is complete.
+    passing: bool,
+    pub warnings: Diagnostics,
+}
+
+impl Kept {
+    /// Opens the file of a run and takes over what is in it. Without a place there is none.
+    pub fn open(
+        keeping: &Keeping,
+        mut header: Header,
+        experiment: &Experiment,
+        results: &mut Results,
+    ) -> Result<Option<Self>, Diagnostics> {
+        header.shard = keeping.shard.map(|s| (s.number, s.of));
+        let (path, passing) = match &keeping.place {
+            Place::Nowhere => return Ok(None),
+            Place::File(path) => (path.clone(), false),
+            Place::Folder(folder) => {
+                if let Err(e) = std::fs::create_dir_all(folder) {
+                    let e = files::failed("make", folder, &e);
+                    return if keeping.resume { Err(one(e)) } else { Ok(None) };
+                }
+                (folder.join(format!("{}-{}.kept", &header.experiment[..16], &header.data[..8])), true)
+            }
+        };
+        let there = path.metadata().is_ok_and(|m| m.is_file() && m.len() > 0);
+        if keeping.resume && there {
+            let held = held(&path).map_err(one)?;
+            let warnings = belongs(&held, &header, &path)?;
+            if held.header.shard != header.shard {
+                let message = format!("`{}` holds another part of the experiment", path.display());
+                return Err(one(Error::new(codes::KEPT, message).help("name the shard that it was begun with")));
+            }
+            let journal = Journal::go_on(&path, &held).map_err(one)?;
+            take(held, experiment, results, &path)?;
+            return Ok(Some(Kept { journal, passing, warnings }));
+        }
+        let mut warnings = Diagnostics::new();
+        if there && passing {
+            // Nothing that was computed is thrown away because an option was forgotten.
+            let aside = path.with_extension("kept.old");
+            std::fs::rename(&path, &aside).map_err(|e| one(files::failed("rename", &path, &e)))?;
+            let message = "an interrupted run of this experiment was kept, and is begun anew";
+            let help = format!(
+                "to go on with it instead, stop, rename `{}` to `{}` and add --resume",
+                aside.display(),
+                path.display()
+            );
+            warnings.push(Diagnostic::warning(codes::KEPT, message).help(help));
+        } else if there {
+            let message = format!("`{}` exists", path.display());
+            let help = "go on with it by --resume, or remove it to begin anew";
+            return Err(one(Error::new(codes::KEPT, message).help(help)));
+        }
+        match Journal::begin(&path, &header) {
+            Ok(journal) => Ok(Some(Kept { journal, passing, warnings })),
+            // What nobody asked for must not stop a run.
+            Err(_) if passing => Ok(None),
+            Err(e) => Err(one(e)),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.journal.path
+    }
+
+    pub fn append(&mut self, piece: &Finished) -> Result<(), Error> {
+        self.journal.append(piece)
+    }
+
+    /// The run is complete and its results are out.
+    pub fn end(self) {
+        if self.passing {
+            let _ = std::fs::remove_file(&self.journal.path);
+        }
+    }
+}
+
+/// Takes over what a file holds.
+fn take(held: Held, experiment: &Experiment, results: &mut Results, path: &Path) -> Result<(), Diagnostics> {
+    for piece in held.pieces {
+        if !results.take_kept(experiment, piece) {
+            let message = format!("`{}` holds cells that this experiment does not have", path.display());
+            return Err(one(Error::new(codes::KEPT, message).help("this is a bug in steer")));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file is of this experiment; otherwise an error.
+fn belongs(held: &Held, header: &Header, path: &Path) -> Result<Diagnostics, Diagnostics> {
+    let refuse = |what: &str, help: &str| {
+        let message = format!("`{}` was computed {what}", path.display());
+        Err(one(Error::new(codes::KEPT, message).help(help)))
+    };
+    let theirs = &held.header;
+    if theirs.experiment != header.experiment || theirs.units != header.units {
+        return refuse(
+            "for another experiment",
+            "script, data, model, parameters, seed, backend and version must be the same",
+        );
+    }
+    if theirs.instruction_set != header.instruction_set {
+        let message = format!("`{}` was computed with {}", path.display(), theirs.instruction_set);
+        let help = format!("here it is {}: the last digits of numbers may differ", header.instruction_set);
+        return Ok(vec![Diagnostic::warning(codes::KEPT, message).help(help)]);
+    }
+    if theirs.data != header.data {
+        return refuse("from other weights or tensors", "use the same files for all of an experiment");
+    }
+    Ok(Diagnostics::new())
+}
+
+/// Takes over all that the files of an experiment's shards hold. Weights are compared where there are any here.
+pub fn join(
+    files: &[PathBuf],
+    mut header: Header,
+    known_data: bool,
+    experiment: &Experiment,
+    results: &mut Results,
+) -> Result<Diagnostics, Diagnostics> {
+    let mut warnings = Diagnostics::new();
+    let mut shards: Vec<(usize, usize)> = Vec::new();
+    for (i, path) in files.iter().enumerate() {
+        let held = held(path).map_err(one)?;
+        if i == 0 && !known_data {
+            header.data.clone_from(&held.header.data);
+            header.instruction_set.clone_from(&held.header.instruction_set);
+        }
+        warnings.extend(belongs(&held, &header, path)?);
+        shards.extend(held.header.shard);
+        take(held, experiment, results, path)?;
+    }
+    let missing = experiment.units.len() - results.finished.len();
+    if missing == 0 {
+        return Ok(warnings);
+    }
+    let of = shards.iter().map(|s| s.1).max().unwrap_or(1);
+    let absent = |number: usize| {
+        let units = Shard { number, of }.units(experiment.units.len());
+        units.iter().any(|u| !results.finished.contains(u))
+    };
+    let absent: Vec<usize> = (1..=of).filter(|n| absent(*n)).collect();
+    let given = |n: &usize| shards.contains(&(*n, of));
+    let mut help: Vec<String> = Vec::new();
+    for (what, wanted) in [("is not complete: go on with --resume", true), ("is missing", false)] {
+        let which: Vec<String> = absent.iter().filter(|n| given(n) == wanted).map(|n| format!("{n}/{of}")).collect();
+        if !which.is_empty() {
+            help.push(format!("{} {what}", which.join(", ")));
+        }
+    }
+    let message = format!("{missing} of {} cells and texts are not there", experiment.units.len());
+    Err(one(Error::new(codes::KEPT, message).help(help.join("; "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Shard;
+
+    #[test]
+    fn shards_have_every_unit_once() {
+        for (all, of) in [(0, 3), (1, 4), (7, 2), (180, 8), (1000, 7)] {
+            let mut units: Vec<usize> = (1..=of).flat_map(|number| Shard { number, of }.units(all)).collect();
+            units.sort_unstable();
+            assert_eq!(units, (0..all).collect::<Vec<_>>());
+            let sizes: Vec<usize> = (1..=of).map(|number| Shard { number, of }.units(all).len()).collect();
+            let (least, most) = (sizes.iter().min().unwrap(), sizes.iter().max().unwrap());
+            assert!(most - least <= all.div_ceil(of * 8), "{sizes:?}");
+        }
+        assert!("0/3".parse::<Shard>().is_err() && "4/3".parse::<Shard>().is_err() && "x".parse::<Shard>().is_err());
+    }
+}

@@ -1,0 +1,56 @@
+//! The floating-point operations of products and mixers; kernels between them are few beside these.
+
+use steer_compiler::program::{Dim, Instr, Program};
+
+/// Operations for one element of a state and step: its decay, what is added, what is read.
+const STATE: u64 = 8;
+
+/// What an instruction takes for one row.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cost {
+    /// Whatever the row.
+    pub each: u64,
+    /// For each of its keys, of which there are no more than `window`.
+    pub key: u64,
+    pub window: Option<usize>,
+    /// It is that much at most: of a mixture of experts only the chosen ones are computed.
+    pub chosen: bool,
+}
+
+impl Cost {
+    fn of(instr: &Instr) -> Self {
+        let each = |each| Cost { each, ..Cost::default() };
+        match instr {
+            Instr::Linear { w, extra, active, .. } => {
+                let count = |dims: &[Dim]| dims.iter().map(|d| d.0 as u64).product::<u64>();
+                let out = w.select.as_ref().map_or(count(&w.out), |s| s.len() as u64);
+                let all = 2 * count(&w.batch) * out * count(&w.inner) * *extra as u64;
+                Cost { chosen: active.is_some(), ..each(all) }
+            }
+            Instr::Attention { heads, d_head, window, .. } => {
+                Cost { key: 4 * (heads * d_head) as u64, window: *window, ..Cost::default() }
+            }
+            Instr::Conv1d { channels, taps, .. } => each(2 * (channels * taps) as u64),
+            Instr::Scan { state, .. } => each(STATE * *state as u64),
+            Instr::Kernel(_) | Instr::Lookup { .. } => Cost::default(),
+        }
+    }
+
+    /// Of a row at a position.
+    pub fn at(&self, position: usize) -> u64 {
+        self.each + self.key * self.window.unwrap_or(usize::MAX).min(position + 1) as u64
+    }
+}
+
+/// What each instruction of a program takes.
+pub fn costs(program: &Program) -> Vec<Vec<Cost>> {
+    program.stretches.iter().map(|s| s.instrs.iter().map(Cost::of).collect()).collect()
+}
+
+/// Rows at these positions through all of these instructions.
+pub fn total(costs: &[Cost], positions: impl Iterator<Item = usize>) -> u64 {
+    // Neighbours have the same cost but for their keys.
+    let each: u64 = costs.iter().map(|c| c.each).sum();
+    let keyed: Vec<&Cost> = costs.iter().filter(|c| c.key > 0).collect();
+    positions.map(|p| each + keyed.iter().map(|c| c.at(p)).sum::<u64>()).sum()
+}

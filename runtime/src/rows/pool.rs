@@ -1,0 +1,61 @@
+//! Vectors for the values of rows, used again from stretch to stretch: fresh memory costs the system as much
+//! as the values that are written to it.
+
+use crate::error::Error;
+use crate::memory;
+
+/// Vectors that are not in use, for a pass over so many rows at most.
+#[derive(Default)]
+pub struct Pool {
+    free: Vec<Vec<f32>>,
+    most: usize,
+}
+
+impl Pool {
+    /// A pool for a pass of which no stretch has more rows than `most`, with the vectors of the pass before.
+    pub fn of(most: usize, before: Pool) -> Self {
+        let free = if before.most == most { before.free } else { Vec::new() };
+        Pool { free, most }
+    }
+
+    /// A vector for `rows` rows of `width`; what it holds is of no matter.
+    pub fn take(&mut self, rows: usize, width: usize, what: &str) -> Result<Vec<f32>, Error> {
+        let (len, all) = (rows * width, self.most.max(rows) * width);
+        if len == 0 {
+            return Ok(Vec::new());
+        }
+        let mut out = match self.free.iter().position(|v| v.capacity() == all) {
+            Some(at) => self.free.swap_remove(at),
+            // Room for as many rows as any stretch has; what is not written to is not taken from the system.
+            None => memory::room(all, what).unwrap_or_default(),
+        };
+        memory::resize(&mut out, len, what)?;
+        Ok(out)
+    }
+
+    /// Takes a vector back.
+    pub fn give(&mut self, v: Vec<f32>) {
+        if v.capacity() > 0 {
+            self.free.push(v);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pool;
+
+    #[test]
+    fn vectors_are_used_again_for_other_numbers_of_rows() {
+        let mut pool = Pool::of(100, Pool::default());
+        let a = pool.take(10, 8, "a").unwrap();
+        let at = a.as_ptr();
+        pool.give(a);
+        let b = pool.take(100, 8, "b").unwrap();
+        assert!(b.as_ptr() == at && b.len() == 800);
+        pool.give(b);
+        let c = pool.take(100, 9, "c").unwrap();
+        assert_ne!(c.as_ptr(), at);
+        assert!(Pool::of(50, pool).free.is_empty());
+    }
+}

@@ -11,6 +11,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("E0702", "runtime/tests/memory.rs: no memory is a property of the machine"),
     ("E0703", "runtime/src/backend: a backend that a build lacks, and bugs in steer"),
     ("E0704", "ctrl-C"),
+    ("E0705", "tests/tests/kept.rs: files of finished cells"),
     ("E0801", "tests/tests/cases.rs: the command line"),
 ];
 

@@ -5,7 +5,7 @@ use super::keep::{self, Keeping, Kept};
 use super::live::{Follow, Gathered, run as run_live};
 use super::needs;
 use super::phase::{PhaseOptions, TensorValues, engine};
-use super::pieces::{Part, pieces};
+use super::pieces::{Part, Piece, pieces};
 use super::receipts::{never_fired, receipts};
 use super::results::Results;
 use super::session::{Session, one};
@@ -70,8 +70,8 @@ pub fn run_on(
     let budget = needs::budget(options);
     let mut pieces = clock.time("plan", || -> Result<_, Diagnostics> {
         let pieces = pieces(&experiment, &units, options, budget)?;
-        for units in &pieces {
-            let part = Part::new(&experiment, units);
+        for piece in &pieces {
+            let part = Part::new(&experiment, &piece.units);
             needs::check(&part.needs(&experiment, options).map_err(one)?, options)?;
         }
         Ok(pieces)
@@ -194,6 +194,20 @@ impl Done {
     }
 }
 
+/// About how long these pieces will take, judged by those that are done.
+fn left(done: &[Piece], left: &[Piece], start: Instant) -> String {
+    let operations = |pieces: &[Piece]| pieces.iter().map(|p| p.operations as f64).sum::<f64>();
+    if done.is_empty() {
+        return String::new();
+    }
+    let seconds = start.elapsed().as_secs_f64() / operations(done).max(1.0) * operations(left);
+    match seconds {
+        s if s < 90.0 => format!(", about {s:.0} s left"),
+        s if s < 5400.0 => format!(", about {:.0} min left", s / 60.0),
+        s => format!(", about {:.1} h left", s / 3600.0),
+    }
+}
+
 struct Execution<'a> {
     session: &'a Session,
     experiment: &'a Experiment,
@@ -205,7 +219,7 @@ impl Execution<'_> {
     /// Loads the model and runs the pieces, showing what there is on the way.
     fn run(
         &self,
-        pieces: &[Vec<usize>],
+        pieces: &[Piece],
         results: &mut Results,
         kept: &mut Option<Kept>,
         mut show: Option<&mut Show>,
@@ -222,13 +236,14 @@ impl Execution<'_> {
             let prepared = &experiment.prepared;
             let engine = clock.time("load", || engine(session, prepared, self.values, self.options));
             let mut engine = engine.map_err(one)?;
-            for (number, units) in pieces.iter().enumerate() {
-                let part = Part::new(experiment, units);
+            let start = Instant::now();
+            for (number, piece) in pieces.iter().enumerate() {
+                let part = Part::new(experiment, &piece.units);
                 engine.begin(part.prepared.engine_runs.clone()).map_err(one)?;
                 results.prompts_done = false;
                 let label = match pieces.len() {
                     1 => "prompts".to_owned(),
-                    n => format!("piece {} of {n}", number + 1),
+                    n => format!("piece {} of {n}{}", number + 1, left(&pieces[..number], &pieces[number..], start)),
                 };
                 let mut step = |gathered: &Gathered| {
                     if !results.prompts_done {

@@ -24,6 +24,8 @@ pub struct Needs {
     pub rows: usize,
     /// What is read: captures, and logits for metrics and new tokens.
     pub outputs: u64,
+    /// Floating-point operations, with as many new tokens as there may be.
+    pub operations: u64,
 }
 
 impl Needs {
@@ -45,6 +47,7 @@ impl Needs {
             needs.pass_rows = needs.pass_rows.max(pass.rows.iter().copied().max().unwrap_or(0));
             needs.rows += pass.rows.iter().copied().max().unwrap_or(0);
             needs.outputs += pass.read;
+            needs.operations += pass.operations;
             let cached = sizes.stretches.iter().zip(&pass.rows).map(|(s, n)| s.cached.saturating_mul(*n as u64));
             needs.caches = needs.caches.saturating_add(cached.sum());
         }
@@ -53,6 +56,7 @@ impl Needs {
         let growing: Vec<usize> = asks.iter().filter_map(|a| a.grow.as_ref()).map(|g| g.options.max).collect();
         let new: usize = growing.iter().map(|max| max.saturating_sub(1)).fold(0, usize::saturating_add);
         needs.rows = needs.rows.saturating_add(new);
+        needs.operations = needs.operations.saturating_add(counter.row().saturating_mul(new as u64));
         needs.caches = needs.caches.saturating_add(sizes.cached().saturating_mul(new as u64));
         needs.buffers = needs.buffers.max(sizes.row().saturating_mul(growing.len() as u64));
         needs.outputs = needs.outputs.saturating_add(logits(plan, asks) * growing.len() as u64);
@@ -147,6 +151,7 @@ mod tests {
             caches: 6_000_000_000,
             rows: 9000,
             outputs: 1_000_000,
+            operations: 0,
         };
         assert_eq!(needs.total(), 11_001_000_000);
         let offer = |bytes| Offer { bytes, limit: Limit::Machine };

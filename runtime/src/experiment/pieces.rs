@@ -9,6 +9,16 @@ use steer_lang::Diagnostics;
 
 /// A pass of a piece has about so many rows at most, so that results come now and then.
 const ROWS: usize = 16384;
+/// And a piece takes about so many floating-point operations: what is finished is kept piece by piece, and an
+/// interruption costs no more than one. Minutes on two cores.
+const OPERATIONS: u64 = 20_000_000_000_000;
+
+/// Some units of an experiment that are executed together.
+pub struct Piece {
+    pub units: Vec<usize>,
+    /// The floating-point operations that it takes.
+    pub operations: u64,
+}
 
 /// Some units of an experiment with the runs that they need, numbered anew.
 pub struct Part {
@@ -79,15 +89,23 @@ pub fn pieces(
     units: &[usize],
     options: &PhaseOptions,
     budget: Option<u64>,
-) -> Result<Vec<Vec<usize>>, Diagnostics> {
-    let fits = |units: &[usize]| -> Result<bool, Diagnostics> {
+) -> Result<Vec<Piece>, Diagnostics> {
+    let needs = |units: &[usize]| -> Result<(Needs, usize), Diagnostics> {
         let part = Part::new(experiment, units);
-        let needs = part.needs(experiment, options).map_err(|e| vec![*e.0])?;
         let longest = part.prepared.runs.iter().map(|r| r.encoded.tokens.len()).max().unwrap_or(0);
-        Ok(budget.is_none_or(|b| needs.total() <= b) && needs.pass_rows <= ROWS.max(16 * longest))
+        Ok((part.needs(experiment, options).map_err(|e| vec![*e.0])?, longest))
     };
-    if units.is_empty() || fits(units)? {
-        return Ok(if units.is_empty() { Vec::new() } else { vec![units.to_vec()] });
+    // What a piece of these takes, where they fit into one.
+    let fits = |units: &[usize]| -> Result<Option<u64>, Diagnostics> {
+        let (needs, longest) = needs(units)?;
+        let small = needs.pass_rows <= ROWS.max(16 * longest) && needs.operations <= OPERATIONS;
+        Ok((small && budget.is_none_or(|b| needs.total() <= b)).then_some(needs.operations))
+    };
+    if units.is_empty() {
+        return Ok(Vec::new());
+    }
+    if let Some(operations) = fits(units)? {
+        return Ok(vec![Piece { units: units.to_vec(), operations }]);
     }
     let mut out = Vec::new();
     let text = |u: &&usize| experiment.units[**u].what == What::Text;
@@ -97,19 +115,19 @@ pub fn pieces(
         while !rest.is_empty() {
             // The most units that fit: at least one, whatever it takes.
             let (mut low, mut high) = (1, 2.min(rest.len()));
-            while high > low && fits(&rest[..high])? {
+            while high > low && fits(&rest[..high])?.is_some() {
                 low = high;
                 high = (high * 2).min(rest.len());
             }
             while low + 1 < high {
                 let middle = (low + high) / 2;
-                if fits(&rest[..middle])? {
+                if fits(&rest[..middle])?.is_some() {
                     low = middle;
                 } else {
                     high = middle;
                 }
             }
-            out.push(rest[..low].to_vec());
+            out.push(Piece { units: rest[..low].to_vec(), operations: needs(&rest[..low])?.0.operations });
             rest = &rest[low..];
         }
     }

@@ -4,7 +4,7 @@ use super::cache::Homes;
 use super::exec::{counted, operations};
 use super::given::Given;
 use super::lives::Lives;
-use super::operations::{Cost, costs};
+use super::operations::{Cost, costs, total};
 use super::runs::{Pasts, RunState, Users};
 use super::share::{Layout, NONE, Step, number};
 use super::{layout, memory};
@@ -47,6 +47,11 @@ impl<'p> Counter<'p> {
         // No caches are asked for.
         let runs = runs.iter().map(|r| RunState::new(r.clone(), 0)).collect();
         Ok(Counter { program, layout, runs, users, pasts, costs: costs(program) })
+    }
+
+    /// The operations of one row at the position 0.
+    pub fn row(&self) -> u64 {
+        self.costs.iter().map(|c| total(c, std::iter::once(0))).sum()
     }
 
     fn step<'a>(&mut self, work: &'a [Extend]) -> Result<Step<'a>, Error> {

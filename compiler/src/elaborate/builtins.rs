@@ -1,9 +1,11 @@
 //! The language's own functions in row code and in the compiler's arithmetic.
 
 use super::call::Args;
+use super::direct::DIRECT;
 use super::scope::{Eval, Res, fail, names};
 use super::value::Value;
 use crate::plan::{Axis, Binary, NodeId, Reduce, Size, Unary};
+use std::rc::Rc;
 use std::sync::Arc;
 use steer_lang::{Diagnostic, Span, codes};
 
@@ -39,6 +41,9 @@ pub const NAMES: &[&str] = &[
     "concat",
     "rename",
     "size",
+    "axes",
+    "held",
+    "direct_logit",
     "index",
     "weight",
     "linear",
@@ -131,11 +136,28 @@ impl Eval<'_> {
                 Value::Node(self.typed(r, span)?)
             }
             "rename" => self.rename(args, span)?,
+            "axes" => {
+                let (x, _) = self.arg_node(args, 0, "x")?;
+                Value::Axes(Rc::new(self.plan().ty(x).axes.clone()))
+            }
+            // In a direct effect the last norm keeps the scale that it has in the model itself.
+            "held" => {
+                let (x, _) = self.arg_node(args, 0, "x")?;
+                Value::Node(self.lens.and_then(|seen| seen.held).unwrap_or(x))
+            }
+            DIRECT => {
+                let (x, _) = self.arg_node(args, 0, "x")?;
+                let (token, at) = args.need(1, "token")?;
+                let token = self.number(&token, at)?;
+                Value::Node(self.direct_logit(x, token as u32, span)?)
+            }
             "size" => self.size(args)?,
             "index" => {
                 let (axis, at) = args.need(0, "axis")?;
-                let axis = single_axis(&axis, at)?;
-                Value::Node(self.iota(axis)?)
+                match axis {
+                    Value::Node(x) => self.number_of_elements(x, span)?,
+                    axis => Value::Node(self.iota(single_axis(&axis, at)?)?),
+                }
             }
             "weight" => self.weight(args, span)?,
             "stored" => self.stored(args)?,
@@ -174,6 +196,30 @@ impl Eval<'_> {
             _ => return Ok(None),
         };
         Ok(Some(value))
+    }
+
+    /// The number of each element of a value, counted through its axes in their order.
+    fn number_of_elements(&mut self, x: NodeId, span: Span) -> Res<Value> {
+        let axes = self.plan().ty(x).axes.clone();
+        let mut all: Option<NodeId> = None;
+        for axis in axes {
+            let Size::Fixed(n) = axis.size else {
+                return fail(codes::WRONG_KIND, "elements along keys have no numbers", span, "this has the axis `key`");
+            };
+            let own = self.iota(axis)?;
+            all = Some(match all {
+                None => own,
+                Some(before) => {
+                    let n = self.b.number(n as f32);
+                    let n = self.typed(n, span)?;
+                    let scaled = self.b.binary(Binary::Mul, before, n);
+                    let scaled = self.typed(scaled, span)?;
+                    let sum = self.b.binary(Binary::Add, scaled, own);
+                    self.typed(sum, span)?
+                }
+            });
+        }
+        Ok(all.map_or(Value::Number(0.0), Value::Node))
     }
 
     /// The axes of an argument `over`, or all that `x` has.

@@ -21,6 +21,9 @@ pub const STANDARD: &[(&str, &str)] = &[
     ("stdlib/models/mamba.steer", include_str!("../../../stdlib/models/mamba.steer")),
     ("stdlib/models/mixtral.steer", include_str!("../../../stdlib/models/mixtral.steer")),
     ("stdlib/methods/directions.steer", include_str!("../../../stdlib/methods/directions.steer")),
+    ("stdlib/methods/noise.steer", include_str!("../../../stdlib/methods/noise.steer")),
+    ("stdlib/methods/statistics.steer", include_str!("../../../stdlib/methods/statistics.steer")),
+    ("stdlib/methods/subspaces.steer", include_str!("../../../stdlib/methods/subspaces.steer")),
 ];
 
 #[derive(Clone, Debug, Default)]

@@ -275,6 +275,10 @@ impl Checker<'_> {
                     site = true;
                     return false;
                 }
+                Some(SitePath::Dotted(root, rest)) if matches!(scope.get(root), Some(Value::Block(_))) => {
+                    site |= !rest.is_empty();
+                    return false;
+                }
                 Some(SitePath::Dotted(root, rest)) if !scope.contains_key(root) => {
                     let block = matches!(self.globals.get(root), Some(Value::Block(_))) && !rest.is_empty();
                     let name = if rest.is_empty() { root.to_owned() } else { format!("{root}.{rest}") };
@@ -296,7 +300,8 @@ impl Checker<'_> {
     }
 
     fn row_metric(&mut self, e: &Expr, scope: &Scope) -> Res<MetricExpr> {
-        Ok(MetricExpr::Row(Rc::new(RowRead::new(e.clone(), self.names_of(e, scope)))))
+        let names = self.names_of(e, scope);
+        Ok(MetricExpr::Row(Rc::new(RowRead::new(self.with_tokens(e, scope)?, names))))
     }
 
     /// What the names of an expression stand for, as far as they are not the model's or the script's own.
@@ -344,7 +349,7 @@ impl Checker<'_> {
     }
 
     /// A token by its text or number.
-    fn metric_token(&mut self, e: &Expr, scope: &Scope) -> Res<u32> {
+    pub(super) fn metric_token(&mut self, e: &Expr, scope: &Scope) -> Res<u32> {
         let v = self.value_in(e, scope)?;
         match &v {
             Value::Text(text) => match self.host.single_token(text) {

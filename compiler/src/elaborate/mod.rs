@@ -6,6 +6,7 @@ mod chat;
 mod check;
 mod data;
 mod derive;
+mod direct;
 mod donors;
 mod edits;
 mod eval;

@@ -1,11 +1,12 @@
 //! Values of other sites, read by hooks and metrics.
 
+use super::direct::Seen;
 use super::model::canonical;
 use super::scope::{Eval, Res, fail};
-use super::value::{Scope, Value};
+use super::value::Value;
 use crate::plan::{MAIN, Node, NodeId, Op, RegionId};
 use std::collections::BTreeMap;
-use steer_lang::ast::{Expr, ExprKind, IndexArg, IndexItem, Stmt};
+use steer_lang::ast::{Expr, ExprKind, IndexArg, IndexItem};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Span, codes};
 
@@ -166,6 +167,7 @@ impl Eval<'_> {
     /// The node of an expression over sites; inside of a body where it reads one of its values.
     pub fn row_read(&mut self, read: &RowRead) -> Res<NodeId> {
         self.reads_sites = true;
+        self.model_scopes = self.scopes.clone();
         let scope = read.names.clone().into_iter().collect();
         let node = self.isolated(vec![scope], |s| {
             let body = s.body_of(read)?;
@@ -220,23 +222,6 @@ impl Eval<'_> {
     /// A value through the model's last norm, unless it is left out, and its unembedding.
     pub fn lens(&mut self, lens: &Lens) -> Res<NodeId> {
         let value = self.row_read(&lens.read)?;
-        let Some(rest) = self.behind_the_blocks().map(<[Stmt]>::to_vec) else {
-            return fail(codes::WRONG_KIND, "this model has no unembedding behind its blocks", lens.read.span, "here");
-        };
-        let resid = self.resid.replace(value);
-        self.lens = Some((lens.norm, value));
-        self.scopes.push(Scope::new());
-        let mut logits = Ok(Value::None);
-        for stmt in &rest {
-            logits = self.stmt(stmt);
-            if logits.is_err() {
-                break;
-            }
-        }
-        self.scopes.pop();
-        self.lens = None;
-        self.resid = resid;
-        let logits = logits?;
-        self.node(&logits, lens.read.span)
+        self.seen(Seen { value, norm: lens.norm, held: None }, lens.read.span)
     }
 }

@@ -1,5 +1,6 @@
 //! The evaluator's state: scopes, axes, the graph under construction.
 
+use super::direct::Seen;
 use super::eval::axes_of;
 use super::library::Library;
 use super::value::{Scope, Value};
@@ -58,8 +59,10 @@ pub struct Eval<'a> {
     pub model: Option<super::model::ModelState<'a>>,
     /// Whether names of sites stand for their values: in hooks, and in what metrics read.
     pub reads_sites: bool,
-    /// While a value is seen through the lens: whether the last norm is applied, and the value.
-    pub lens: Option<(bool, NodeId)>,
+    /// While the end of the model is evaluated on another value than its own.
+    pub lens: Option<Seen>,
+    /// What names stand for at the end of the model file, while a metric's expression is evaluated.
+    pub model_scopes: Vec<Scope>,
     /// Leaves of a derived tensor: means and components over data sets.
     pub derive: Option<super::derive::DeriveState>,
     depth: usize,
@@ -91,6 +94,7 @@ impl<'a> Eval<'a> {
             model: None,
             reads_sites: false,
             lens: None,
+            model_scopes: Vec::new(),
             derive: None,
             depth: 0,
             calls: 0,

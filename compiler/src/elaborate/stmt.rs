@@ -52,8 +52,8 @@ impl Eval<'_> {
             StmtKind::Site { path, value } => {
                 let v = self.expr(value)?;
                 let node = self.node(&v, value.span)?;
-                if let Some((norm, seen)) = self.lens {
-                    let through = if !norm && dotted(path) == "unembed.in" { seen } else { node };
+                if let Some(seen) = self.lens {
+                    let through = if !seen.norm && dotted(path) == "unembed.in" { seen.value } else { node };
                     self.bind(&dotted(path), Value::Node(through));
                     return Ok(Value::Node(through));
                 }

@@ -1,0 +1,237 @@
+"""Times sweeps of activation patching: steer, TransformerLens and plain hooks on transformers, in turn.
+
+    cargo build --release --workspace
+    python tests/bench/peers.py [--turns 3] [--what resid heads harvest]
+
+Needs torch, transformers and transformer_lens. Everything is GPT-2-small's shape with random weights, float32, two threads.
+`resid` patches the residual stream at every layer and position of a pair of 15 tokens that differs at the first; `heads` each head
+at each position, 2,000 cells of pairs of 128 tokens, under `--memory 2GiB`; `harvest` writes resid.post of layer 6 of 20,000 tokens.
+Each side is timed without loading; the share of the machine's limit is that of the operations that steer reports, against
+fused multiply-adds between registers, measured in the same run.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+THREADS = 2
+os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
+
+import torch
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+ROOT = Path(__file__).resolve().parents[2]
+STEER = ROOT / "target" / "release" / "steer"
+WORDS = "Mary and John went to the shop and then John gave a drink to".split()
+
+
+def checkpoint(folder):
+    """Random weights of GPT-2-small's shape, with a tokenizer of one token a word and no token in front."""
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config()).eval()
+    model.save_pretrained(folder)
+    tokenizer = json.loads((ROOT / "tests/models/tiny-gpt2/tokenizer.json").read_text())
+    tokenizer["post_processor"] = None
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    config = json.loads((ROOT / "tests/models/tiny-gpt2/tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({k: v for k, v in config.items() if "add_bos" not in k}))
+    return model
+
+
+def hooked(model):
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+    from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
+    c = model.config
+    cfg = HookedTransformerConfig(
+        n_layers=c.n_layer, d_model=c.n_embd, n_ctx=c.n_positions, d_head=c.n_embd // c.n_head, n_heads=c.n_head, d_mlp=4 * c.n_embd,
+        d_vocab=c.vocab_size, act_fn="gelu_new", eps=c.layer_norm_epsilon, normalization_type="LN", device="cpu")
+    out = HookedTransformer(cfg)
+    out.load_and_process_state_dict(convert_gpt2_weights(model, cfg), fold_ln=False, center_writing_weights=False,
+                                    center_unembed=False, fold_value_biases=False)
+    return out.eval()
+
+
+def peak():
+    """GFLOP/s of the machine, by the kernels' own program."""
+    out = subprocess.run(["cargo", "run", "--release", "-q", "-p", "steer-kernels", "--example", "limits"], cwd=ROOT,
+                         capture_output=True, text=True, check=True).stdout
+    found = re.findall(rf"{THREADS} thread\(s\): peak (\d+)", out)
+    return max(float(x) for x in found)
+
+
+def steer(folder, text, *options):
+    """(seconds without loading, of the whole process, report)."""
+    script, report = folder / "bench.steer", folder / "report.json"
+    script.write_text(text)
+    start = time.time()
+    subprocess.run([STEER, "run", script, "--json", report, "--threads", str(THREADS), *options], check=True, capture_output=True)
+    whole = time.time() - start
+    result = json.loads(report.read_text())
+    seconds = result["timings"]["seconds"]
+    return seconds["plan"] + seconds["compile"] + seconds["prompts"], whole, result
+
+
+def metric_of(tokenizer):
+    a, b = (tokenizer(" " + w)["input_ids"][0] for w in ("Mary", "Anna"))
+    return lambda logits: logits[0, -1, a] - logits[0, -1, b]
+
+
+HEAD = """model "MODEL"
+prompt clean = "CLEAN"
+prompt corrupt = "CORRUPT"
+metric ld = logit(" Mary") - logit(" Anna")
+"""
+
+
+def pair(length):
+    words = (WORDS * (length // len(WORDS) + 1))[:length - 1]
+    return " Mary " + " ".join(words), " Anna " + " ".join(words)
+
+
+def head(length):
+    clean, corrupt = pair(length)
+    return HEAD.replace("MODEL", "model").replace("CLEAN", clean).replace("CORRUPT", corrupt)
+
+
+def plain_resid(model, clean, corrupt, metric):
+    states = model(clean, output_hidden_states=True).hidden_states
+    out = torch.zeros(model.config.n_layer, clean.shape[1])
+    for layer, block in enumerate(model.transformer.h):
+        for position in range(clean.shape[1]):
+            def patch(_, args):
+                h = args[0].clone()
+                h[:, position] = states[layer][:, position]
+                return (h, *args[1:])
+            hook = block.register_forward_pre_hook(patch)
+            out[layer, position] = metric(model(corrupt, use_cache=False).logits)
+            hook.remove()
+    return out
+
+
+def show(name, seconds, best, note=""):
+    print(f"    {name:32} {seconds:8.2f} s   {seconds / best:6.1f} times steer's{note}")
+
+
+def resid(folder, model, lens, turns, limit):
+    from transformer_lens import patching
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    clean, corrupt = (torch.tensor([tokenizer(t)["input_ids"]]) for t in pair(15))
+    assert clean.shape[1] == 15, clean.shape
+    metric = metric_of(tokenizer)
+    text = head(15) + ("sweep resid over b in blocks, t in tokens(corrupt) {\n    patch b.resid.pre on t from clean\n"
+                       "    measure ld on corrupt\n}\n")
+    times = {"steer": [], "steer, whole process": [], "TransformerLens": [], "plain hooks": []}
+    for _ in range(turns):
+        ours, whole, report = steer(folder, text)
+        times["steer"].append(ours)
+        times["steer, whole process"].append(whole)
+        with torch.no_grad():
+            start = time.time()
+            _, cache = lens.run_with_cache(clean)
+            theirs = patching.get_act_patch_resid_pre(lens, corrupt, cache, metric)
+            times["TransformerLens"].append(time.time() - start)
+            start = time.time()
+            plain = plain_resid(model, clean, corrupt, metric)
+            times["plain hooks"].append(time.time() - start)
+    mine = torch.tensor(report["outputs"][0]["columns"][0]["values"]).reshape(theirs.shape)
+    print(f"residual stream, {theirs.numel()} cells; largest difference {(mine - theirs).abs().max():.1e}, {(mine - plain).abs().max():.1e}")
+    best = sorted(times["steer"])[turns // 2]
+    for name, t in times.items():
+        show(name, sorted(t)[turns // 2], best)
+    work = report["timings"]["work"]
+    print(f"    {work['operations'] / 1e9:.0f} of {work['operations_naive'] / 1e9:.0f} GFLOP, {work['operations'] / 1e9 / best:.0f} GFLOP/s, "
+          f"{100 * work['operations'] / 1e9 / best / limit:.0f}% of the machine's {limit:.0f}")
+
+
+def heads(folder, model, lens, turns, limit):
+    from transformer_lens import patching
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    metric = metric_of(tokenizer)
+    clean, corrupt = (torch.tensor([tokenizer(t)["input_ids"]]) for t in pair(128))
+    # 14 positions of each of 144 heads: 2,016 cells.
+    places = list(range(0, 126, 9))
+    text = head(128) + ("sweep heads over b in blocks, i in head, t in [" + ", ".join(map(str, places)) + "] {\n"
+                        "    hook b.attn.z on [t] from clean {\n        h[head = i] = donor[head = i]\n    }\n    measure ld on corrupt\n}\n")
+    seconds, whole, report = steer(folder, text, "--memory", "2GiB")
+    mine = torch.tensor(report["outputs"][0]["columns"][0]["values"]).reshape(12, 12, len(places))
+    sample = [(l, h, p) for l in range(0, 12, 3) for h in (1, 7) for p in (0, 5, 9)]
+    with torch.no_grad():
+        _, cache = lens.run_with_cache(clean)
+        start, worst = time.time(), 0.0
+        for l, h, p in sample:
+            def patch(z, hook):
+                z[:, places[p], h] = cache[hook.name][:, places[p], h]
+                return z
+            out = metric(lens.run_with_hooks(corrupt, fwd_hooks=[(f"blocks.{l}.attn.hook_z", patch)]))
+            worst = max(worst, abs(out.item() - mine[l, h, p].item()))
+        theirs = (time.time() - start) * mine.numel() / len(sample)
+    print(f"heads by position, {mine.numel()} cells of 128 tokens; largest difference {worst:.1e}")
+    show("steer", seconds, seconds)
+    show("steer, whole process", whole, seconds)
+    show("TransformerLens", theirs, seconds, f" (from {len(sample)} cells)")
+    work = report["timings"]["work"]
+    print(f"    {work['operations'] / 1e12:.2f} of {work['operations_naive'] / 1e12:.2f} TFLOP, "
+          f"{100 * work['operations'] / 1e9 / seconds / limit:.0f}% of the machine's {limit:.0f} GFLOP/s")
+
+
+def harvest(folder, model, lens, turns, limit):
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    length, texts = 128, 156
+    words = " ".join((WORDS * 10)[:length - 2])
+    names = [w for w in json.loads((folder / "model/tokenizer.json").read_text())["model"]["vocab"] if re.fullmatch("Ġ[A-Za-z]+", w)][:texts * 2]
+    lines = [f" {names[2 * i][1:]} {names[2 * i + 1][1:]} {words}" for i in range(texts)]
+    (folder / "texts.txt").write_text("\n".join(lines) + "\n")
+    text = ('model "model"\ndata texts = lines("texts.txt")\ncapture blocks[6].resid.post of texts to "out.safetensors"\n')
+    seconds, whole, report = steer(folder, text)
+    ids = torch.tensor([tokenizer(t)["input_ids"] for t in lines])
+
+    class Enough(Exception):
+        pass
+    kept = []
+
+    def keep(_, __, out):
+        kept.append((out[0] if isinstance(out, tuple) else out).clone())
+        raise Enough
+    hook = model.transformer.h[6].register_forward_hook(keep)
+    with torch.no_grad():
+        start = time.time()
+        for i in range(0, texts, 8):
+            try:
+                model(ids[i:i + 8], use_cache=False)
+            except Enough:
+                pass
+        from safetensors.torch import save_file
+        save_file({"resid": torch.cat(kept)}, folder / "theirs.safetensors")
+        theirs = time.time() - start
+    hook.remove()
+    work = report["timings"]["work"]
+    print(f"harvest, {ids.numel()} tokens")
+    total = report["timings"]["seconds"]["total"] - report["timings"]["seconds"]["load"]
+    show("steer, written to disk", total, total)
+    show("plain hooks with an early stop", theirs, total)
+    print(f"    {work['operations'] / 1e12:.2f} TFLOP, {100 * work['operations'] / 1e9 / total / limit:.0f}% of the machine's {limit:.0f} GFLOP/s")
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--turns", type=int, default=3)
+    p.add_argument("--what", nargs="*", default=["resid", "heads", "harvest"])
+    args = p.parse_args()
+    torch.set_num_threads(THREADS)
+    limit = peak()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "model").mkdir()
+        model = checkpoint(folder / "model")
+        lens = hooked(model) if {"resid", "heads"} & set(args.what) else None
+        for what in args.what:
+            {"resid": resid, "heads": heads, "harvest": harvest}[what](folder, model, lens, args.turns, limit)
+
+
+if __name__ == "__main__":
+    main()

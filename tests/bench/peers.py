@@ -27,7 +27,7 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 ROOT = Path(__file__).resolve().parents[2]
 STEER = ROOT / "target" / "release" / "steer"
-WORDS = "Mary and John went to the shop and then John gave a drink to".split()
+WORDS = "and John went to the shop and the friend of John gave a drink to".split()
 
 
 def checkpoint(folder):

@@ -223,13 +223,13 @@ pub struct MetricDecl {
     pub at: Option<Selection>,
 }
 
-/// `measure mean ld, shift on clean, corrupt with cheer`
+/// `measure mean ld, shift on clean, clean with cheer`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measure {
     /// Averages over the data set instead of one row an example.
     pub mean: bool,
     pub metrics: Vec<Expr>,
-    /// The edits after `with` stand in every one of these.
+    /// Edits stand in the run that they follow.
     pub on: Vec<RunExpr>,
     /// `normalized by (corrupt, clean)`: the runs that are to give 0 and 1.
     pub normalized: Option<(Expr, Expr)>,

@@ -184,14 +184,19 @@ impl<'a> Printer<'a> {
         let word = if measure.mean { "measure mean " } else { "measure " };
         let head = Doc::concat([Doc::text(word), self.exprs(&measure.metrics)]);
         let on = self.preposition(measure);
+        let only_last = measure.on.iter().rev().skip(1).all(|run| run.with.is_empty());
         let subjects: Vec<_> = measure
             .on
             .iter()
-            .map(|run| Element::new(run.subject.span, move |p: &mut Printer<'a>| p.expr(&run.subject)))
+            .map(|run| match only_last {
+                true => Element::new(run.subject.span, move |p: &mut Printer<'a>| p.expr(&run.subject)),
+                false => Element::new(run.span, move |p: &mut Printer<'a>| p.run(Doc::text(""), run)),
+            })
             .collect();
         let mut clauses = vec![Doc::concat([Doc::text(on), self.listed(subjects)])];
-        // The edits stand in every one.
-        clauses.extend(measure.on.last().and_then(|run| self.with(&run.with)));
+        if only_last {
+            clauses.extend(measure.on.last().and_then(|run| self.with(&run.with)));
+        }
         if let Some((zero, one)) = &measure.normalized {
             let (zero, one) = (self.expr(zero), self.expr(one));
             clauses.push(Doc::concat([Doc::text("normalized by ("), zero, Doc::text(", "), one, Doc::text(")")]));

@@ -26,8 +26,15 @@ pub(crate) fn split<'a>(file: FileId, text: &str, tokens: &'a [Token], diags: &m
     let mut scan = Scan::new(file, text, diags);
     let mut chunks = Vec::new();
     let mut start = 0;
+    // Where every bracket is closed, a declaration in column 0 says nothing.
+    let balanced = balanced(tokens);
     for at in 0..tokens.len() {
-        if at > start && begins_item(text, tokens, at, scan.open.is_empty()) {
+        let inside = !scan.open.is_empty();
+        if at > start
+            && !(inside && balanced)
+            && !begun(text, tokens, start, at)
+            && begins_item(text, tokens, at, !inside)
+        {
             scan.finish(Some(tokens[at]));
             chunks.push(Chunk { tokens: &tokens[start..at], sound: scan.sound });
             scan.sound = true;
@@ -51,6 +58,28 @@ pub(crate) fn check(file: FileId, text: &str, tokens: &[Token], diags: &mut Diag
     }
     scan.finish(None);
     scan.sound
+}
+
+/// Whether every bracket of a file is closed by one of its kind.
+fn balanced(tokens: &[Token]) -> bool {
+    let mut open = Vec::new();
+    tokens.iter().all(|t| match t.kind {
+        TokenKind::Open(b) => {
+            open.push(closing(b));
+            true
+        }
+        TokenKind::Close(b) => open.pop() == Some(b),
+        TokenKind::Text { closed } => closed,
+        _ => true,
+    }) && open.is_empty()
+}
+
+/// Whether this is the name behind a declaration word that stands on a line of its own.
+fn begun(text: &str, tokens: &[Token], start: usize, at: usize) -> bool {
+    let word = tokens[start];
+    at == start + 1
+        && matches!(&text[word.start..word.end], "data" | "prompt" | "run")
+        && declares(text, &text[word.start..word.end], &tokens[at..])
 }
 
 fn begins_item(text: &str, tokens: &[Token], at: usize, outside: bool) -> bool {
@@ -78,7 +107,8 @@ fn declares(text: &str, word: &str, rest: &[Token]) -> bool {
         "param" => next.kind == TokenKind::Word && !next.first,
         "hook" | "patch" => next.kind == TokenKind::Word && !next.first,
         "data" | "prompt" | "vector" | "tensor" | "fn" | "run" | "metric" => {
-            next.kind == TokenKind::Word && !next.first && marks(rest.get(1), &["=", "(", "[", ":"])
+            let own_line = next.first && marks(rest.get(1), &["="]) && matches!(word, "data" | "prompt" | "run");
+            next.kind == TokenKind::Word && (own_line || !next.first && marks(rest.get(1), &["=", "(", "[", ":"]))
         }
         _ => !next.first && matches!(next.kind, TokenKind::Word | TokenKind::Text { .. } | TokenKind::Number),
     }
@@ -101,6 +131,8 @@ struct Scan<'d, 't> {
     suspect: Option<Open>,
     sound: bool,
     too_deep: bool,
+    /// A text without its end may have swallowed brackets.
+    cut: bool,
     /// Of the line that is being read.
     indent: usize,
     diags: &'d mut Diagnostics,
@@ -115,7 +147,7 @@ struct Open {
 
 impl<'d, 't> Scan<'d, 't> {
     fn new(file: FileId, text: &'t str, diags: &'d mut Diagnostics) -> Self {
-        Scan { file, text, open: Vec::new(), suspect: None, sound: true, too_deep: false, indent: 0, diags }
+        Scan { file, text, open: Vec::new(), suspect: None, sound: true, too_deep: false, cut: false, indent: 0, diags }
     }
 
     fn span(&self, token: Token) -> Span {
@@ -133,6 +165,7 @@ impl<'d, 't> Scan<'d, 't> {
         match token.kind {
             TokenKind::Text { closed: false } => {
                 self.sound = false;
+                self.cut = true;
                 self.diags.push(
                     Diagnostic::error(codes::UNCLOSED, "this text has no closing quote")
                         .at(
@@ -205,7 +238,7 @@ impl<'d, 't> Scan<'d, 't> {
     /// At the end of an item: what is open stays open.
     fn finish(&mut self, next: Option<Token>) {
         let left_open = self.open.last().copied();
-        if let Some(open) = left_open {
+        if let Some(open) = left_open.filter(|_| !self.cut) {
             let open = self.suspect.unwrap_or(open);
             self.sound = false;
             let close = match open.token.kind {
@@ -221,5 +254,6 @@ impl<'d, 't> Scan<'d, 't> {
         }
         self.open.clear();
         self.suspect = None;
+        self.cut = false;
     }
 }

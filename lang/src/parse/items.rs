@@ -209,21 +209,11 @@ impl Build<'_> {
     fn measure(&mut self, mut parts: Parts) -> Measure {
         let mean = parts.take_if(Rule::mean).is_some();
         let metrics = self.exprs(parts.need());
-        let subjects = self.exprs(parts.need());
-        let with = parts.take_if(Rule::with_list);
-        let with = self.with(with);
+        let on = Parts::of(parts.need()).map(|run| self.run(run)).collect();
         let normalized = parts.take_if(Rule::normalized).map(|n| {
             let mut parts = Parts::of(n);
             (self.expr(parts.need(), 0), self.expr(parts.need(), 0))
         });
-        let on = subjects
-            .into_iter()
-            .map(|subject| RunExpr {
-                span: with.last().map_or(subject.span, |edit| subject.span.to(edit.span)),
-                subject,
-                with: with.clone(),
-            })
-            .collect();
         Measure { mean, metrics, on, normalized }
     }
 

@@ -38,6 +38,21 @@ impl<'a> Scene<'a> {
         self.expected.contains(&rule)
     }
 
+    /// Whether rows could be named here.
+    pub fn expects_positions(&self) -> bool {
+        [Rule::positions, Rule::pos_not, Rule::selection].iter().any(|r| self.expects(*r))
+    }
+
+    /// What stands at the place without a space in it, such as `tiny-gpt2`.
+    pub fn touching(&self) -> &'a str {
+        let rest = self.tokens.get(self.at..).unwrap_or_default();
+        let joined = rest.windows(2).take_while(|w| w[0].end == w[1].start).count();
+        match (rest.first(), rest.get(joined)) {
+            (Some(first), Some(last)) => &self.text[first.start..last.end],
+            _ => "",
+        }
+    }
+
     /// The first word of the line of the error.
     pub fn line_word(&self) -> &'a str {
         let upto = &self.tokens[..(self.at + 1).min(self.tokens.len())];

@@ -14,6 +14,13 @@ pub(super) fn slip(scene: &Scene) -> Option<(String, String)> {
         (_, "'", _) => say("texts do not take single quotes", "write it with double quotes: `\"...\"`"),
         (_, ";", _) => say("statements do not end with `;`", "end the line instead"),
         (_, "=", _) if scene.expects(Rule::colon) => say("an option is set with `:`, not `=`", "write `{ max: 60 }`"),
+        ("[" | ",", ":", "," | "]") => say("an index has no `:`", "name the axis: `h[head = 2]`; the others are whole"),
+        (_, text, _) if text.starts_with('"') && scene.expects_positions() => {
+            say("a text is no position", &format!("write `matching {text}`"))
+        }
+        (_, "-", n) if scene.expects_positions() => {
+            say("a number is no position", &format!("write `prompt[-{n}]`, or `[-{n}]` to count in the whole sequence"))
+        }
         (_, ":", _) if scene.expects(Rule::range) => {
             say("a range is not written with `:`", "write `1..3` for 1 and 2, `1..=3` for 1, 2 and 3")
         }
@@ -62,7 +69,7 @@ pub(super) fn advice(scene: &Scene) -> Option<String> {
             return Some(format!("`{found}` is a word of the language and cannot be a name"));
         }
         if scene.expects(Rule::string) && !scene.expects(Rule::number) {
-            return Some(format!("write it in double quotes: `\"{found}\"`"));
+            return Some(format!("write it in double quotes: `\"{}\"`", scene.touching()));
         }
         if found == "on" && scene.expects(Rule::kw_at) {
             return Some("`at` and its sites come first, then `on`".to_owned());
@@ -71,7 +78,7 @@ pub(super) fn advice(scene: &Scene) -> Option<String> {
         if scene.expects(Rule::param_type) {
             expected.extend(["number", "int", "bool", "text"]);
         }
-        if scene.expects(Rule::positions) || scene.expects(Rule::pos_not) || scene.expects(Rule::selection) {
+        if scene.expects_positions() {
             expected.extend(["all", "prompt", "generated", "seq", "bos", "after", "matching", "role", "mask", "maybe"]);
         }
         if let Some(near) =

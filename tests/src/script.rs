@@ -70,7 +70,7 @@ pub fn session(model: &ModelSession, folder: &Path, text: &str) -> Result<Sessio
     }
     let known = &model.model;
     let mut library = known.library.clone();
-    library.add(&tree, true)?;
+    library.add_script(&tree.items)?;
     let (config, arch) = (known.config.clone(), Rc::clone(&known.arch));
     let own = Model { library, config, arch, arch_name: known.arch_name.clone(), stored: known.stored.clone() };
     let (script, warnings) = check(&tree.items, Rc::new(own), &Words { folder }, &sources, &[]);

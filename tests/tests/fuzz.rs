@@ -228,7 +228,7 @@ fn scripts_are_checked_or_refused() {
             assert_eq!(steer_lang::format(&again).as_deref(), Ok(again.as_str()), "formatting twice");
         }
         let mut library = library.clone();
-        if library.add(&tree, true).is_err() {
+        if library.add_script(&tree.items).is_err() {
             return false;
         }
         let model = Rc::new(Model::new(library, checkpoint.config().value.clone()).unwrap());

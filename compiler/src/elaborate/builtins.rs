@@ -116,7 +116,16 @@ impl Eval<'_> {
                 let (of, _) = self.arg_node(args, 0, "x")?;
                 let (axis, at) = args.need(1, "axis")?;
                 let axis = single_axis(&axis, at)?;
-                let (k, _) = self.arg_node(args, 2, "k")?;
+                let (k, at) = args.need(2, "k")?;
+                if let Some(n) = k.as_number().filter(|n| *n < 0.0 || n.fract() != 0.0) {
+                    return fail(
+                        codes::WRONG_KIND,
+                        format!("`top_k` takes a whole number of entries, not {n}"),
+                        at,
+                        "this",
+                    );
+                }
+                let k = self.node(&k, at)?;
                 let r = self.b.top_k(of, &axis.name, k);
                 Value::Node(self.typed(r, span)?)
             }

@@ -1,6 +1,6 @@
 //! Calls: functions of the library are inlined, the others are the language's own.
 
-use super::scope::{Eval, Res, fail};
+use super::scope::{Eval, Res, counted, fail};
 use super::value::{Closure, Scope, Value};
 use crate::plan::NodeId;
 use std::collections::HashMap;
@@ -70,7 +70,7 @@ impl Eval<'_> {
             return self.apply(&c, values, span);
         }
         let library = self.library;
-        if let Some(f) = library.functions.get(name) {
+        if let Some(f) = library.function(name, callee.span) {
             return self.inline(&Rc::clone(f), args, span);
         }
         if name == "chat" {
@@ -79,6 +79,7 @@ impl Eval<'_> {
         let mut values = Vec::with_capacity(args.len());
         for a in args {
             let v = self.expr(&a.value)?;
+            let v = self.settled(v);
             values.push((a.name.as_ref().map(|n| n.name.clone()), v, a.value.span, false));
         }
         let mut args = Args { function: name.clone(), span, values };
@@ -92,7 +93,7 @@ impl Eval<'_> {
     }
 
     fn unknown_function(&self, name: &str, span: Span) -> Box<Diagnostic> {
-        let known = self.library.functions.keys().map(String::as_str).chain(super::builtins::NAMES.iter().copied());
+        let known = self.library.names(span).chain(super::builtins::NAMES.iter().copied());
         let elsewhere = super::metric::FUNCTIONS.contains(&name);
         Box::new(
             Diagnostic::error(codes::UNKNOWN_FUNCTION, format!("there is no function `{name}` here"))
@@ -112,7 +113,7 @@ impl Eval<'_> {
         if values.len() != c.params.len() {
             return fail(
                 codes::BAD_ARGUMENTS,
-                format!("this function takes {} arguments, not {}", c.params.len(), values.len()),
+                format!("this function takes {}, not {}", counted(c.params.len(), "argument"), values.len()),
                 span,
                 "here",
             );
@@ -137,7 +138,7 @@ impl Eval<'_> {
                         Box::new(
                             Diagnostic::error(
                                 codes::BAD_ARGUMENTS,
-                                format!("`{}` takes {} arguments", f.name.name, f.params.len()),
+                                format!("`{}` takes {}", f.name.name, counted(f.params.len(), "argument")),
                             )
                             .at(a.value.span, "one too many")
                             .help(format!("it is declared as `{}`", signature(f))),

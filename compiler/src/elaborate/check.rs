@@ -2,15 +2,16 @@
 
 use super::chat::{Prompt, as_prompt};
 use super::data::Record;
-use super::edits::{Applied, Named};
+use super::edits::{Applied, Named, free_name};
 use super::model::Model;
-use super::scope::{Eval, Res, TensorType, fail};
+use super::runs::Runs;
+use super::scope::{Eval, Res, TensorType, fail, is_silent};
 use super::script::{EditDecl, EditParam, Encoded, Host, ParamValue, Script, Statement, TensorSpec};
 use super::value::{Scope, Value};
 use crate::plan::{Plan, Size};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
-use steer_lang::ast::{Expr, HookDecl, Item, ItemKind, MetricDecl, Param, ParamType, PatchDecl, RunExpr, Sweep};
+use steer_lang::ast::{Expr, HookDecl, Ident, Item, ItemKind, MetricDecl, Param, ParamType, PatchDecl, RunExpr, Sweep};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Diagnostics, Severity, Sources, Span, codes};
 
@@ -32,7 +33,10 @@ pub struct Checker<'a> {
     /// Lists of numbers: masks, and maps of positions.
     pub(super) lists: BTreeMap<String, Vec<f64>>,
     pub(super) prompts: BTreeMap<String, Prompt>,
-    pub(super) runs: BTreeMap<String, RunExpr>,
+    /// Named runs.
+    pub(super) runs: BTreeMap<String, Runs>,
+    /// Runs that the sweeps around name, which are others in each cell.
+    pub(super) cell_runs: BTreeMap<String, RunExpr>,
     pub(super) metrics: BTreeMap<String, MetricDecl>,
     pub(super) edits: Vec<EditDecl>,
     /// Hooks and patches by name.
@@ -51,10 +55,14 @@ pub struct Checker<'a> {
     pub(super) tensors: Vec<TensorSpec>,
     /// The runs being resolved, so that a run that names itself is found.
     pub(super) resolving: Vec<String>,
+    /// The edits that some run names.
+    pub(super) used: HashSet<usize>,
+    /// How many cells the sweeps around have, so far.
+    pub(super) wide: usize,
+    /// The parts of the metric in hand, so far.
+    pub(super) parts: usize,
     pub(super) diagnostics: Diagnostics,
     declared: BTreeMap<String, Span>,
-    /// Names whose declaration has an error; that they are missed elsewhere is only its echo.
-    broken: BTreeSet<String>,
 }
 
 /// Checks the items of a script (its imports included, in order) against a model.
@@ -87,6 +95,7 @@ pub fn check(
         lists: BTreeMap::new(),
         prompts: BTreeMap::new(),
         runs: BTreeMap::new(),
+        cell_runs: BTreeMap::new(),
         metrics: BTreeMap::new(),
         edits: Vec::new(),
         named: BTreeMap::new(),
@@ -98,34 +107,39 @@ pub fn check(
         tensor_types: BTreeMap::new(),
         tensors: Vec::new(),
         resolving: Vec::new(),
+        parts: 0,
+        used: HashSet::new(),
+        wide: 1,
         diagnostics: Vec::new(),
         declared: BTreeMap::new(),
-        broken: BTreeSet::new(),
     };
     c.overrides_known(items, overrides);
-    c.each(items, |c, item| c.declare(item, overrides));
-    c.each(items, |c, item| c.tensor(item));
-    c.each(items, |c, item| c.named_edit(item, false));
-    c.each(items, |c, item| c.named_edit(item, true));
+    c.declarations(items, overrides);
     let mut statements: Vec<Statement> = Vec::new();
-    c.each(items, |c, item| {
-        if let Some(kind) = c.statement(item)? {
-            statements.push(Statement { kind, span: item.span });
+    for item in items {
+        match c.statement(item) {
+            Ok(kind) => statements.extend(kind.map(|kind| Statement { kind, span: item.span })),
+            Err(d) => {
+                if let ItemKind::Sweep(Sweep { name: Some(name), .. }) = &item.kind {
+                    c.globals.insert(name.name.clone(), Value::Broken);
+                }
+                c.diagnostics.push(*d);
+            }
         }
-        Ok(())
-    });
+    }
     c.type_check(&mut statements);
     for s in &statements {
         c.check_rows(s);
     }
-    c.unused_runs();
+    c.unused_metrics();
+    // What only follows from another error is not said, but there is a script only where there is none.
+    let failed = c.diagnostics.iter().any(|d| d.severity == Severity::Error);
+    if !failed {
+        c.unused_edits(items);
+    }
     let mut seen: Vec<(codes::Code, Option<Span>, String)> = Vec::new();
-    let broken = std::mem::take(&mut c.broken);
-    let echo = |d: &Diagnostic| {
-        d.code == codes::UNKNOWN_NAME && d.labels.first().is_some_and(|l| broken.contains(sources.text(l.span)))
-    };
     c.diagnostics.retain(|d| {
-        if echo(d) {
+        if is_silent(d) {
             return false;
         }
         let key = (d.code, d.labels.first().map(|l| l.span), d.message.clone());
@@ -135,7 +149,6 @@ pub fn check(
     });
     // As the script is read, whichever stage found them.
     c.diagnostics.sort_by_key(|d| d.labels.first().map(|l| (l.span.file, l.span.start)));
-    let failed = c.diagnostics.iter().any(|d| d.severity == Severity::Error);
     let script = (!failed).then(|| Script {
         model: c.model,
         params: c.params,
@@ -152,30 +165,28 @@ pub fn check(
 }
 
 impl Checker<'_> {
-    /// Declares a hook, or where `donors` says so an edit that takes values of another run, which may
-    /// stand under any hook.
-    fn named_edit(&mut self, item: &Item, donors: bool) -> Res<()> {
-        let (name, found) = match &item.kind {
-            ItemKind::Hook(h) if h.from.is_some() == donors => (&h.name, self.hook(h)?),
-            ItemKind::Patch(p) if donors => (&p.name, self.patch(p)?),
-            _ => return Ok(()),
-        };
-        if let Some(name) = name {
-            self.named.insert(name.name.clone(), found);
-        }
-        Ok(())
-    }
-
-    /// Runs `f` on every item; an error ends the item, not the check.
-    fn each(&mut self, items: &[Item], mut f: impl FnMut(&mut Self, &Item) -> Res<()>) {
-        for item in items {
-            if let Err(d) = f(self, item) {
-                if d.code != codes::DUPLICATE_NAME {
-                    self.broken.extend(name_of(item).map(str::to_owned));
-                }
-                self.diagnostics.push(*d);
+    /// Warns of hooks and patches of the script's own file that no run names.
+    fn unused_edits(&mut self, items: &[Item]) {
+        let own = items.iter().map(|i| i.span.file).min();
+        for item in items.iter().filter(|i| Some(i.span.file) == own) {
+            let word = if matches!(item.kind, ItemKind::Hook(_)) { "hook" } else { "patch" };
+            if let Some(name) = name_of(item)
+                && let Some(found) = self.named.get(&name.name)
+                && found.span == name.span
+                && !self.used.contains(&found.edit)
+            {
+                self.diagnostics.push(
+                    Diagnostic::warning(codes::UNREAD_EDIT, format!("no run uses the {word} `{}`", name.name))
+                        .at(name.span, "it does nothing")
+                        .help(format!("write `with {}` behind the run that it is for", name.name)),
+                );
             }
         }
+    }
+
+    /// Whether a name is declared with an error, which is reported already.
+    pub(super) fn broken(&self, name: &str) -> bool {
+        matches!(self.globals.get(name), Some(Value::Broken))
     }
 
     pub(super) fn new_name(&mut self, name: &steer_lang::ast::Ident) -> Res<()> {
@@ -191,12 +202,15 @@ impl Checker<'_> {
         Ok(())
     }
 
-    fn declare(&mut self, item: &Item, overrides: &[(String, String)]) -> Res<()> {
+    /// One declaration; what it mentions is declared already.
+    pub(super) fn declare(&mut self, item: &Item, overrides: &[(String, String)]) -> Res<()> {
         match &item.kind {
-            ItemKind::Param(p) => self.param(p, overrides),
+            ItemKind::Param(p) => {
+                free_name(&p.name)?;
+                self.param(p, overrides)
+            }
             ItemKind::Data(b) => self.data(b),
             ItemKind::Prompt(b) => {
-                self.new_name(&b.name)?;
                 let value = self.value(&b.value)?;
                 let Some(prompt) = as_prompt(&value, b.value.span)? else {
                     return fail(
@@ -213,20 +227,34 @@ impl Checker<'_> {
                 Ok(())
             }
             ItemKind::Run(r) => {
-                self.new_name(&r.name)?;
-                self.runs.insert(r.name.name.clone(), r.run.clone());
+                let mut found = self.run_expr(&r.run)?;
+                found.label = r.name.name.clone();
+                if let [one] = &mut found.runs[..] {
+                    one.label = r.name.name.clone();
+                }
+                self.runs.insert(r.name.name.clone(), found);
                 Ok(())
             }
             ItemKind::Metric(m) => {
-                self.new_name(&m.name)?;
+                for p in &m.params {
+                    self.bounds(p)?;
+                }
                 self.metrics.insert(m.name.name.clone(), m.clone());
                 Ok(())
             }
             ItemKind::Hook(HookDecl { name: Some(name), .. }) | ItemKind::Patch(PatchDecl { name: Some(name), .. }) => {
-                self.new_name(name)
+                let found = match &item.kind {
+                    ItemKind::Hook(h) => self.hook(h)?,
+                    ItemKind::Patch(p) => self.patch(p)?,
+                    _ => return Ok(()),
+                };
+                self.named.insert(name.name.clone(), found);
+                Ok(())
             }
-            ItemKind::Sweep(Sweep { name: Some(name), .. }) => self.new_name(name),
-            ItemKind::Tensor(t) => self.new_name(&t.name),
+            ItemKind::Tensor(t) => {
+                free_name(&t.name)?;
+                self.tensor(item)
+            }
             _ => Ok(()),
         }
     }
@@ -254,7 +282,6 @@ impl Checker<'_> {
     }
 
     fn param(&mut self, p: &Param, overrides: &[(String, String)]) -> Res<()> {
-        self.new_name(&p.name)?;
         let default = p.default.as_ref().map(|d| self.value(d)).transpose()?;
         let ty = match (p.ty, &default) {
             (Some((t, _)), _) => t,
@@ -263,6 +290,7 @@ impl Checker<'_> {
             _ => ParamType::Number,
         };
         let given = overrides.iter().rev().find(|(n, _)| *n == p.name.name).map(|(_, v)| v.as_str());
+        let from_outside = given.is_some();
         let value = match (given, default) {
             (Some(text), _) => parse_value(text, ty).ok_or_else(|| {
                 Box::new(
@@ -283,30 +311,8 @@ impl Checker<'_> {
             }
         };
         let span = p.default.as_ref().map_or(p.name.span, |d| d.span);
-        let fits = match (&value, ty) {
-            (Value::Text(_), ParamType::Text) | (Value::Bool(_), ParamType::Bool) => true,
-            (v, ParamType::Number) => v.as_number().is_some(),
-            (v, ParamType::Integer) => v.as_number().is_some_and(|n| n.fract() == 0.0),
-            _ => false,
-        };
-        if !fits {
-            return fail(
-                codes::BAD_PARAMETER,
-                format!("`{}` is {}", p.name.name, type_name(ty)),
-                span,
-                format!("this is {}", value.kind()),
-            );
-        }
-        if let (Some((lo, hi)), Some(n)) = (self.bounds(p)?, value.as_number())
-            && !(lo..=hi).contains(&n)
-        {
-            return fail(
-                codes::BAD_PARAMETER,
-                format!("{n} is outside of the bounds of `{}`", p.name.name),
-                p.name.span,
-                format!("from {lo} to {hi}"),
-            );
-        }
+        let given = Param { ty: Some((ty, p.name.span)), ..p.clone() };
+        self.fits(&given, &value, if from_outside { p.name.span } else { span })?;
         let name = p.name.name.clone();
         let (stored, value) = match value {
             Value::Text(t) => (ParamValue::Text(t.to_string()), Value::Text(t)),
@@ -321,8 +327,46 @@ impl Checker<'_> {
         Ok(())
     }
 
+    /// Whether a value is what a parameter says that it is.
+    pub(super) fn fits(&mut self, p: &Param, value: &Value, span: Span) -> Res<()> {
+        let bounds = self.bounds(p)?;
+        let Some(ty) = p.ty.map(|(t, _)| t).or(bounds.map(|_| ParamType::Number)) else { return Ok(()) };
+        let fits = match (value, ty) {
+            (Value::Text(_), ParamType::Text) | (Value::Bool(_), ParamType::Bool) => true,
+            (v, ParamType::Number) => v.as_number().is_some(),
+            (v, ParamType::Integer) => v.as_number().is_some_and(|n| n.fract() == 0.0),
+            _ => false,
+        };
+        if !fits {
+            let this = value.as_number().map_or_else(|| value.kind().to_owned(), |n| n.to_string());
+            return fail(
+                codes::BAD_PARAMETER,
+                format!("`{}` is {}", p.name.name, type_name(ty)),
+                span,
+                format!("this is {this}"),
+            );
+        }
+        match (bounds, value.as_number()) {
+            (Some((lo, hi)), Some(n)) if !(lo..=hi).contains(&n) => fail(
+                codes::BAD_PARAMETER,
+                format!("{n} is outside of the bounds of `{}`", p.name.name),
+                span,
+                format!("from {lo} to {hi}"),
+            ),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn bounds(&mut self, p: &Param) -> Res<Option<(f64, f64)>> {
         let Some((lo, hi)) = &p.bounds else { return Ok(None) };
+        if let Some((ty @ (ParamType::Bool | ParamType::Text), _)) = p.ty {
+            return fail(
+                codes::BAD_PARAMETER,
+                format!("only numbers have bounds, and `{}` is {}", p.name.name, type_name(ty)),
+                lo.span.to(hi.span),
+                "the bounds",
+            );
+        }
         let (a, b) = (self.plain_number(lo)?, self.plain_number(hi)?);
         if a > b {
             return fail(
@@ -394,6 +438,9 @@ pub(super) fn check_value(p: &EditParam, v: f64, span: Span) -> Res<()> {
     if p.integer && v.fract() != 0.0 {
         return fail(codes::BAD_PARAMETER, format!("`{}` is a whole number", p.name), span, format!("this is {v}"));
     }
+    if p.boolean && v != 0.0 && v != 1.0 {
+        return fail(codes::BAD_PARAMETER, format!("`{}` is true or false", p.name), span, format!("this is {v}"));
+    }
     if let Some((lo, hi)) = p.bounds
         && !(lo..=hi).contains(&v)
     {
@@ -408,8 +455,8 @@ pub(super) fn check_value(p: &EditParam, v: f64, span: Span) -> Res<()> {
 }
 
 /// What an item declares, if it is something with a name.
-fn name_of(item: &Item) -> Option<&str> {
-    let name = match &item.kind {
+pub(super) fn name_of(item: &Item) -> Option<&Ident> {
+    Some(match &item.kind {
         ItemKind::Param(p) => &p.name,
         ItemKind::Data(b) | ItemKind::Prompt(b) => &b.name,
         ItemKind::Tensor(t) => &t.name,
@@ -417,9 +464,9 @@ fn name_of(item: &Item) -> Option<&str> {
         ItemKind::Patch(p) => p.name.as_ref()?,
         ItemKind::Run(r) => &r.name,
         ItemKind::Metric(m) => &m.name,
+        ItemKind::Sweep(s) => s.name.as_ref()?,
         _ => return None,
-    };
-    Some(&name.name)
+    })
 }
 
 fn type_name(ty: ParamType) -> &'static str {

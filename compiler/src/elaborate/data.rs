@@ -26,12 +26,11 @@ pub fn record_value(record: &Record) -> Value {
 
 impl Checker<'_> {
     pub(super) fn data(&mut self, b: &Binding) -> Res<()> {
-        self.new_name(&b.name)?;
         let name = b.name.name.clone();
         if let ExprKind::Call(f, args) = &b.value.kind
             && let ExprKind::Name(function) = &f.kind
             && matches!(function.as_str(), "lines" | "jsonl" | "csv" | "template" | "chat")
-            && !self.model.library.functions.contains_key(function)
+            && self.model.library.function(function, f.span).is_none()
         {
             let records = match function.as_str() {
                 "template" => self.template(args, b.value.span)?,
@@ -53,7 +52,8 @@ impl Checker<'_> {
                 Value::Bool(b) => f64::from(u8::from(*b)),
                 i => i.as_number().unwrap_or(0.0),
             };
-            self.lists.insert(name, items.iter().map(number).collect());
+            self.lists.insert(name.clone(), items.iter().map(number).collect());
+            self.globals.insert(name, Value::List(items));
             return Ok(());
         }
         let mut records = Vec::new();
@@ -165,12 +165,12 @@ impl Checker<'_> {
             ));
         };
         let mut out = Vec::with_capacity(of.len());
-        for record in of {
+        for (i, record) in of.into_iter().enumerate() {
             let mut map = (*record).clone();
             for (field, text, at) in &texts {
                 let filled = fill(text, &record).map_err(|slot| {
                     Box::new(
-                        Diagnostic::error(codes::UNKNOWN_NAME, format!("an example has no field `{slot}`"))
+                        Diagnostic::error(codes::UNKNOWN_NAME, format!("example {i} has no field `{slot}`"))
                             .at(*at, "a slot of this text")
                             .help(fields_help(&slot, &record)),
                     )
@@ -208,7 +208,14 @@ impl Checker<'_> {
     pub(super) fn data_prompts(&self, name: &str, span: Span) -> Res<Vec<(Prompt, Record)>> {
         let (set, field) = name.split_once('.').unwrap_or((name, PROMPT));
         let records = self.data.get(set).map(Vec::as_slice).unwrap_or_default();
-        records.iter().map(|r| Ok((field_prompt(r, field, span)?, Rc::clone(r)))).collect()
+        let numbered = |i: usize| {
+            move |mut d: Box<Diagnostic>| {
+                d.message = d.message.replacen("an example", &format!("example {i} of `{set}`"), 1);
+                d
+            }
+        };
+        let one = |(i, r): (usize, &Record)| Ok((field_prompt(r, field, span).map_err(numbered(i))?, Rc::clone(r)));
+        records.iter().enumerate().map(one).collect()
     }
 }
 

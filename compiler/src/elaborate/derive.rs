@@ -37,7 +37,21 @@ pub struct DeriveState {
 impl Eval<'_> {
     /// `mean(data)` and `pca(data)` where a derived tensor is evaluated; `None` for other arguments.
     pub fn derived_leaf(&mut self, name: &str, args: &mut Args) -> Res<Option<Value>> {
-        let Some((Value::Data(first), at)) = args.get(0, "data") else { return Ok(None) };
+        let Some((first, at)) = args.get(0, "data") else { return Ok(None) };
+        let first = match first {
+            Value::Data(first) => first,
+            Value::Text(_) | Value::Chat(_) | Value::List(_) if self.derive.is_some() => {
+                return Err(Box::new(
+                    steer_lang::Diagnostic::error(
+                        codes::WRONG_KIND,
+                        format!("`{name}` takes a data set here, not {}", first.kind()),
+                    )
+                    .at(at, "this")
+                    .help("declare one: `data texts = [\"...\", \"...\"]`; prompts can stand in it"),
+                ));
+            }
+            _ => return Ok(None),
+        };
         let mut data = vec![first.to_string()];
         let stat = if name == "mean" {
             LeafStat::Mean

@@ -1,7 +1,7 @@
 //! Whether the rows that an edit takes values from are there, and fit.
 
 use super::check::Checker;
-use super::positions::Alignment;
+use super::positions::{Alignment, RowSet};
 use super::runs::sequence;
 use super::script::{DonorSpec, EditDecl, Place, RunSpec};
 use crate::plan::Op;
@@ -23,6 +23,16 @@ impl Checker<'_> {
         let rows = place.on.rows(&seq);
         let missing = rows.iter().zip(&donors).position(|(on, donor)| *on && donor.is_none());
         let have = from.run.encoded.tokens.len();
+        if from.by == Alignment::Index && place.on == RowSet::All && have > seq.len {
+            out.push(
+                Diagnostic::warning(
+                    codes::POSITION_RANGE,
+                    format!("`{name}` takes the first {} of the {have} rows of {}", seq.len, from.run.label),
+                )
+                .at(place.span, "rows of the same position belong together")
+                .help("say which rows belong together, as in `from clean by end`, or name the rows: `on [0..]`"),
+            );
+        }
         let help = match from.by {
             Alignment::Index => {
                 "a patch takes the donor's row of the same position: restrict it to positions that both have, or say which belong together, as in `from clean by end`"
@@ -82,7 +92,7 @@ impl Checker<'_> {
     }
 
     /// For a site with the axis `key`: the most keys that a row of it has.
-    fn window_of(&self, site: &str) -> Option<usize> {
+    pub(super) fn window_of(&self, site: &str) -> Option<usize> {
         let site = self.plan.sites.iter().find(|s| s.name == site)?;
         let keyed = self.plan.ty(site.value).has_keys();
         let window = self.plan.nodes.iter().find_map(|n| match &n.op {

@@ -3,7 +3,7 @@
 use super::check::{Checker, check_value};
 use super::positions::Alignment;
 use super::runs::Runs;
-use super::scope::{Res, fail, silent};
+use super::scope::{Res, counted, fail, silent};
 use super::script::{DonorSpec, EditBody, EditDecl, EditParam, Place, RunSpec, Use};
 use super::value::Value;
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ impl Applied {
                 ));
             }
         };
-        Ok(Use { edit: self.edit, args: self.args.clone(), place: Rc::clone(place) })
+        Ok(Use { edit: self.edit, span: self.span, args: self.args.clone(), place: Rc::clone(place) })
     }
 }
 
@@ -74,7 +74,14 @@ impl Checker<'_> {
             match value {
                 // Data of a run: all values of the sweep share one kernel.
                 Value::Number(n) => {
-                    params.push(EditParam { name: name.clone(), default: None, bounds: None, integer: false });
+                    params.push(EditParam {
+                        name: name.clone(),
+                        default: None,
+                        bounds: None,
+                        integer: false,
+                        boolean: false,
+                        counts: None,
+                    });
                     swept.push(*n);
                 }
                 other => {
@@ -118,7 +125,7 @@ impl Checker<'_> {
             return Ok(known);
         }
         let name = name.map_or(word, |n| n.name.as_str()).to_owned();
-        self.edits.push(EditDecl { name, params, sites, body, bound: Rc::new(bound), span });
+        self.edits.push(EditDecl { name, params, sites, body, bound: Rc::new(bound), keys: Vec::new(), span });
         self.compiled.insert(key, self.edits.len() - 1);
         Ok(self.edits.len() - 1)
     }
@@ -148,7 +155,19 @@ impl Checker<'_> {
             "end" => Alignment::End,
             "token" => Alignment::Token,
             name => match self.lists.get(name) {
-                Some(list) => Alignment::Map(list.iter().map(|x| *x as i64).collect()),
+                Some(list) => {
+                    if let Some(bad) = list.iter().find(|x| x.fract() != 0.0) {
+                        let message = format!("`{name}` is no list of positions: {bad} is none");
+                        return fail(
+                            codes::WRONG_KIND,
+                            message,
+                            by.span,
+                            "positions are whole numbers, and -1 is none",
+                        );
+                    }
+                    Alignment::Map(list.iter().map(|x| *x as i64).collect())
+                }
+                None if self.broken(name) => return Err(silent()),
                 None => {
                     let names = self.lists.keys().map(String::as_str).chain(["index", "end", "token"]);
                     return Err(Box::new(
@@ -169,6 +188,7 @@ impl Checker<'_> {
     pub(super) fn edit_params(&mut self, params: &[Param]) -> Res<Vec<EditParam>> {
         let mut out: Vec<EditParam> = Vec::new();
         for p in params {
+            free_name(&p.name)?;
             if out.iter().any(|q| q.name == p.name.name) {
                 return fail(
                     codes::DUPLICATE_NAME,
@@ -187,6 +207,8 @@ impl Checker<'_> {
                 default,
                 bounds,
                 integer: matches!(p.ty, Some((ParamType::Integer, _))),
+                boolean: matches!(p.ty, Some((ParamType::Bool, _))),
+                counts: None,
             };
             if let Some(d) = default {
                 check_value(&q, d, p.default.as_ref().map_or(p.name.span, |e| e.span))?;
@@ -206,11 +228,15 @@ impl Checker<'_> {
                 Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no hook or patch `{}`", u.name.name))
                     .at(u.name.span, "not declared")
                     .help(match nearest(&u.name.name, self.named.keys().map(String::as_str)) {
+                        _ if self.prompts.contains_key(&u.name.name) || self.runs.contains_key(&u.name.name) => {
+                            format!("`{0}` is a run, and edits stand here: one without edits stands first, as in `{0}, other with edit`", u.name.name)
+                        }
                         Some(n) => format!("did you mean `{n}`?"),
                         None => format!("declare it: `hook {} at blocks[3].resid.post {{ ... }}`", u.name.name),
                     }),
             ));
         };
+        self.used.insert(named.edit);
         let params = self.edits[named.edit].params.clone();
         let own = &params[..params.len() - named.swept.len()];
         let mut args: Vec<Option<f64>> = vec![None; own.len()];
@@ -224,7 +250,7 @@ impl Checker<'_> {
                 None => {
                     return fail(
                         codes::BAD_ARGUMENTS,
-                        format!("`{}` has {} parameters", u.name.name, own.len()),
+                        format!("`{}` has {}", u.name.name, counted(own.len(), "parameter")),
                         a.value.span,
                         "one too many",
                     );
@@ -232,6 +258,9 @@ impl Checker<'_> {
             };
             let v = self.plain_or_bool(&a.value)?;
             check_value(&own[at], v, a.value.span)?;
+            if args[at].is_some() {
+                return Err(given_twice(&own[at].name, a.value.span));
+            }
             args[at] = Some(v);
         }
         let mut out = Vec::new();
@@ -253,6 +282,28 @@ impl Checker<'_> {
         out.extend(&named.swept);
         Ok(Applied { edit: named.edit, args: out, places: named.places, span: u.span })
     }
+}
+
+/// Names that the language gives a meaning in the body of a hook.
+const OWN_NAMES: &[&str] = &["h", "h0", "donor", "layer", "position", "token", "pi", "inf"];
+
+/// The error for a parameter or tensor under a name that a body knows as something else.
+fn own_name(name: &Ident) -> Box<Diagnostic> {
+    Box::new(
+        Diagnostic::error(codes::DUPLICATE_NAME, format!("`{}` has a meaning of its own in hooks", name.name))
+            .at(name.span, "a name of the language")
+            .help("give it another name"),
+    )
+}
+
+/// Refuses a name for a value that the bodies of hooks could not read.
+pub(super) fn free_name(name: &Ident) -> Res<()> {
+    if OWN_NAMES.contains(&name.name.as_str()) { Err(own_name(name)) } else { Ok(()) }
+}
+
+/// The error for an argument or option that is there already.
+pub(super) fn given_twice(name: &str, span: Span) -> Box<Diagnostic> {
+    Box::new(Diagnostic::error(codes::BAD_ARGUMENTS, format!("`{name}` is given twice")).at(span, "again here"))
 }
 
 fn no_parameter(edit: &str, name: &str, span: Span, own: &[EditParam]) -> Box<Diagnostic> {

@@ -111,7 +111,7 @@ impl Eval<'_> {
                 return Ok(v.clone());
             }
             let root = path.split('.').next().unwrap_or_default();
-            let known = self.local(root).is_some() || root == "config" || self.globals.contains_key(root);
+            let known = self.local(root).is_some() || root == "config" || self.global(root, whole.span).is_some();
             if !known {
                 return Err(self.unknown(&path, whole.span));
             }
@@ -229,6 +229,14 @@ impl Eval<'_> {
     pub fn tensor_node(&mut self, name: &str, layer: Option<u32>, span: Span) -> Res<NodeId> {
         let Some(ty) = self.tensors.get(name) else { return Err(self.unknown(name, span)) };
         let full = match (ty.family, layer) {
+            (true, Some(l)) if !ty.layers.contains(&l) => {
+                let there: Vec<String> = ty.layers.iter().map(u32::to_string).collect();
+                return Err(Box::new(
+                    Diagnostic::error(codes::OUT_OF_RANGE, format!("`{name}` has no value for layer {l}"))
+                        .at(span, "its site is not in this block")
+                        .help(format!("it has the layers {}", there.join(", "))),
+                ));
+            }
             (true, Some(l)) => format!("{name}[{l}]"),
             (false, None) => name.to_owned(),
             (true, None) => {
@@ -254,8 +262,17 @@ impl Eval<'_> {
         }
     }
 
+    /// A parameter of the script as a number, but in hooks, where it is data of a run.
+    pub fn settled(&self, v: Value) -> Value {
+        match v {
+            Value::Param(_, n) if self.hook.is_none() => Value::Number(n),
+            v => v,
+        }
+    }
+
     fn unary_op(&mut self, op: UnaryOp, a: &Expr, span: Span) -> Res<Value> {
         let v = self.expr(a)?;
+        let v = self.settled(v);
         match (op, &v) {
             (UnaryOp::Not, Value::Bool(b)) => Ok(Value::Bool(!b)),
             (UnaryOp::Not, _) => {
@@ -281,6 +298,7 @@ impl Eval<'_> {
             _ => {}
         }
         let y = self.expr(b)?;
+        let (x, y) = (self.settled(x), self.settled(y));
         if let Some(v) = fold(op, &x, &y) {
             return Ok(v);
         }

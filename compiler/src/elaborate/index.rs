@@ -1,9 +1,10 @@
 //! Indexing and slicing by axis.
 
+use super::model::Counted;
 use super::scope::{Eval, Res, fail};
 use super::value::Value;
-use crate::plan::{Axis, Binary, NodeId, Reduce};
-use steer_lang::ast::{Expr, IndexArg, IndexItem};
+use crate::plan::{Axis, Binary, NodeId, Op, Reduce};
+use steer_lang::ast::{Expr, ExprKind, IndexArg, IndexItem};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Span, codes};
 
@@ -90,7 +91,7 @@ impl Eval<'_> {
                         Diagnostic::error(codes::UNKNOWN_AXIS, "which axis is meant?")
                             .at(span, format!("this value has the axes {ty}"))
                             .help(match ty.axes.first() {
-                                Some(a) => format!("name it: `[{} = 0]`", a.name),
+                                Some(a) => format!("name it: `[{} = {}]`", a.name, number_of(&arg.item)),
                                 None => "a single number has no entries".into(),
                             }),
                     ));
@@ -105,6 +106,9 @@ impl Eval<'_> {
                         Some(e) => self.bound(e, size)? + usize::from(*inclusive),
                         None => size.unwrap_or(usize::MAX),
                     };
+                    if size.is_none() && lo < hi {
+                        self.names_key(lo, *span);
+                    }
                     if size.is_some_and(|n| hi > n) || lo >= hi {
                         return Err(out_of_range_text(
                             &axis.name,
@@ -133,12 +137,39 @@ impl Eval<'_> {
             return Ok(Pick::Many(many));
         }
         match &v {
-            Value::Node(n) => Ok(Pick::Node(*n)),
-            Value::Param(..) if self.hook.is_some() => Ok(Pick::Node(self.node(&v, e.span)?)),
+            Value::Node(n) => {
+                self.counts(*n, axis, size, e.span);
+                Ok(Pick::Node(*n))
+            }
+            Value::Param(..) if self.hook.is_some() => {
+                let n = self.node(&v, e.span)?;
+                self.counts(n, axis, size, e.span);
+                Ok(Pick::Node(n))
+            }
             _ => {
                 let n = self.number(&v, e.span)?;
-                Ok(Pick::At(entry(n, axis, size, e.span)?))
+                let i = entry(n, axis, size, e.span)?;
+                if size.is_none() {
+                    self.names_key(i, e.span);
+                }
+                Ok(Pick::At(i))
             }
+        }
+    }
+
+    /// Notes that a parameter counts the entries of an axis, so that its values are checked.
+    fn counts(&mut self, n: NodeId, axis: &str, size: Option<usize>, span: Span) {
+        let (Op::Param { edit, slot }, Some(entries)) = (&self.plan().nodes[n.0 as usize].op, size) else { return };
+        let counted = Counted { edit: *edit, slot: *slot, axis: axis.into(), entries, span };
+        if let Some(m) = self.model.as_mut() {
+            m.counted.push(counted);
+        }
+    }
+
+    /// Notes that an edit names a key by its number, which the rows that it selects must have.
+    fn names_key(&mut self, first: usize, span: Span) {
+        if let (Some(hook), Some(m)) = (&self.hook, self.model.as_mut()) {
+            m.keys.push((hook.edit, first, span));
         }
     }
 
@@ -147,7 +178,11 @@ impl Eval<'_> {
         let n = self.number(&v, e.span)?;
         let from_end = if n < 0.0 { size.map(|s| s as f64 + n) } else { Some(n) };
         match from_end {
-            Some(n) if n >= 0.0 && n.fract() == 0.0 => Ok(n as usize),
+            Some(n) if n >= 0.0 && n.fract() == 0.0 && n < 1e9 => Ok(n as usize),
+            None => Err(keys_from_the_end(n, e.span)),
+            _ if n.abs() >= 1e9 => {
+                fail(codes::OUT_OF_RANGE, format!("{n:e} is no bound of this axis"), e.span, "out of range")
+            }
             _ => fail(codes::OUT_OF_RANGE, format!("{n} is no bound of this axis"), e.span, "out of range"),
         }
     }
@@ -195,12 +230,32 @@ impl Eval<'_> {
     }
 }
 
+/// The number of an index, for an example.
+fn number_of(item: &IndexItem) -> f64 {
+    match item {
+        IndexItem::At(Expr { kind: ExprKind::Number(n), .. }) => *n,
+        _ => 0.0,
+    }
+}
+
 fn entry(n: f64, axis: &str, size: Option<usize>, span: Span) -> Res<usize> {
+    if n < 0.0 && size.is_none() {
+        return Err(keys_from_the_end(n, span));
+    }
     let real = if n < 0.0 { size.map_or(n, |s| n + s as f64) } else { n };
-    if real < 0.0 || real.fract() != 0.0 || size.is_some_and(|s| real >= s as f64) {
+    if real < 0.0 || real.fract() != 0.0 || real >= 1e9 || size.is_some_and(|s| real >= s as f64) {
         return Err(out_of_range_text(axis, &format!("entry {n}"), size.unwrap_or(0), span));
     }
     Ok(real as usize)
+}
+
+/// The error for a key that is counted from the end, which is another one in every row.
+fn keys_from_the_end(n: f64, span: Span) -> Box<Diagnostic> {
+    Box::new(
+        Diagnostic::error(codes::OUT_OF_RANGE, format!("keys count from the first, and {n} counts from the last"))
+            .at(span, "each row has as many keys as it has earlier rows")
+            .help("a row's own key is the last: write `h[key = position]`, or `position - 1` for the one before"),
+    )
 }
 
 pub fn out_of_range(axis: &str, index: i64, size: usize, span: Span) -> Box<Diagnostic> {

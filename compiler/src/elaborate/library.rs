@@ -1,9 +1,9 @@
 //! Functions and architectures known by name: the standard library's and the user's own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use steer_lang::ast::{ArchDecl, FnDecl, ItemKind};
-use steer_lang::{Diagnostic, Diagnostics, Sources, Span, codes};
+use steer_lang::ast::{ArchDecl, FnDecl, Item, ItemKind};
+use steer_lang::{Diagnostic, Diagnostics, FileId, Sources, Span, codes};
 
 /// The standard library, `(name, text)`.
 pub const STANDARD: &[(&str, &str)] = &[
@@ -30,6 +30,10 @@ pub const STANDARD: &[(&str, &str)] = &[
 pub struct Library {
     pub functions: BTreeMap<String, Rc<FnDecl>>,
     pub archs: BTreeMap<String, Rc<ArchDecl>>,
+    /// The script's own functions, which only the files of the script see.
+    own: BTreeMap<String, Rc<FnDecl>>,
+    /// The files of the script.
+    scripts: BTreeSet<FileId>,
 }
 
 impl Library {
@@ -48,6 +52,47 @@ impl Library {
         Ok(library)
     }
 
+    /// Adds a script's items: its functions replace those of the library in the script and nowhere else, so that
+    /// no name that a script chooses changes the model.
+    pub fn add_script(&mut self, items: &[Item]) -> Result<(), Diagnostics> {
+        self.scripts.extend(items.iter().map(|i| i.span.file));
+        let mut diags = Vec::new();
+        for item in items {
+            match &item.kind {
+                ItemKind::Fn(f) => match self.own.get(&f.name.name) {
+                    Some(first) => diags.push(declared_twice(f, first.name.span)),
+                    None => drop(self.own.insert(f.name.name.clone(), Rc::new(f.clone()))),
+                },
+                ItemKind::Arch(a) => self.add_arch(a),
+                _ => {}
+            }
+        }
+        if diags.is_empty() { Ok(()) } else { Err(diags) }
+    }
+
+    /// Whether a place is in a file of the script, which sees what the script declares.
+    pub fn in_script(&self, place: Span) -> bool {
+        self.scripts.contains(&place.file)
+    }
+
+    /// The function that a name means at a place.
+    pub fn function(&self, name: &str, place: Span) -> Option<&Rc<FnDecl>> {
+        let own = self.own.get(name).filter(|_| self.in_script(place));
+        own.or_else(|| self.functions.get(name))
+    }
+
+    /// The names of the functions that a place sees.
+    pub fn names(&self, place: Span) -> impl Iterator<Item = &str> {
+        let own = self.own.keys().filter(move |_| self.in_script(place));
+        own.chain(self.functions.keys()).map(String::as_str)
+    }
+
+    fn add_arch(&mut self, a: &ArchDecl) {
+        for name in &a.names {
+            self.archs.insert(name.value.clone(), Rc::new(a.clone()));
+        }
+    }
+
     /// Adds the functions and architectures of a file. What is already there may be replaced only by
     /// the user's own model files, which shadow the standard ones.
     pub fn add(&mut self, tree: &steer_lang::ast::File, shadow: bool) -> Result<(), Diagnostics> {
@@ -61,28 +106,23 @@ impl Library {
                         first = first.or(self.functions.get(&f.name.name).map(|g| g.name.span));
                     }
                     if let Some(first) = first {
-                        diags.push(
-                            Diagnostic::error(
-                                codes::DUPLICATE_NAME,
-                                format!("the function `{}` is declared twice", f.name.name),
-                            )
-                            .at(f.name.span, "declared again here")
-                            .at(first, "first declared here")
-                            .help("give one of them another name"),
-                        );
+                        diags.push(declared_twice(f, first));
                         continue;
                     }
                     seen.push((&f.name.name, f.name.span));
                     self.functions.insert(f.name.name.clone(), Rc::new(f.clone()));
                 }
-                ItemKind::Arch(a) => {
-                    for name in &a.names {
-                        self.archs.insert(name.value.clone(), Rc::new(a.clone()));
-                    }
-                }
+                ItemKind::Arch(a) => self.add_arch(a),
                 _ => {}
             }
         }
         if diags.is_empty() { Ok(()) } else { Err(diags) }
     }
+}
+
+fn declared_twice(f: &FnDecl, first: Span) -> Diagnostic {
+    Diagnostic::error(codes::DUPLICATE_NAME, format!("the function `{}` is declared twice", f.name.name))
+        .at(f.name.span, "declared again here")
+        .at(first, "first declared here")
+        .help("give one of them another name")
 }

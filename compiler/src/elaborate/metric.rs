@@ -2,9 +2,10 @@
 
 use super::check::Checker;
 use super::data::{Record, record_value};
+use super::edits::given_twice;
 use super::positions::{Interval, RowSet};
 use super::reads::{Lens, RowRead, SitePath, site_path, visit};
-use super::scope::{Res, fail};
+use super::scope::{Res, counted, fail, silent};
 use super::script::{Metric, MetricExpr, RunSpec};
 use super::value::{Scope, Value};
 use std::collections::{BTreeMap, HashMap};
@@ -18,6 +19,10 @@ pub const FUNCTIONS: &[&str] = &["logit", "log_prob", "prob", "rank", "kl", "cro
 
 /// The name under which a metric knows the example that it measures; no script can write it.
 const EXAMPLE: &str = "the example";
+
+/// A metric has at most so many parts, and is made from others at most so deep.
+const PARTS: usize = 1 << 14;
+const DEPTH: usize = 100;
 
 /// Functions of numbers.
 const PLAIN: &[&str] = &["exp", "log", "sqrt", "abs"];
@@ -39,11 +44,41 @@ impl Checker<'_> {
     /// An entry of `measure`: a declared metric, a call of one with parameters, or an expression. A
     /// parameter that is not given is the example that is measured.
     pub fn metric(&mut self, e: &Expr, record: Option<&Record>) -> Res<Metric> {
+        self.parts = 0;
         let mut scope = Scope::new();
         if let Some(r) = record {
             scope.insert(EXAMPLE.to_owned(), record_value(r));
         }
-        self.metric_in(e, &scope)
+        let metric = self.metric_in(e, &scope);
+        let metric = self.not_too_long(metric, e.span)?;
+        let mut reads = false;
+        metric.value.visit(&mut |part| {
+            let plain = matches!(
+                part,
+                MetricExpr::Number(_) | MetricExpr::Neg(_) | MetricExpr::Call(..) | MetricExpr::Binary(..)
+            );
+            reads |= !plain;
+        });
+        if !reads {
+            return Err(Box::new(
+                Diagnostic::error(codes::WRONG_KIND, "nothing of the model is measured here")
+                    .at(e.span, "the same number for every run")
+                    .help("`print` shows a number"),
+            ));
+        }
+        Ok(metric)
+    }
+
+    /// The error where a metric has too many parts, which counting them ended with.
+    pub(super) fn not_too_long<T>(&self, found: Res<T>, span: Span) -> Res<T> {
+        if self.parts <= PARTS {
+            return found;
+        }
+        Err(Box::new(
+            Diagnostic::error(codes::WRONG_KIND, format!("this metric has more than {PARTS} parts"))
+                .at(span, "with those of the metrics that it is made from")
+                .help("write what occurs twice as a factor: `2 * m` in place of `m + m`"),
+        ))
     }
 
     /// The same where arguments of an outer metric have names.
@@ -56,21 +91,33 @@ impl Checker<'_> {
             },
             _ => ("", &[]),
         };
+        if self.broken(name) && self.metrics.contains_key(name) {
+            return Err(silent());
+        }
         if let Some(decl) = self.metrics.get(name).cloned() {
             let scope = self.metric_args(&decl, args, outer, e.span)?;
             if self.resolving.iter().any(|r| r == name) {
                 return fail(codes::UNKNOWN_NAME, format!("the metric `{name}` is made from itself"), e.span, "here");
+            }
+            if self.resolving.len() >= DEPTH {
+                return fail(
+                    codes::WRONG_KIND,
+                    format!("metrics are made from one another more than {DEPTH} deep"),
+                    e.span,
+                    "here",
+                );
             }
             self.resolving.push(name.to_owned());
             let value = self.metric_expr(&decl.value, &scope);
             self.resolving.pop();
             let value = value?;
             let at = match &decl.at {
-                Some(s) => self.selection(Some(s))?,
+                Some(s) => self.with_names(&scope, |c| c.selection(Some(s)))?,
                 None => default_positions(&value),
             };
             let name = self.text_of(e.span);
-            return Ok(Metric { name, value, at });
+            let maybe = decl.at.as_ref().is_some_and(|s| s.maybe);
+            return Ok(Metric { name, value: aligned(value, at.from_the_end()), at, maybe });
         }
         if let ExprKind::Name(n) = &e.kind
             && !self.reads_a_site(e, outer)
@@ -97,7 +144,7 @@ impl Checker<'_> {
         }
         let value = self.metric_expr(e, outer)?;
         let at = default_positions(&value);
-        Ok(Metric { name: self.text_of(e.span), value, at })
+        Ok(Metric { name: self.text_of(e.span), value: aligned(value, at.from_the_end()), at, maybe: false })
     }
 
     fn metric_args(
@@ -116,13 +163,16 @@ impl Checker<'_> {
             let Some(p) = param else {
                 return fail(
                     codes::BAD_ARGUMENTS,
-                    format!("the metric `{}` takes {} arguments", decl.name.name, decl.params.len()),
+                    format!("the metric `{}` takes {}", decl.name.name, counted(decl.params.len(), "argument")),
                     a.value.span,
                     "not expected",
                 );
             };
             let v = self.value_in(&a.value, outer)?;
-            scope.insert(p.name.name.clone(), v);
+            self.fits(p, &v, a.value.span)?;
+            if scope.insert(p.name.name.clone(), v).is_some() {
+                return Err(given_twice(&p.name.name, a.value.span));
+            }
         }
         if let Some(example) = outer.get(EXAMPLE) {
             scope.insert(EXAMPLE.to_owned(), example.clone());
@@ -144,12 +194,17 @@ impl Checker<'_> {
                 );
             };
             let v = self.value(default)?;
+            self.fits(p, &v, default.span)?;
             scope.insert(p.name.name.clone(), v);
         }
         Ok(scope)
     }
 
     pub fn metric_expr(&mut self, e: &Expr, scope: &Scope) -> Res<MetricExpr> {
+        self.parts += 1;
+        if self.parts > PARTS {
+            return Err(silent());
+        }
         match &e.kind {
             ExprKind::Number(n) => Ok(MetricExpr::Number(*n)),
             _ if self.reads_a_site(e, scope) => self.row_metric(e, scope),
@@ -157,6 +212,7 @@ impl Checker<'_> {
                 if let Some(v) = scope.get(n).cloned().or_else(|| self.globals.get(n).cloned()) {
                     return match v.as_number() {
                         Some(x) => Ok(MetricExpr::Number(x)),
+                        None if matches!(v, Value::Broken) => Err(silent()),
                         None => {
                             fail(codes::WRONG_KIND, format!("a number is wanted, not {}", v.kind()), e.span, "this")
                         }
@@ -212,7 +268,7 @@ impl Checker<'_> {
                 }
                 if name == "kl" {
                     let run = self.with_names(scope, |c| c.one_run(&arg.value))?;
-                    return Ok(MetricExpr::Kl(Box::new(run)));
+                    return Ok(MetricExpr::Kl(Box::new(run), false));
                 }
                 let token = self.metric_token(&arg.value, scope)?;
                 Ok(match name.as_str() {
@@ -350,6 +406,18 @@ impl Checker<'_> {
 
     /// A token by its text or number.
     pub(super) fn metric_token(&mut self, e: &Expr, scope: &Scope) -> Res<u32> {
+        if let ExprKind::Name(n) = &e.kind
+            && !scope.contains_key(n)
+            && !self.globals.contains_key(n)
+            && self.host.single_token(&format!(" {n}")).is_some_and(|t| t.is_ok())
+            && self.value(e).is_err()
+        {
+            return Err(Box::new(
+                Diagnostic::error(codes::UNKNOWN_NAME, format!("nothing here is called `{n}`"))
+                    .at(e.span, "not declared")
+                    .help(format!("a token is a text: write `\" {n}\"`")),
+            ));
+        }
         let v = self.value_in(e, scope)?;
         match &v {
             Value::Text(text) => match self.host.single_token(text) {
@@ -405,6 +473,18 @@ impl Checker<'_> {
             );
         }
         Ok(n as u32)
+    }
+}
+
+/// A metric whose comparisons with other runs are at the same position, or at the one as far from the end.
+fn aligned(value: MetricExpr, by_end: bool) -> MetricExpr {
+    let one = |a: Box<MetricExpr>| Box::new(aligned(*a, by_end));
+    match value {
+        MetricExpr::Kl(run, _) => MetricExpr::Kl(run, by_end),
+        MetricExpr::Neg(a) => MetricExpr::Neg(one(a)),
+        MetricExpr::Call(f, a) => MetricExpr::Call(f, one(a)),
+        MetricExpr::Binary(op, a, b) => MetricExpr::Binary(op, one(a), one(b)),
+        other => other,
     }
 }
 

@@ -64,6 +64,18 @@ pub struct Built {
     pub axes: BTreeMap<String, Size>,
     pub layers: u32,
     pub diagnostics: Diagnostics,
+    pub counted: Vec<Counted>,
+    pub keys: Vec<(EditId, usize, Span)>,
+}
+
+/// A parameter of an edit that counts entries of an axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counted {
+    pub edit: EditId,
+    pub slot: u32,
+    pub axis: Arc<str>,
+    pub entries: usize,
+    pub span: Span,
 }
 
 /// The state of [`Eval`] that only model files need.
@@ -74,6 +86,9 @@ pub struct ModelState<'a> {
     /// The statements of the model file.
     body: &'a Block,
     diagnostics: Diagnostics,
+    /// What bodies of hooks index with parameters, and keys that they name by number.
+    pub counted: Vec<Counted>,
+    pub keys: Vec<(EditId, usize, Span)>,
 }
 
 impl Model {
@@ -121,6 +136,8 @@ impl Model {
             stored: &self.stored,
             body: &self.arch.body,
             diagnostics: Vec::new(),
+            counted: Vec::new(),
+            keys: Vec::new(),
         });
         for i in instances {
             e.b.edit(Edit {
@@ -142,7 +159,8 @@ impl Model {
         }
         let Some(state) = e.model.take() else { return Err(broken("no model")) };
         let (axes, layers) = (e.axes, state.layers.unwrap_or(0));
-        Ok(Built { plan: e.b.finish(), axes, layers, diagnostics: state.diagnostics })
+        let ModelState { diagnostics, counted, keys, .. } = state;
+        Ok(Built { plan: e.b.finish(), axes, layers, diagnostics, counted, keys })
     }
 }
 
@@ -169,7 +187,17 @@ impl Eval<'_> {
                 let r = self.b.at(logits, "vocab", *token as usize);
                 (format!("logit {token}"), self.typed(r, self.b.span)?)
             }
-            OutputSpec::Row(read) => ("row".to_owned(), self.row_read(read)?),
+            OutputSpec::Row(read) => {
+                let node = self.row_read(read)?;
+                if !self.plan().ty(node).per_row {
+                    return Err(Box::new(
+                        Diagnostic::error(codes::WRONG_KIND, "nothing of the model is measured here")
+                            .at(read.span, "the same at every position of every run")
+                            .help("`print` shows a number or a tensor"),
+                    ));
+                }
+                ("row".to_owned(), node)
+            }
             OutputSpec::Lens(lens) => ("lens".to_owned(), self.lens(lens)?),
             OutputSpec::LensLogit(lens, token) => {
                 let logits = self.lens(lens)?;

@@ -66,6 +66,13 @@ impl Alignment {
     }
 }
 
+/// The position in a sequence of `have` tokens that belongs to one in a sequence of `len`: the same, or the one as
+/// far from the end.
+pub fn partner(position: usize, len: usize, have: usize, by_end: bool) -> Option<usize> {
+    let at = if by_end { (position + have).checked_sub(len)? } else { position };
+    (at < have).then_some(at)
+}
+
 /// A sequence of tokens with the places of their texts.
 #[derive(Clone, Copy, Debug)]
 pub struct Sequence<'a> {
@@ -207,6 +214,17 @@ impl RowSet {
             RowSet::Mask(mask) => mask.iter().skip(prompt).any(|m| *m),
             RowSet::Or(a, b) => a.may_generate(prompt) || b.may_generate(prompt),
             RowSet::And(a, b) => a.may_generate(prompt) && b.may_generate(prompt),
+        }
+    }
+
+    /// Whether all of it is counted from the end.
+    pub fn from_the_end(&self) -> bool {
+        match self {
+            RowSet::Seq(part) | RowSet::Prompt(Some(part)) => part.iter().all(|i| match *i {
+                Interval::At(i) => i < 0,
+                Interval::Range(a, b) => a.is_some_and(|a| a < 0) && b.is_none_or(|b| b < 0),
+            }),
+            _ => false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Values of other sites, read by hooks and metrics.
 
 use super::direct::Seen;
+use super::eval::axes_of;
 use super::model::canonical;
 use super::scope::{Eval, Res, fail};
 use super::value::Value;
@@ -121,7 +122,7 @@ impl Eval<'_> {
                 }
                 Ok(Some(format!("blocks[{real}].{rest}")))
             }
-            Some(SitePath::Dotted(root, rest)) => match self.local(root).or_else(|| self.globals.get(root)) {
+            Some(SitePath::Dotted(root, rest)) => match self.local(root).or_else(|| self.global(root, e.span)) {
                 Some(Value::Block(l)) if !rest.is_empty() => Ok(Some(format!("blocks[{l}].{rest}"))),
                 Some(_) => Ok(None),
                 None if rest.is_empty() => Ok(Some(root.to_owned())),
@@ -144,7 +145,7 @@ impl Eval<'_> {
                 false => Ok(None),
                 true => Err(Box::new(
                     Diagnostic::error(codes::UNKNOWN_SITE, format!("`{name}` cannot be read here"))
-                        .at(e.span, "the model has no such site, or computes it only later")
+                        .at(e.span, self.why_unread(&name))
                         .help(match nearest(&name, known) {
                             Some(n) if self.hook.is_none() => format!("did you mean `{n}`?"),
                             _ => "a hook reads sites that come before its own; `steer sites` lists them in their order"
@@ -162,6 +163,18 @@ impl Eval<'_> {
             ));
         }
         Ok(Some(Value::Node(node)))
+    }
+
+    /// Whether a site that is not there yet is a later one, as far as that can be told.
+    fn why_unread(&self, name: &str) -> &'static str {
+        let number: Option<u32> =
+            name.strip_prefix("blocks[").and_then(|r| r.split_once(']')).and_then(|(n, _)| n.parse().ok());
+        match (number, self.layer) {
+            (Some(block), Some(own)) if self.hook.is_some() && block > own => "its block comes after the hook's own",
+            (Some(block), Some(own)) if self.hook.is_some() && block < own => "the model has no such site",
+            (Some(_), _) if self.hook.is_none() => "the model has no such site",
+            _ => "the model has no such site, or computes it only later",
+        }
     }
 
     /// The node of an expression over sites; inside of a body where it reads one of its values.
@@ -222,6 +235,18 @@ impl Eval<'_> {
     /// A value through the model's last norm, unless it is left out, and its unembedding.
     pub fn lens(&mut self, lens: &Lens) -> Res<NodeId> {
         let value = self.row_read(&lens.read)?;
+        let (have, want) = (self.plan().ty(value), self.resid.map(|r| self.plan().ty(r)));
+        if let Some(want) = want.filter(|want| have.axes != want.axes || !have.per_row) {
+            let label = match have.per_row {
+                true => format!("this has {}", axes_of(have)),
+                false => "this is the same in every row".to_owned(),
+            };
+            return Err(Box::new(
+                Diagnostic::error(codes::AXIS_MISMATCH, "the logit lens is of a value like the residual stream")
+                    .at(lens.read.span, label)
+                    .help(format!("a value of a row with {} is wanted, such as `blocks[0].resid.post`", axes_of(want))),
+            ));
+        }
         self.seen(Seen { value, norm: lens.norm, held: None }, lens.read.span)
     }
 }

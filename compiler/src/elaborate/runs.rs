@@ -3,10 +3,11 @@
 use super::chat::{ASSISTANT, Prompt, Written, as_prompt, role_misfit};
 use super::check::Checker;
 use super::data::Record;
-use super::edits::Applied;
-use super::positions::{Misfit, RowSet, Sequence};
-use super::scope::{Eval, Res, fail, silent};
-use super::script::{Encoded, GenerateOptions, MetricExpr, PrintItem, RunSpec, Statement, StatementKind};
+use super::edits::{Applied, given_twice};
+use super::positions::{Misfit, RowSet, Sequence, partner};
+use super::scope::{Eval, Res, counted, fail, silent};
+use super::script::{EditDecl, Encoded, GenerateOptions, Metric, PrintItem, RunSpec, Statement, StatementKind, Use};
+use super::typing::no_entry;
 use super::value::Value;
 use crate::plan::{Op, Output, Size};
 use std::collections::HashSet;
@@ -102,7 +103,10 @@ impl Checker<'_> {
     fn generate(&mut self, g: &Generate) -> Res<StatementKind> {
         let mut o = GenerateOptions::default();
         const NAMES: &[&str] = &["max", "temperature", "top_k", "top_p", "seed", "stop"];
-        for (name, value) in &g.options {
+        for (i, (name, value)) in g.options.iter().enumerate() {
+            if g.options[..i].iter().any(|(n, _)| n.name == name.name) {
+                return Err(given_twice(&name.name, name.span));
+            }
             let n = self.plain_or_bool(value)?;
             let span = value.span;
             let want = |ok: bool, what: &str| {
@@ -253,6 +257,16 @@ impl Checker<'_> {
         {
             return Ok(Runs { label, ..found });
         }
+        if let ExprKind::Index(of, _) = &e.kind
+            && let ExprKind::Name(name) = &of.kind
+            && (self.prompts.contains_key(name) || self.runs.contains_key(name) || self.data.contains_key(name))
+        {
+            return Err(Box::new(
+                Diagnostic::error(codes::WRONG_KIND, format!("a run is whole, and this is a part of `{name}`"))
+                    .at(e.span, "with an index")
+                    .help(format!("positions are chosen by `on`: `on [10] from {name}`; or by `at` in a metric")),
+            ));
+        }
         let value = self.value(e)?;
         if let Value::Data(name) = &value {
             return self.data_runs(name, e.span);
@@ -291,7 +305,7 @@ impl Checker<'_> {
             let run = self.run_of(name, &prompt, span)?;
             return Ok(Some(Runs { label: name.into(), runs: vec![run], records: vec![None] }));
         }
-        if let Some(run) = self.runs.get(name).cloned() {
+        if let Some(run) = self.cell_runs.get(name).cloned() {
             if self.resolving.iter().any(|r| r == name) {
                 return fail(codes::UNKNOWN_NAME, format!("the run `{name}` is made from itself"), span, "here");
             }
@@ -304,12 +318,16 @@ impl Checker<'_> {
             }
             return Ok(Some(found));
         }
+        if let (Some(found), false) = (self.runs.get(name), swept) {
+            return Ok(Some(found.clone()));
+        }
         match self.globals.get(name) {
             Some(Value::Broken) => return Err(silent()),
             Some(_) => return Ok(None),
             None => {}
         }
-        let names = self.prompts.keys().chain(self.data.keys()).chain(self.runs.keys()).map(String::as_str);
+        let names = self.prompts.keys().chain(self.data.keys()).chain(self.runs.keys()).chain(self.cell_runs.keys());
+        let names = names.map(String::as_str);
         Err(Box::new(
             Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no prompt, data set or run `{name}`"))
                 .at(span, "not declared")
@@ -369,33 +387,38 @@ impl Checker<'_> {
     /// Checks the selections of a statement against the sequences that it runs.
     pub(super) fn check_rows(&mut self, s: &Statement) {
         let mut runs: Vec<(&RunSpec, bool)> = Vec::new();
-        let mut reads: Vec<(&RowSet, &RunSpec)> = Vec::new();
+        let mut reads: Vec<(&RowSet, &RunSpec, bool)> = Vec::new();
+        let mut pairs = Vec::new();
         match &s.kind {
             StatementKind::Generate { runs: r, .. } => runs.extend(r.iter().map(|r| (r, true))),
             StatementKind::Table(t) => {
                 for read in t.cells.iter().flat_map(|c| c.reads.iter().chain(&c.zero).chain(&c.one)) {
                     runs.push((&read.run, false));
                     for m in read.metrics.iter() {
-                        m.value.visit(&mut |v| {
-                            if let MetricExpr::Kl(run) = v {
-                                runs.push((run, false));
-                            }
-                        });
-                        reads.push((&m.at, &read.run));
+                        for (other, by_end) in m.value.others() {
+                            runs.push((other, false));
+                            pairs.push((m, &read.run, other, by_end));
+                        }
+                        reads.push((&m.at, &read.run, m.maybe));
                     }
                 }
             }
             StatementKind::Capture { runs: r, on, .. } => {
                 runs.extend(r.iter().map(|r| (r, false)));
-                reads.extend(r.iter().map(|r| (on, r)));
+                reads.extend(r.iter().map(|r| (on, r, false)));
             }
             _ => {}
         }
         let mut found = Vec::new();
+        for (m, run, other, by_end) in pairs {
+            if found.len() < MOST {
+                found.extend(no_partner(m, run, other, by_end, s.span));
+            }
+        }
         let mut seen: HashSet<(&RowSet, &RunSpec)> = HashSet::new();
-        for (set, run) in reads {
+        for (set, run, maybe) in reads {
             if seen.insert((set, run)) && found.len() < MOST {
-                self.rows_of(set, run, s.span, false, false, &mut found);
+                self.rows_of(set, run, s.span, maybe, false, &mut found);
             }
         }
         let mut seen: HashSet<&RunSpec> = HashSet::new();
@@ -422,11 +445,44 @@ impl Checker<'_> {
                 continue;
             }
             self.rows_of(&place.on, run, place.span, place.maybe, grows, out);
+            self.entries_of_edit(e, u, run, grows, out);
             if let Some(from) = &place.from {
                 self.run_rows(&from.run, false, out);
                 self.donor_rows(&e.name, run, place, from, grows, out);
                 self.donor_keys(e, run, place, from, out);
             }
+        }
+    }
+
+    /// Whether there are the heads, neurons or keys that an edit names with these arguments.
+    fn entries_of_edit(&self, e: &EditDecl, u: &Use, run: &RunSpec, grows: bool, out: &mut Vec<Diagnostic>) {
+        for (p, value) in e.params.iter().zip(&u.args) {
+            // One value that is not there is enough.
+            let said = |span: &Span| out.iter().any(|d| d.labels.last().is_some_and(|l| l.span == *span));
+            if let Some((axis, entries, span)) = &p.counts
+                && !said(span)
+            {
+                out.extend(
+                    no_entry(axis, *entries, *value, u.span, &p.name).map(|d| d.at(*span, "which is named here")),
+                );
+            }
+        }
+        let Some(seq) = sequence(run).filter(|_| !e.keys.is_empty()) else { return };
+        if grows && u.place.on.may_generate(seq.prompt) {
+            return;
+        }
+        let Some(last) = u.place.on.rows(&seq).iter().rposition(|on| *on) else { return };
+        let window = e.sites.iter().filter_map(|(site, _)| self.window_of(site)).max().unwrap_or(usize::MAX);
+        let have = window.min(last + 1);
+        for (first, span) in e.keys.iter().filter(|(first, _)| *first >= have) {
+            out.push(
+                Diagnostic::error(
+                    codes::OUT_OF_RANGE,
+                    format!("`{}` names key {first}, and no row that it selects has it", e.name),
+                )
+                .at(*span, format!("row {last} of {:?} has {}", short(&run.text), counted(have, "key")))
+                .help("keys are the positions that a row reads, counted from 0"),
+            );
         }
     }
 
@@ -475,26 +531,34 @@ impl Checker<'_> {
         }
     }
 
-    /// Declared runs and metrics that no statement uses are still resolved, so that their errors show.
-    pub(super) fn unused_runs(&mut self) {
-        for (name, run) in self.runs.clone() {
-            self.resolving.push(name);
-            if let Err(d) = self.run_expr(&run) {
-                self.diagnostics.push(*d);
-            }
+    /// Declared metrics that no statement uses are still resolved, so that their errors show.
+    pub(super) fn unused_metrics(&mut self) {
+        for (name, m) in self.metrics.clone().into_iter().filter(|(_, m)| m.params.is_empty()) {
+            self.parts = 0;
+            self.resolving.push(name.clone());
+            let value = self.metric_expr(&m.value, &super::value::Scope::new());
+            let value = self.not_too_long(value, m.value.span);
             self.resolving.pop();
-        }
-        for m in self.metrics.clone().into_values().filter(|m| m.params.is_empty()) {
-            if let Err(d) = self.metric_expr(&m.value, &super::value::Scope::new()) {
-                self.diagnostics.push(*d);
-            }
-            if let Some(at) = &m.at
-                && let Err(d) = self.selection(Some(at))
-            {
+            let at = m.at.as_ref().map_or(Ok(()), |at| self.selection(Some(at)).map(drop));
+            for d in value.map(drop).err().into_iter().chain(at.err()) {
+                self.globals.insert(name.clone(), Value::Broken);
                 self.diagnostics.push(*d);
             }
         }
     }
+}
+
+/// The error for a metric at a position that the run it compares with has not.
+fn no_partner(m: &Metric, run: &RunSpec, other: &RunSpec, by_end: bool, span: Span) -> Option<Diagnostic> {
+    let (seq, have) = (sequence(run)?, sequence(other)?.len);
+    let rows = m.at.rows(&seq);
+    let missing = |p: usize| partner(p, seq.len, have, by_end).is_none();
+    let (at, _) = rows.iter().enumerate().find(|(p, on)| **on && missing(*p))?;
+    Some(
+        Diagnostic::error(codes::POSITION_RANGE, format!("`{}` compares position {at}, which {} does not have", m.name, other.label))
+            .at(span, format!("{} has {}", other.label, counted(have, "token")))
+            .help("measure it at positions that both have, as in `metric m = kl(other) at [0..8]`, or at the last of each, as without `at`"),
+    )
 }
 
 /// The tokens of a run before it grows; `None` where there is no tokenizer.

@@ -29,6 +29,8 @@ pub struct TensorType {
     pub axes: Vec<Axis>,
     /// One for every layer.
     pub family: bool,
+    /// The layers of a family that have one.
+    pub layers: Vec<u32>,
 }
 
 /// What code inside of a hook can name besides its locals.
@@ -184,18 +186,23 @@ impl<'a> Eval<'a> {
         if let Some(v) = self.builtin_name(ident, span)? {
             return Ok(v);
         }
-        match self.globals.get(ident) {
+        match self.global(ident, span) {
             Some(Value::Broken) => return Err(silent()),
             Some(v) => return Ok(v.clone()),
             None => {}
         }
-        if self.tensors.contains_key(ident) {
+        if self.tensors.contains_key(ident) && self.library.in_script(span) {
             return Ok(Value::Tensor(ident.into()));
         }
         if let Some(axis) = self.axis(ident) {
             return Ok(Value::axis(axis));
         }
         Err(self.unknown(ident, span))
+    }
+
+    /// What the script declares under a name, where its names are seen.
+    pub fn global(&self, name: &str, place: Span) -> Option<&Value> {
+        self.globals.get(name).filter(|_| self.library.in_script(place))
     }
 
     fn builtin_name(&mut self, ident: &str, span: Span) -> Res<Option<Value>> {
@@ -233,6 +240,13 @@ impl<'a> Eval<'a> {
     }
 
     pub fn unknown(&self, ident: &str, span: Span) -> Box<Diagnostic> {
+        if ident == "blocks" {
+            return Box::new(
+                Diagnostic::error(codes::UNKNOWN_SITE, "one site of one block is read at a time")
+                    .at(span, "which one?")
+                    .help("write its number: `blocks[3].resid.pre`"),
+            );
+        }
         let mut names: Vec<&str> = Vec::new();
         for scope in &self.scopes {
             names.extend(scope.keys().map(String::as_str));
@@ -283,9 +297,23 @@ pub fn fail<T>(code: Code, message: impl Into<String>, span: Span, label: impl I
     Err(Box::new(Diagnostic::error(code, message).at(span, label)))
 }
 
+/// `1 argument`, `2 arguments`.
+pub fn counted(n: usize, what: &str) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    match n {
+        0 => format!("no {what}s"),
+        n => format!("{n} {what}{s}"),
+    }
+}
+
 /// An error that follows from one already reported; it is not printed.
 pub fn silent() -> Box<Diagnostic> {
     Box::new(Diagnostic::error(codes::UNKNOWN_NAME, ""))
+}
+
+/// Whether it is one that [`silent`] makes.
+pub fn is_silent(d: &Diagnostic) -> bool {
+    d.message.is_empty()
 }
 
 pub fn type_error(e: &TypeError, span: Span) -> Box<Diagnostic> {

@@ -78,6 +78,8 @@ pub struct EditDecl {
     pub body: EditBody,
     /// Names of a sweep that the body reads and that are known when it is compiled.
     pub bound: Rc<BTreeMap<String, Value>>,
+    /// Keys that the body names by number: the first of them, and where.
+    pub keys: Vec<(usize, Span)>,
     pub span: Span,
 }
 
@@ -112,6 +114,10 @@ pub struct EditParam {
     pub default: Option<f64>,
     pub bounds: Option<(f64, f64)>,
     pub integer: bool,
+    /// Declared `bool`.
+    pub boolean: bool,
+    /// The axis whose entries it counts, with how many there are and where the body says so.
+    pub counts: Option<(String, usize, Span)>,
 }
 
 /// One sequence under one list of edits. Equal where what is computed is equal, whatever they are called.
@@ -153,6 +159,8 @@ impl RunSpec {
 #[derive(Clone, Debug)]
 pub struct Use {
     pub edit: usize,
+    /// Where the run names it.
+    pub span: Span,
     pub args: Vec<f64>,
     pub place: Rc<Place>,
 }
@@ -201,6 +209,7 @@ pub enum TensorFrom {
 pub struct Derived {
     /// The name with its layer: `mood[3]`.
     pub name: String,
+    pub layer: Option<u32>,
     pub site: String,
     pub on: RowSet,
     pub leaves: Vec<Leaf>,
@@ -325,6 +334,8 @@ pub struct Metric {
     pub name: String,
     pub value: MetricExpr,
     pub at: RowSet,
+    /// That a run has no such position is no error; the metric is not defined there.
+    pub maybe: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -340,8 +351,8 @@ pub enum MetricExpr {
     Row(Rc<RowRead>),
     /// Of the sequence's own next token, in nats; not defined at the last position.
     CrossEntropy,
-    /// KL(other run ‖ this run) at the same position, in nats.
-    Kl(Box<RunSpec>),
+    /// KL(other run ‖ this run) in nats, at the same position, or at the one as far from the end.
+    Kl(Box<RunSpec>, bool),
     Neg(Box<MetricExpr>),
     Call(&'static str, Box<MetricExpr>),
     Binary(BinaryOp, Box<MetricExpr>, Box<MetricExpr>),
@@ -356,6 +367,17 @@ impl MetricExpr {
             }
             _ => None,
         }
+    }
+
+    /// The other runs whose logits are read, with the position there for one here.
+    pub fn others(&self) -> Vec<(&RunSpec, bool)> {
+        let mut out: Vec<(&RunSpec, bool)> = Vec::new();
+        self.visit(&mut |part| {
+            if let MetricExpr::Kl(run, by_end) = part {
+                out.push((run, *by_end));
+            }
+        });
+        out
     }
 
     /// Calls `f` on every part.
@@ -383,7 +405,7 @@ impl Script {
 
     /// A named hook or patch as a run uses it, with these arguments.
     pub fn use_of(&self, name: &str, args: Vec<f64>) -> Option<Use> {
-        self.named.get(name).map(|(edit, place)| Use { edit: *edit, args, place: Rc::clone(place) })
+        self.named.get(name).map(|(edit, place)| Use { edit: *edit, span: place.span, args, place: Rc::clone(place) })
     }
 
     /// The value of a parameter of the script, for slots that are not the edit's own.

@@ -2,7 +2,7 @@
 
 use super::check::Checker;
 use super::positions::{Interval, RowSet};
-use super::scope::{Res, fail};
+use super::scope::{Res, fail, silent};
 use steer_lang::ast::{Ident, IndexItem, Positions, PositionsKind, Selection};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, codes};
@@ -26,6 +26,9 @@ impl Checker<'_> {
             PositionsKind::Role(role) => RowSet::Role(role.name.clone()),
             PositionsKind::Mask(name) => {
                 let Some(mask) = self.lists.get(&name.name) else {
+                    if self.broken(&name.name) {
+                        return Err(silent());
+                    }
                     return Err(Box::new(
                         Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no mask `{}`", name.name))
                             .at(name.span, "not declared")
@@ -63,7 +66,14 @@ impl Checker<'_> {
     fn no_positions(&self, name: &Ident) -> Box<Diagnostic> {
         const WORDS: &[&str] = &["all", "prompt", "generated", "seq", "bos", "after", "matching", "role", "mask"];
         let swept = self.swept.iter().map(|(n, _)| n.as_str());
-        let help = if self.lists.contains_key(&name.name) {
+        let word = match name.name.as_str() {
+            "last" => Some("-1"),
+            "first" => Some("0"),
+            _ => None,
+        };
+        let help = if let Some(n) = word {
+            format!("write `prompt[{n}]`, or `seq[{n}]`")
+        } else if self.lists.contains_key(&name.name) {
             format!("a list of ones and zeros is written `mask({})`", name.name)
         } else {
             match nearest(&name.name, swept.chain(WORDS.iter().copied())) {

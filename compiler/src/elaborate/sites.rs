@@ -43,6 +43,13 @@ impl Checker<'_> {
                 false => Err(self.unknown_site(&name, path.span)),
             };
         }
+        if first.name.name == "blocks" && rest.is_empty() {
+            return Err(Box::new(
+                Diagnostic::error(codes::UNKNOWN_SITE, "a block is no site")
+                    .at(path.span, "which value of it?")
+                    .help("name a site after it: `blocks[1].resid.post`; `steer sites` lists them all"),
+            ));
+        }
         if first.name.name != "blocks" {
             let name = path.segments.iter().map(|s| s.name.name.as_str()).collect::<Vec<_>>().join(".");
             if first.index.is_some() || !self.has_site(&name) {

@@ -7,6 +7,7 @@ use super::value::{Scope, Value};
 use crate::plan::{Axis, Binary, Elem, NodeId, Size};
 use std::collections::HashMap;
 use steer_lang::ast::{AssignOp, BinaryOp, Block, Expr, ExprKind, IndexArg, Stmt, StmtKind};
+use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Span, codes};
 
 /// No axis has more entries.
@@ -113,6 +114,11 @@ impl Eval<'_> {
         }
         let Some(old) = self.local(&ident).cloned() else {
             let mut d = self.unknown(&ident, target.span);
+            if op == AssignOp::Set && index.is_none() {
+                let near = self.scopes.iter().flat_map(|s| s.keys()).map(String::as_str);
+                let near = nearest(&ident, near).map(|n| format!("; or did you mean `{n}`?"));
+                d.help = Some(format!("a new name begins with `let`: `let {ident} = ...`{}", near.unwrap_or_default()));
+            }
             if self.lookup(&ident, target.span).is_ok() {
                 d = Box::new(
                     Diagnostic::error(codes::BAD_TARGET, format!("`{ident}` is no local name"))

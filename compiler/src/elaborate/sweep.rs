@@ -10,10 +10,10 @@ use super::script::{Cell, TableAxis, TableSpec};
 use super::value::Value;
 use crate::plan::Size;
 use steer_lang::ast::{Expr, ExprKind, IndexItem, Item, ItemKind, Sweep, SweepAxis, SweepValues};
-use steer_lang::{Diagnostic, codes};
+use steer_lang::{Diagnostic, Span, codes};
 
 /// No sweep has more cells.
-const MOST: usize = 10_000_000;
+const MOST: usize = 1_000_000;
 
 /// One entry of an axis.
 struct Entry {
@@ -35,11 +35,14 @@ impl Checker<'_> {
     pub(super) fn sweep(&mut self, s: &Sweep) -> Res<TableSpec> {
         let mut found = Found::default();
         let mut axes = Vec::new();
-        let (globals, named, runs) = (self.globals.clone(), self.named.clone(), self.runs.clone());
+        let (globals, named) = (self.globals.clone(), self.named.clone());
+        self.wide = 1;
         let result = self.nest(s, &mut axes, &mut found);
-        (self.globals, self.named, self.runs) = (globals, named, runs);
+        (self.globals, self.named) = (globals, named);
+        self.cell_runs.clear();
         self.swept.clear();
         result?;
+        self.unused_axes(s);
         axes.extend(found.inner.unwrap_or_default());
         if let Some(name) = &s.name {
             let parts = axes.iter().map(|a| a.name.clone()).chain(found.columns.iter().cloned());
@@ -49,11 +52,44 @@ impl Checker<'_> {
         Ok(TableSpec { name, axes, columns: found.columns, own: Vec::new(), cells: found.cells })
     }
 
+    /// Warns of names of a sweep that nothing in it mentions: all of their entries measure the same.
+    fn unused_axes(&mut self, s: &Sweep) {
+        for axis in &s.over {
+            let rest = Span { start: axis.span.end, ..axis.span.to(s.braces) };
+            let name = &axis.var.name;
+            let words = self.sources.text(rest).split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+            if words.into_iter().any(|w| w == name) {
+                continue;
+            }
+            self.diagnostics.push(
+                Diagnostic::warning(codes::UNREAD_EDIT, format!("nothing in this sweep depends on `{name}`"))
+                    .at(axis.var.span, "every entry measures the same")
+                    .help("name it in an edit, a run or a metric, or leave it out"),
+            );
+        }
+        for item in &s.body {
+            if let ItemKind::Sweep(inner) = &item.kind {
+                self.unused_axes(inner);
+            }
+        }
+    }
+
     /// All combinations of a sweep's own axes, in the order of their names.
     fn nest(&mut self, s: &Sweep, axes: &mut Vec<TableAxis>, found: &mut Found) -> Res<()> {
         fn combine(c: &mut Checker, s: &Sweep, at: usize, axes: &mut Vec<TableAxis>, found: &mut Found) -> Res<()> {
             let Some(axis) = s.over.get(at) else { return c.cell(s, found) };
             let entries = c.entries(axis)?;
+            let outer = c.wide;
+            c.wide = outer.saturating_mul(entries.len());
+            if c.wide > MOST {
+                c.wide = outer;
+                return fail(
+                    codes::WRONG_KIND,
+                    format!("this sweep has more than {MOST} cells"),
+                    axis.span,
+                    "too many",
+                );
+            }
             let numbers: Option<Vec<f64>> = entries.iter().map(|e| e.number).collect();
             let labels = entries.iter().map(|e| e.label.clone()).collect();
             let mine = TableAxis { name: axis.var.name.clone(), labels, numbers };
@@ -85,6 +121,7 @@ impl Checker<'_> {
                 };
                 result?;
             }
+            c.wide = outer;
             Ok(())
         }
         for axis in &s.over {
@@ -124,7 +161,7 @@ impl Checker<'_> {
                         None => edits.push((&patch).into()),
                     }
                 }
-                ItemKind::Run(r) => drop(self.runs.insert(r.name.name.clone(), r.run.clone())),
+                ItemKind::Run(r) => drop(self.cell_runs.insert(r.name.name.clone(), r.run.clone())),
                 ItemKind::Measure(m) => {
                     let all: Vec<Applied> = outer.iter().chain(&edits).cloned().collect();
                     let (labels, columns, cells) = self.measured(m, &all)?;
@@ -158,9 +195,6 @@ impl Checker<'_> {
                     measured = true;
                 }
                 _ => {}
-            }
-            if found.cells.len() > MOST {
-                return fail(codes::WRONG_KIND, format!("this sweep has more than {MOST} cells"), s.braces, "too many");
             }
         }
         self.around = outer;
@@ -235,6 +269,16 @@ impl Checker<'_> {
             let entry =
                 |(i, label): (usize, String)| Entry { label, number: Some(i as f64), value: Value::Number(i as f64) };
             return Ok(pieces.enumerate().map(entry).collect());
+        }
+        if let ExprKind::Name(n) = &e.kind
+            && matches!(n.as_str(), "layers" | "layer" | "block")
+            && !self.globals.contains_key(n)
+        {
+            return Err(Box::new(
+                Diagnostic::error(codes::UNKNOWN_NAME, format!("a sweep over the layers is over `blocks`, not `{n}`"))
+                    .at(e.span, "not known here")
+                    .help("write `b in blocks`, or some of them: `b in blocks[2..6]`"),
+            ));
         }
         Ok(match self.value(e)? {
             Value::Axes(axes) => {

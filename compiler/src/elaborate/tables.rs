@@ -1,7 +1,7 @@
 //! `measure`, and what is done with tables.
 
 use super::check::Checker;
-use super::edits::Applied;
+use super::edits::{Applied, given_twice};
 use super::runs::Runs;
 use super::scope::Res;
 use super::script::{Cell, Metric, PlotOption, Read, StatementKind, TableAxis, TableSpec};
@@ -40,7 +40,9 @@ impl Checker<'_> {
                 None => None,
                 Some((zero, one)) => {
                     let (zero, one) = (self.reference(zero, &group), self.reference(one, &group));
-                    Some(self.both(zero, one)?)
+                    let (zero, one) = self.both(zero, one)?;
+                    self.ends_differ(m, &zero, &one);
+                    Some((zero, one))
                 }
             };
             let n = group.runs.len();
@@ -75,6 +77,19 @@ impl Checker<'_> {
         Ok((labels, columns, cells))
     }
 
+    /// Warns where nothing lies between what is to give 0 and what is to give 1.
+    fn ends_differ(&mut self, m: &Measure, zero: &Runs, one: &Runs) {
+        if let Some((a, b)) = &m.normalized
+            && zero.runs == one.runs
+        {
+            self.diagnostics.push(
+                Diagnostic::warning(codes::WRONG_KIND, "both ends of `normalized by` are the same")
+                    .at(a.span.to(b.span), "nothing lies between them")
+                    .help("the first is the run that is to give 0, the second the one that is to give 1"),
+            );
+        }
+    }
+
     /// The runs of `normalized by`, one or as many as are measured.
     fn reference(&mut self, e: &Expr, group: &Runs) -> Res<Runs> {
         let runs = self.subject(e, &[])?;
@@ -93,6 +108,9 @@ impl Checker<'_> {
     pub(super) fn table<'n>(&self, name: &'n Ident) -> Res<&'n str> {
         if self.tables.contains_key(&name.name) {
             return Ok(&name.name);
+        }
+        if self.broken(&name.name) {
+            return Err(super::scope::silent());
         }
         Err(Box::new(
             Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no table `{}`", name.name))
@@ -120,7 +138,10 @@ impl Checker<'_> {
             ));
         }
         let mut options = Vec::new();
-        for (name, value) in &p.options {
+        for (i, (name, value)) in p.options.iter().enumerate() {
+            if p.options[..i].iter().any(|(n, _)| n.name == name.name) {
+                return Err(given_twice(&name.name, name.span));
+            }
             if !OPTIONS.contains(&name.name.as_str()) {
                 return Err(Box::new(
                     Diagnostic::error(codes::BAD_ARGUMENTS, format!("`plot` has no option `{}`", name.name))

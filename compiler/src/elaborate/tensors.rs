@@ -8,7 +8,7 @@ use super::value::Value;
 use crate::plan::{Axis, Output, Size};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use steer_lang::ast::{Arg, ExprKind, Item, ItemKind, TensorDecl, TensorKind};
+use steer_lang::ast::{Arg, Expr, ExprKind, IndexItem, Item, ItemKind, SitePath, TensorDecl, TensorKind};
 use steer_lang::{Diagnostic, codes};
 
 impl Checker<'_> {
@@ -36,7 +36,11 @@ impl Checker<'_> {
             }
         }
         let name = t.name.name.clone();
-        self.tensor_types.insert(name.clone(), TensorType { axes, family: t.family.is_some() });
+        let layers = match &source {
+            TensorFrom::Derived(parts) if t.family.is_some() => parts.iter().filter_map(|p| p.layer).collect(),
+            _ => (0..self.layers).collect(),
+        };
+        self.tensor_types.insert(name.clone(), TensorType { axes, family: t.family.is_some(), layers });
         self.tensors.push(TensorSpec { name, family: t.family.is_some(), source, span: t.name.span });
         Ok(())
     }
@@ -155,6 +159,16 @@ impl Checker<'_> {
                     .help(format!("write `vector {}[layer] = ... at blocks[layer]...` for one a layer", t.name.name)),
             ));
         }
+        if let Some(family) = family
+            && !over_layers(at, family)
+        {
+            let rest: Vec<&str> = at.segments[1..].iter().map(|s| s.name.name.as_str()).collect();
+            return Err(Box::new(
+                Diagnostic::error(codes::WRONG_KIND, format!("`{}` has one value for every layer", t.name.name))
+                    .at(at.span, "taken at one place")
+                    .help(format!("write `at blocks[{family}].{}`, or drop `[{family}]`", rest.join("."))),
+            ));
+        }
         let on = self.selection(t.on.as_ref())?;
         let mut runs: BTreeMap<String, Vec<RunSpec>> = BTreeMap::new();
         let mut out = Vec::new();
@@ -178,6 +192,9 @@ impl Checker<'_> {
             eval.axes = self.axes.clone();
             eval.layer = site.layer;
             eval.layers = Some(self.layers);
+            for (name, prompt) in &self.prompts {
+                eval.bind(name, Value::from(prompt));
+            }
             eval.derive = Some(DeriveState { axes: ty.axes, leaves: Vec::new() });
             let v = eval.expr(&t.value)?;
             let node = eval.node(&v, t.value.span)?;
@@ -211,7 +228,7 @@ impl Checker<'_> {
                     }
                 }
             }
-            out.push(Derived { name, site: own, on: on.clone(), leaves, runs: Rc::default(), plan });
+            out.push(Derived { name, layer: site.layer, site: own, on: on.clone(), leaves, runs: Rc::default(), plan });
         }
         let runs = Rc::new(runs);
         out.iter_mut().for_each(|d: &mut Derived| d.runs = Rc::clone(&runs));
@@ -222,4 +239,10 @@ impl Checker<'_> {
         let span = t.on.as_ref().map_or(t.value.span, |s| s.span);
         self.rows_of(on, run, span, t.on.as_ref().is_some_and(|s| s.maybe), false, out);
     }
+}
+
+/// Whether a path is one over all layers, by the name of the family.
+fn over_layers(at: &SitePath, family: &str) -> bool {
+    let items = at.segments.first().and_then(|s| s.index.as_deref()).unwrap_or_default();
+    matches!(items, [IndexItem::At(Expr { kind: ExprKind::Name(n), .. })] if n == family)
 }

@@ -1,8 +1,8 @@
 //! Types of edits and of what metrics read: one Plan with all of them.
 
 use super::check::Checker;
-use super::model::OutputSpec;
-use super::script::{MetricExpr, Read, Statement, StatementKind, TableAxis, TableSpec};
+use super::model::{Built, OutputSpec};
+use super::script::{MetricExpr, ParamValue, Read, Statement, StatementKind, TableAxis, TableSpec};
 use crate::plan::{Axis, Size, Type};
 use std::collections::HashMap;
 use steer_lang::{Diagnostic, Span, codes};
@@ -53,6 +53,7 @@ impl Checker<'_> {
             Ok(built) => built,
             Err(d) => return self.diagnostics.push(*d),
         };
+        self.note_entries(&built);
         let failed = built.diagnostics.iter().any(|d| d.severity == steer_lang::Severity::Error);
         self.diagnostics.extend(built.diagnostics);
         if failed {
@@ -65,6 +66,35 @@ impl Checker<'_> {
                     Ok(own) => t.own = own,
                     Err(d) => self.diagnostics.push(*d),
                 }
+            }
+        }
+    }
+
+    /// What bodies index with parameters: the script's are checked now, those of edits with each run.
+    fn note_entries(&mut self, built: &Built) {
+        let of: Vec<usize> = self.edits.iter().enumerate().flat_map(|(i, e)| e.sites.iter().map(move |_| i)).collect();
+        for c in &built.counted {
+            let (edit, slot) = (c.edit.0 as usize, c.slot as usize);
+            let own = of.get(edit).map(|e| *e);
+            if let Some(p) = own.and_then(|e| self.edits[e].params.get_mut(slot)) {
+                if p.counts.as_ref().is_none_or(|(_, known, _)| *known > c.entries) {
+                    p.counts = Some((c.axis.to_string(), c.entries, c.span));
+                }
+                continue;
+            }
+            let name = &built.plan.edits[edit].params[slot];
+            let value = self.params.iter().find(|(n, _)| n == name).map(|(_, v)| v);
+            if let Some(ParamValue::Number(n)) = value
+                && let Some(d) = no_entry(&c.axis, c.entries, *n, c.span, name)
+            {
+                self.diagnostics.push(d);
+            }
+        }
+        for (edit, first, span) in &built.keys {
+            if let Some(e) = of.get(edit.0 as usize).and_then(|e| self.edits.get_mut(*e))
+                && !e.keys.contains(&(*first, *span))
+            {
+                e.keys.push((*first, *span));
             }
         }
     }
@@ -137,6 +167,19 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// The error for a value of a parameter that counts entries of an axis.
+pub(super) fn no_entry(axis: &str, entries: usize, n: f64, span: Span, name: &str) -> Option<Diagnostic> {
+    if n.fract() == 0.0 && (0.0..entries as f64).contains(&n) {
+        return None;
+    }
+    let last = entries.saturating_sub(1);
+    Some(
+        Diagnostic::error(codes::OUT_OF_RANGE, format!("`{axis}` has no entry {n}, which `{name}` is"))
+            .at(span, format!("there are {entries}"))
+            .help(format!("entries that a parameter names count from 0 to {last}")),
+    )
 }
 
 fn reads_of(t: &TableSpec) -> impl Iterator<Item = &Read> {

@@ -4,7 +4,7 @@ use super::live::not_finite;
 use crate::error::Error;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use steer_compiler::elaborate::{Lens, MetricExpr, OutputSpec, RowRead, RunSpec};
+use steer_compiler::elaborate::{Lens, MetricExpr, OutputSpec, RowRead, RunSpec, partner};
 use steer_lang::ast::BinaryOp;
 
 /// Where the logits of a phase are: whole, or single columns.
@@ -44,7 +44,7 @@ impl Sources {
                     | MetricExpr::Prob(..)
                     | MetricExpr::Rank(..)
                     | MetricExpr::CrossEntropy
-                    | MetricExpr::Kl(_) => (None, true),
+                    | MetricExpr::Kl(..) => (None, true),
                     MetricExpr::Row(read) => {
                         if !out.rows.contains_key(&read.key) {
                             out.rows.insert(read.key.clone(), outputs.len());
@@ -111,7 +111,7 @@ impl Sources {
                     | MetricExpr::Prob(..)
                     | MetricExpr::Rank(..)
                     | MetricExpr::CrossEntropy
-                    | MetricExpr::Kl(_),
+                    | MetricExpr::Kl(..),
                     Some(Logits::Whole(o)),
                 ) => out.push(*o),
                 _ => {}
@@ -156,9 +156,10 @@ impl Reading<'_> {
                 let Some(&next) = self.spec.encoded.tokens.get(position + 1) else { return Ok(f64::NAN) };
                 -log_probs(&self.row(self.run, None, position)?)[next as usize]
             }
-            MetricExpr::Kl(other) => {
-                let Some(run) = (self.others)(other) else { return Ok(f64::NAN) };
-                let p = log_probs(&self.row(run, None, position.min(other.encoded.tokens.len().saturating_sub(1)))?);
+            MetricExpr::Kl(other, by_end) => {
+                let there = partner(position, self.spec.encoded.tokens.len(), other.encoded.tokens.len(), *by_end);
+                let (Some(run), Some(there)) = ((self.others)(other), there) else { return Ok(f64::NAN) };
+                let p = log_probs(&self.row(run, None, there)?);
                 let q = log_probs(&self.row(self.run, None, position)?);
                 p.iter().zip(&q).map(|(p, q)| if p.is_finite() { p.exp() * (p - q) } else { 0.0 }).sum()
             }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use steer_compiler::elaborate::{Chat, Encoded, Host, Library, Model, Script, Written, check};
-use steer_lang::ast::{File, Item, ItemKind};
+use steer_lang::ast::{File, Item, ItemKind, Text};
 use steer_lang::{Diagnostic, Diagnostics, FileId, Severity, Sources, codes};
 
 /// What the command line says of a session.
@@ -68,11 +68,8 @@ impl Session {
         for file in &options.arch {
             library.add(&parse_file(file, sources)?, true)?;
         }
-        library.add(&File { items: items.clone() }, true)?;
-        let named = items.iter().find_map(|i| match &i.kind {
-            ItemKind::Model(t) => Some(t.clone()),
-            _ => None,
-        });
+        library.add_script(&items)?;
+        let named = named_model(&items, file)?;
         let model_name = match (&options.model, &named) {
             (Some(m), _) => m.clone(),
             (None, Some(t)) => t.value.clone(),
@@ -135,6 +132,26 @@ impl ModelSession {
 
 pub fn one(e: Error) -> Diagnostics {
     vec![*e.0]
+}
+
+/// The model that a script names: once, and its imports the same.
+fn named_model(items: &[Item], script: FileId) -> Result<Option<Text>, Diagnostics> {
+    let mut named: Vec<&Text> =
+        items.iter().filter_map(|i| if let ItemKind::Model(t) = &i.kind { Some(t) } else { None }).collect();
+    // The script's own first.
+    named.sort_by_key(|t| t.span.file != script);
+    let Some(first) = named.first() else { return Ok(None) };
+    for t in &named[1..] {
+        if t.span.file == first.span.file || t.value != first.value {
+            return Err(vec![
+                Diagnostic::error(codes::DUPLICATE_NAME, "a script has one model")
+                    .at(t.span, format!("{:?} here", t.value))
+                    .at(first.span, format!("{:?} here", first.value))
+                    .help("name one; the same script runs with another by --model"),
+            ]);
+        }
+    }
+    Ok(Some((*first).clone()))
 }
 
 fn vocab(script: &Script) -> Option<usize> {

@@ -7,7 +7,7 @@ use super::session::{Session, one};
 use crate::engine::RowCount;
 use crate::error::Error;
 use std::collections::HashMap;
-use steer_compiler::elaborate::{Cell, MetricExpr, OutputSpec, Read, RunSpec, Statement, StatementKind};
+use steer_compiler::elaborate::{Cell, MetricExpr, OutputSpec, Read, RunSpec, Statement, StatementKind, partner};
 use steer_lang::{Diagnostics, codes};
 
 /// Where the runs of one statement are among those of the phase.
@@ -136,15 +136,10 @@ impl Asking {
             for m in metrics.iter() {
                 let rows = positions(&m.at.rows(&run.sequence()));
                 reads.extend(self.sources.outputs(&m.value).into_iter().map(|o| (at, o, rows.clone())));
-                let mut others: Vec<&RunSpec> = Vec::new();
-                m.value.visit(&mut |part| {
-                    if let MetricExpr::Kl(other) = part {
-                        others.push(other);
-                    }
-                });
-                for other in others {
-                    let last = other.encoded.tokens.len().saturating_sub(1);
-                    let rows = rows.iter().map(|p| (*p).min(last)).collect();
+                let len = run.encoded.tokens.len();
+                for (other, by_end) in m.value.others() {
+                    let have = other.encoded.tokens.len();
+                    let rows = rows.iter().filter_map(|p| partner(*p, len, have, by_end)).collect();
                     let at = self.run(other);
                     reads.extend(self.sources.whole().map(|o| (at, o, rows)));
                 }

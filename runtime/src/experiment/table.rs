@@ -50,9 +50,11 @@ impl Given<'_> {
                 all.push(value);
             }
         }
-        let entry = |runs: &[Vec<f64>], e: usize| runs.iter().map(|r| r[e]).collect::<Vec<f64>>();
+        let entry = |runs: &[Vec<f64>], e: usize| {
+            runs.iter().map(|r| r.get(e).copied().unwrap_or(f64::NAN)).collect::<Vec<f64>>()
+        };
         let each = |runs: &[Vec<f64>], f: fn(&[f64]) -> f64| {
-            (0..runs.first().map_or(0, Vec::len)).map(|e| f(&entry(runs, e))).collect::<Vec<f64>>()
+            (0..runs.iter().map(Vec::len).max().unwrap_or(0)).map(|e| f(&entry(runs, e))).collect::<Vec<f64>>()
         };
         Ok(Numbers {
             means: all.iter().map(|runs| each(runs, mean)).collect(),
@@ -102,8 +104,10 @@ pub fn frame(spec: &TableSpec, cells: &[Option<Numbers>]) -> Frame {
     let entries: usize = spec.own.iter().map(|a| a.labels.len()).product();
     let missing = || vec![f64::NAN; entries];
     let column = |(c, name): (usize, &String)| {
-        let values = cells.iter().flat_map(|n| n.as_ref().map_or_else(missing, |n| n.means[c].clone())).collect();
-        let error = |n: &Option<Numbers>| n.as_ref().and_then(|n| n.errors[c].clone()).unwrap_or_else(missing);
+        // A metric has no entries where a run has none of its positions.
+        let whole = |v: Option<Vec<f64>>| v.filter(|v| v.len() == entries).unwrap_or_else(missing);
+        let values = cells.iter().flat_map(|n| whole(n.as_ref().map(|n| n.means[c].clone()))).collect();
+        let error = |n: &Option<Numbers>| whole(n.as_ref().and_then(|n| n.errors[c].clone()));
         let errors: Vec<f64> = cells.iter().flat_map(error).collect();
         let any = errors.iter().any(|e| e.is_finite());
         FrameColumn { name: name.clone(), values, errors: any.then_some(errors) }

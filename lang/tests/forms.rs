@@ -187,7 +187,12 @@ fn runs() {
     let ItemKind::Measure(measure) = item("measure mean a, b(x = 1) over clean, corrupt with cheer") else { panic!() };
     assert!(measure.mean);
     assert_eq!((measure.metrics.len(), measure.on.len()), (2, 2));
-    assert!(measure.on.iter().all(|r| r.with.len() == 1));
+    let uses = |measure: &Measure| measure.on.iter().map(|r| r.with.len()).collect::<Vec<_>>();
+    assert_eq!(uses(&measure), [0, 1]);
+    let ItemKind::Measure(measure) = item("measure a on p, p with b, c(x = 1), q with b normalized by (p, q)") else {
+        panic!()
+    };
+    assert_eq!(uses(&measure), [0, 2, 1]);
     let ItemKind::Generate(generate) = item("generate \"a\" with b { max: 60, seed: 1 }") else { panic!() };
     assert_eq!(generate.options.len(), 2);
     let ItemKind::Generate(generate) = item("generate clean {\nmax: 60\ntemperature: 0.8\n}") else { panic!() };

@@ -75,7 +75,7 @@ impl Checker<'_> {
         let of: Vec<usize> = self.edits.iter().enumerate().flat_map(|(i, e)| e.sites.iter().map(move |_| i)).collect();
         for c in &built.counted {
             let (edit, slot) = (c.edit.0 as usize, c.slot as usize);
-            let own = of.get(edit).map(|e| *e);
+            let own = of.get(edit).copied();
             if let Some(p) = own.and_then(|e| self.edits[e].params.get_mut(slot)) {
                 if p.counts.as_ref().is_none_or(|(_, known, _)| *known > c.entries) {
                     p.counts = Some((c.axis.to_string(), c.entries, c.span));

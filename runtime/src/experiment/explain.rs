@@ -26,16 +26,22 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
     if acted.is_empty() {
         out.push_str("  none changed anything\n");
     }
+    let sliced: Vec<&String> = acted.iter().filter(|(n, _)| *n == "slice_logits").flat_map(|(_, c)| &c.notes).collect();
+    // Of a site with such an axis some entries are computed.
+    let in_part = |site: &str| {
+        let plan = &session.script.plan;
+        let found = plan.sites.iter().find(|s| s.name == site);
+        let mut axes = found.iter().flat_map(|s| &plan.ty(s.value).axes);
+        axes.any(|a| sliced.iter().any(|note| note.contains(&format!("`{}`", a.name))))
+    };
     for (name, changes) in acted {
         out.push_str(&format!(
             "  {name}: {}\n",
             if changes.notes.is_empty() { format!("{} changes", changes.count) } else { changes.notes.join("; ") }
         ));
-        if !changes.erased_sites.is_empty() {
-            out.push_str(&format!(
-                "    sites that nothing reads and that are not computed: {}\n",
-                listed(&changes.erased_sites)
-            ));
+        let erased: Vec<String> = changes.erased_sites.iter().filter(|s| !in_part(s)).cloned().collect();
+        if !erased.is_empty() {
+            out.push_str(&format!("    sites that nothing reads and that are not computed: {}\n", listed(&erased)));
         }
         if let Some(last) = changes.last_layer
             && last + 1 < session.script.layers
@@ -47,7 +53,8 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
     for (output, buffer) in &prepared.explain.outputs {
         out.push_str(&format!(
             "  {} in buffer {}\n",
-            plan.outputs[*output].name, program.buffers[buffer.0 as usize].name
+            plan.outputs[*output].name,
+            readable(&program.buffers[buffer.0 as usize].name)
         ));
     }
     if prepared.explain.outputs.is_empty() {
@@ -127,11 +134,21 @@ fn edit(out: &mut String, experiment: &Experiment, place: &EditPlace) {
         out.push('\n');
     }
     if let Some(given) = &place.given {
-        out.push_str(&format!("    materialized because of it: {given}, on rows that give it\n"));
+        out.push_str(&format!("    materialized because of it: {}, on rows that give it\n", readable(given)));
     }
     if !place.buffers.is_empty() {
-        let names: Vec<String> = place.buffers.iter().map(|b| program.buffers[b.0 as usize].name.clone()).collect();
+        let names: Vec<String> = place.buffers.iter().map(|b| readable(&program.buffers[b.0 as usize].name)).collect();
         out.push_str(&format!("    materialized because of it: {}\n", listed(&names)));
+    }
+}
+
+/// A value by its site, or by the function of the standard library that it is computed in.
+fn readable(name: &str) -> String {
+    let Some((path, _)) = name.split_once('#') else { return name.to_owned() };
+    let functions: Vec<&str> = path.split('/').collect();
+    match functions[..] {
+        [.., function, _] => format!("a value of `{function}`"),
+        _ => format!("a value of `{path}`"),
     }
 }
 

@@ -309,8 +309,9 @@ mod tests {
         for (a, b) in [(3.0, 1.0), (-3.0, 1.0), (3.0, -1.0), (-3.0, -1.0)] {
             rows.push((0..3).map(|i| a * u[i] + b * w[i]).collect::<Vec<f64>>());
         }
-        let first = component(&rows, 0);
-        let second = component(&rows, 1);
+        let first = component(&rows, 0).unwrap();
+        let second = component(&rows, 1).unwrap();
+        assert!(component(&rows, 2).is_none() && component(&rows[..1], 1).is_none());
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
         assert!((dot(&first, &u).abs() - 1.0).abs() < 1e-9, "{first:?}");
         assert!((dot(&second, &w).abs() - 1.0).abs() < 1e-9, "{second:?}");

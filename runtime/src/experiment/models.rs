@@ -79,7 +79,7 @@ pub fn describe(
         vec![*d]
     })?;
     let file = file_of(&model.arch);
-    for g in given.iter().filter(|g| !g.archs.is_empty() && g.id != file) {
+    if let Some(g) = given.iter().find(|g| !g.archs.is_empty() && g.id != file) {
         let path = g.path.display();
         let why = match g.archs.contains(&model.arch_name) {
             true => format!("{} is declared in {}, too", model.arch_name, sources.get(file).name),

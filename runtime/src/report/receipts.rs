@@ -71,7 +71,7 @@ impl Sums {
 
 /// The larger of two, where what is not a number is larger than any.
 fn larger(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b > a || b.is_nan() { if a.is_nan() { a } else { b } } else { a }
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
 impl Receipt {

@@ -117,7 +117,7 @@ fn suggestion(pattern: &str, rows: &[SiteRow], layers: u32) -> String {
                 Ok(_) => format!("the model has {layers} blocks, 0 to {}", layers.saturating_sub(1)),
                 Err(_) => "a pattern names one block by its number, or all by `*`".to_owned(),
             };
-            return format!("{what}; some have it: `{every}`");
+            return if rest.is_empty() { what } else { format!("{what}; some have it: `{every}`") };
         }
     }
     let mut names: Vec<String> = rows.iter().map(|r| r.name.clone()).collect();
@@ -237,7 +237,7 @@ mod tests {
         let says = |p: &str| suggestion(p, &rows, 4);
         assert_eq!(says("attn.z"), "it is a site of blocks: `blocks[*].attn.z`");
         assert_eq!(says("attn"), "it is a site of blocks: `blocks[*].attn`");
-        assert_eq!(says("blocks[7]"), "the model has 4 blocks, 0 to 3; some have it: `blocks[*]`");
+        assert_eq!(says("blocks[7]"), "the model has 4 blocks, 0 to 3");
         assert!(says("blocks[1..3].attn").starts_with("a pattern names one block"));
         assert!(says("atn.z").contains("`blocks[*].attn.z`"));
         assert_eq!(from_the_end("blocks[-1].attn", 4), "blocks[3].attn");

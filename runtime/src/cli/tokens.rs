@@ -70,7 +70,7 @@ mod tests {
         let rows = rows("tiny-llama", "Tom went").unwrap();
         let pieces: Vec<&str> = rows.iter().map(|r| r.text.as_str()).collect();
         assert_eq!(pieces, ["<|bos|>", "Tom", " went"]);
-        assert_eq!(table(&rows).lines().nth(3).map(str::trim_end), Some("       1  264  \"Tom\""));
+        assert_eq!(table(&rows).lines().nth(3).map(str::trim_end), Some("       1  919  \"Tom\""));
         assert!(super::rows("no-such-model", "a").is_err());
     }
 }

@@ -35,10 +35,11 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
         axes.any(|a| sliced.iter().any(|note| note.contains(&format!("`{}`", a.name))))
     };
     for (name, changes) in acted {
-        out.push_str(&format!(
-            "  {name}: {}\n",
-            if changes.notes.is_empty() { format!("{} changes", changes.count) } else { changes.notes.join("; ") }
-        ));
+        // Which sites these are is said below, less those of which a part is computed.
+        let notes: Vec<&str> = changes.notes.iter().map(String::as_str).collect();
+        let notes: Vec<&str> = notes.into_iter().filter(|n| !n.ends_with(" sites are not computed")).collect();
+        let did = if notes.is_empty() { format!("{} changes", changes.count) } else { notes.join("; ") };
+        out.push_str(&format!("  {name}: {did}\n"));
         let erased: Vec<String> = changes.erased_sites.iter().filter(|s| !in_part(s)).cloned().collect();
         if !erased.is_empty() {
             out.push_str(&format!("    sites that nothing reads and that are not computed: {}\n", listed(&erased)));
@@ -51,11 +52,9 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
     }
     out.push_str("\nMaterialized for outputs\n");
     for (output, buffer) in &prepared.explain.outputs {
-        out.push_str(&format!(
-            "  {} in buffer {}\n",
-            plan.outputs[*output].name,
-            readable(&program.buffers[buffer.0 as usize].name)
-        ));
+        let name = &program.buffers[buffer.0 as usize].name;
+        let of = if name.starts_with('#') { String::new() } else { format!(", {}", readable(name)) };
+        out.push_str(&format!("  {}{of}\n", plan.outputs[*output].name));
     }
     if prepared.explain.outputs.is_empty() {
         out.push_str("  nothing\n");
@@ -145,6 +144,9 @@ fn edit(out: &mut String, experiment: &Experiment, place: &EditPlace) {
 /// A value by its site, or by the function of the standard library that it is computed in.
 fn readable(name: &str) -> String {
     let Some((path, _)) = name.split_once('#') else { return name.to_owned() };
+    if path.is_empty() {
+        return "a value of the script".to_owned();
+    }
     let functions: Vec<&str> = path.split('/').collect();
     match functions[..] {
         [.., function, _] => format!("a value of `{function}`"),

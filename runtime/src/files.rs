@@ -3,7 +3,7 @@
 use crate::error::Error;
 use memmap2::Mmap;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -39,8 +39,26 @@ pub fn failed(doing: &str, path: &Path, error: &std::io::Error) -> Error {
 /// All bytes of a file.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     refuse_folder(path)?;
-    std::fs::read(path).map_err(|e| failed("read", path, &e))
+    let read = || {
+        let file = File::open(path)?;
+        if file.metadata()?.is_file() {
+            return std::fs::read(path);
+        }
+        // A device may never end.
+        let mut out = Vec::new();
+        file.take(PASSED + 1).read_to_end(&mut out)?;
+        Ok(out)
+    };
+    let bytes = read().map_err(|e| failed("read", path, &e))?;
+    if bytes.len() as u64 > PASSED && !path.is_file() {
+        let message = format!("`{}` is no file, and gives more than {} MiB", path.display(), PASSED >> 20);
+        return Err(Error::new(codes::FILE, message).help("name a file"));
+    }
+    Ok(bytes)
 }
+
+/// What is read at most of a pipe or a device.
+const PASSED: u64 = 64 << 20;
 
 /// A file as UTF-8 text.
 pub fn read_text(path: &Path) -> Result<String, Error> {
@@ -141,7 +159,7 @@ pub fn check_target(path: &Path) -> Result<(), Error> {
 }
 
 /// Whether what is written to `path` goes on to somebody else, so that nothing can take its place.
-fn is_passage(path: &Path) -> bool {
+pub fn is_passage(path: &Path) -> bool {
     path.starts_with("/dev") || path.starts_with("/proc") || std::fs::metadata(path).is_ok_and(|m| !m.is_file())
 }
 
@@ -184,6 +202,8 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
         assert!(read(&folder).unwrap_err().to_string().contains("it is a folder"));
+        #[cfg(unix)]
+        assert!(read(Path::new("/dev/zero")).unwrap_err().to_string().contains("gives more than 64 MiB"));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

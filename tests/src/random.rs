@@ -91,13 +91,17 @@ struct Writer<'a> {
     at: &'a Surroundings,
     lcg: Lcg,
     kinds: Kinds,
+    /// Tokens that follow each prompt.
+    later: Vec<u32>,
     /// Declarations of tensors in use.
     tensors: BTreeMap<String, String>,
 }
 
 /// The script of a seed.
 pub fn script(at: &Surroundings, seed: u64, kinds: Kinds) -> Generated {
-    let mut w = Writer { at, lcg: Lcg(seed.wrapping_mul(0x9e37_79b9) + 1), kinds, tensors: BTreeMap::new() };
+    let mut w =
+        Writer { at, lcg: Lcg(seed.wrapping_mul(0x9e37_79b9) + 1), kinds, tensors: BTreeMap::new(), later: Vec::new() };
+    w.later = w.tokens(kinds.later);
     for _ in 0..4 {
         w.lcg.below(2);
     }
@@ -176,7 +180,7 @@ impl Writer<'_> {
             }
         }
         let tensors: String = self.tensors.values().cloned().collect();
-        let later = self.tokens(self.kinds.later);
+        let later = std::mem::take(&mut self.later);
         Generated { text: tensors + &body, reads, later }
     }
 
@@ -225,13 +229,21 @@ impl Writer<'_> {
             2 => "generated".into(),
             3 => format!("prompt[{}]", self.one(&["-1", "0", "-2..", "..3", "1..=2"])),
             4 => format!("[{}..]", self.lcg.below(6)),
-            5 => format!("matching \"t{token}\""),
+            5 => format!("matching \"{}\"", self.some_text(prompts)),
             6 => format!("after \"t{token}\""),
             7 => format!("generated[{}]", self.one(&["0", "1..", "0..2"])),
             8 => format!("({} | {})", self.positions(prompts, depth + 1), self.positions(prompts, depth + 1)),
             9 => format!("({} & {})", self.positions(prompts, depth + 1), self.positions(prompts, depth + 1)),
             _ => format!("!({})", self.positions(prompts, depth + 1)),
         }
+    }
+
+    /// A token, or a few in a row: in a prompt, across its end, or behind it.
+    fn some_text(&mut self, prompts: &[Vec<u32>]) -> String {
+        let all: Vec<u32> = prompts[0].iter().chain(&self.later).copied().collect();
+        let start = self.lcg.below(all.len());
+        let end = (start + 1 + self.lcg.below(3)).min(all.len());
+        words(&all[start..end])
     }
 
     /// The text of a hook and whether it takes `alpha`.

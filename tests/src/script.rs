@@ -12,7 +12,7 @@ use steer_compiler::elaborate::{
     Chat, Encoded, Host, Model, OutputSpec, RunSpec, Script, Sequence, StatementKind, TensorFrom, Written, check,
 };
 use steer_compiler::plan::Tensor;
-use steer_lang::{Diagnostic, Diagnostics, Severity, Sources};
+use steer_lang::{Diagnostic, Diagnostics, FileId, Severity, Sources};
 
 /// The text that stands for tokens.
 pub fn words(tokens: &[u32]) -> String {
@@ -25,11 +25,11 @@ struct Words<'a> {
 }
 
 impl Host for Words<'_> {
-    fn text(&self, path: &str) -> Result<String, String> {
+    fn text(&self, path: &str, _: FileId) -> Result<String, String> {
         std::fs::read_to_string(self.folder.join(path)).map_err(|e| e.to_string())
     }
 
-    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>> {
+    fn tensor_shape(&self, path: &str, key: Option<&str>, _: FileId) -> Result<Vec<usize>, Box<Diagnostic>> {
         steer::tensors::load(&self.folder.join(path), key).map(|a| a.shape).map_err(|e| e.0)
     }
 
@@ -83,6 +83,9 @@ pub fn session(model: &ModelSession, folder: &Path, text: &str) -> Result<Sessio
         checkpoint: Arc::clone(&model.checkpoint),
         tokens: None,
         folder: folder.to_path_buf(),
+        folders: Vec::new(),
+        arch_file: String::new(),
+        inputs: Vec::new(),
         model_name: model.checkpoint.folder().display().to_string(),
         text: text.to_owned(),
         file: id,
@@ -131,9 +134,21 @@ pub fn feeds(prepared: &Prepared, later: &dyn Fn(usize) -> Vec<u32>) -> Vec<Feed
             text.push_str(&format!(" t{t}"));
             ranges.push((from, text.len()));
         }
-        let (prompt, len, turns) = (e.tokens.len(), tokens.len(), e.turns.as_deref());
-        let seq = Sequence { prompt, len, bos: e.bos, text: &text, ranges: &ranges, turns };
-        let active = prepared.places[i].iter().map(|p| p.on.rows(&seq)).collect();
+        let (prompt, turns) = (e.tokens.len(), e.turns.as_deref());
+        let active = prepared.places[i].iter().map(|p| {
+            // As they are found: those of the prompt, then each new row when it is there.
+            let until = |len: usize| {
+                let (text, ranges) = (&text[..ranges[len - 1].1], &ranges[..len]);
+                p.on.rows(&Sequence { prompt, len, bos: e.bos, text, ranges, turns })
+            };
+            let mut rows = until(prompt);
+            for len in prompt + 1..=tokens.len() {
+                rows.push(until(len)[len - 1]);
+            }
+            assert_eq!(rows, until(tokens.len()), "{:?} of {text:?}", p.on);
+            rows
+        });
+        let active = active.collect();
         out.push(Feed { run: prepared.engine_runs[i].clone(), tokens, active });
     }
     out

@@ -84,11 +84,11 @@ fn mutated(seeds: &[Vec<u8>], words: &[&str], mut f: impl FnMut(usize, Vec<u8>) 
 struct Files(Rc<Tokens>);
 
 impl Host for Files {
-    fn text(&self, _: &str) -> Result<String, String> {
+    fn text(&self, _: &str, _: FileId) -> Result<String, String> {
         Ok("Tom went\nAnna\n".into())
     }
 
-    fn tensor_shape(&self, _: &str, _: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>> {
+    fn tensor_shape(&self, _: &str, _: Option<&str>, _: FileId) -> Result<Vec<usize>, Box<Diagnostic>> {
         Ok(vec![128])
     }
 
@@ -246,6 +246,9 @@ fn scripts_are_checked_or_refused() {
                 checkpoint: Arc::clone(&checkpoint),
                 tokens: Some(Rc::clone(&tokens)),
                 folder: ".".into(),
+                folders: Vec::new(),
+                arch_file: String::new(),
+                inputs: Vec::new(),
                 model_name: "tiny-llama".into(),
                 text,
                 file: FileId::default(),

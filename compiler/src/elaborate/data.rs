@@ -86,11 +86,11 @@ impl Checker<'_> {
                 "this is none",
             );
         };
-        let text = self.host.text(&path).map_err(|e| {
+        let text = self.host.text(&path, span.file).map_err(|e| {
             Box::new(
                 Diagnostic::error(codes::FILE, e)
                     .at(arg.value.span, "named here")
-                    .help("paths are relative to the script"),
+                    .help("paths are relative to the file that names them"),
             )
         })?;
         let bad = |line: usize, what: String, help: &str| {

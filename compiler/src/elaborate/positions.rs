@@ -13,7 +13,7 @@ pub enum RowSet {
     Bos,
     /// Rows after the last token of the first occurrence.
     After(String),
-    /// The tokens of every occurrence.
+    /// The tokens of every occurrence in the prompt; of one that generated text completes, the row that does.
     Matching(String),
     /// The words of the messages of a role; what is generated is the assistant's.
     Role(String),
@@ -116,6 +116,22 @@ impl<'a> Sequence<'a> {
         rows
     }
 
+    /// The tokens of the occurrences of a text. A row is there before those behind it are generated, so an
+    /// occurrence that ends in generated text selects only the row that completes it.
+    fn occurrences(&self, text: &str) -> Vec<bool> {
+        let prompt = self.prompt.min(self.len);
+        let end_of_prompt = self.ranges.get(prompt).map_or(self.text.len(), |r| r.0);
+        let places = self.text.match_indices(text).map(|(start, _)| (start, start + text.len()));
+        let (inside, later): (Vec<_>, Vec<_>) = places.partition(|(_, end)| *end <= end_of_prompt);
+        let mut rows = self.touching(inside.into_iter());
+        for (_, end) in later {
+            if let Some(last) = last_before(self, end) {
+                rows[last] = true;
+            }
+        }
+        rows
+    }
+
     fn messages(&self, role: &str) -> impl Iterator<Item = &'a Turn> {
         self.turns.into_iter().flatten().filter(move |t| &*t.role == role)
     }
@@ -135,7 +151,8 @@ impl<'a> Sequence<'a> {
 }
 
 impl RowSet {
-    /// For every position whether it is selected.
+    /// For every position whether it is selected. That of a prompt's row follows from the prompt, that of a
+    /// generated one from the sequence up to it.
     pub fn rows(&self, seq: &Sequence) -> Vec<bool> {
         let n = seq.len;
         match self {
@@ -149,10 +166,7 @@ impl RowSet {
                 let last = end.and_then(|end| last_before(seq, end));
                 (0..n).map(|i| last.is_some_and(|l| i > l)).collect()
             }
-            RowSet::Matching(text) => {
-                let found = seq.text.match_indices(text.as_str()).map(|(start, _)| (start, start + text.len()));
-                seq.touching(found)
-            }
+            RowSet::Matching(text) => seq.occurrences(text),
             RowSet::Role(role) => {
                 let places = seq.messages(role).flat_map(|turn| match &turn.content {
                     Content::At(places) => places.as_slice(),
@@ -300,6 +314,31 @@ mod tests {
         assert_eq!(rows(RowSet::After(".".into())), [4]);
         assert_eq!(rows(RowSet::Matching("b".into())), [2]);
         assert_eq!(rows(RowSet::Not(Box::new(RowSet::Prompt(None)))), [4]);
+    }
+
+    #[test]
+    fn what_is_generated_changes_no_earlier_row() {
+        // `#Abé Abé Ab`: a special token, then `A`, `b`, both bytes of `é`; the same again, generated in part.
+        let text = "Ab\u{e9} Ab\u{e9} Ab";
+        let ranges = [(0, 0), (0, 1), (1, 2), (2, 4), (2, 4), (4, 6), (6, 7), (7, 7), (7, 9), (9, 11), (11, 12)];
+        let sets = ["Ab\u{e9}", "b\u{e9} A", "\u{e9}", " Ab", "A"].map(|t| t.to_owned());
+        let sets = sets.iter().flat_map(|t| [RowSet::Matching(t.clone()), RowSet::After(t.clone())]);
+        for set in sets.flat_map(|s| [RowSet::Not(Box::new(s.clone())), s]) {
+            for prompt in 5..=ranges.len() {
+                let until = |len: usize| Sequence { len, ..seq(&text[..ranges[len - 1].1], &ranges[..len], prompt) };
+                let whole = set.rows(&until(ranges.len()));
+                for len in prompt..ranges.len() {
+                    assert_eq!(set.rows(&until(len)), whole[..len], "{set:?}, a prompt of {prompt}, {len} rows");
+                }
+            }
+        }
+        let rows = |text: &str, prompt: usize| {
+            let rows = RowSet::Matching(text.into()).rows(&seq("Ab\u{e9} Ab\u{e9} Ab", &ranges, prompt));
+            rows.iter().enumerate().filter(|(_, b)| **b).map(|(i, _)| i).collect::<Vec<_>>()
+        };
+        assert_eq!(rows("Ab\u{e9}", 11), [1, 2, 3, 4, 5, 6, 8]);
+        assert_eq!(rows("Ab\u{e9}", 7), [1, 2, 3, 4, 8]);
+        assert_eq!(rows("b\u{e9} A", 5), [5, 9]);
     }
 
     #[test]

@@ -12,15 +12,15 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 use steer_lang::ast::{BinaryOp, Block};
-use steer_lang::{Diagnostic, Span};
+use steer_lang::{Diagnostic, FileId, Span};
 
 /// What the compiler asks of the world outside.
 pub trait Host {
-    /// The text of a file named by the script.
-    fn text(&self, path: &str) -> Result<String, String>;
+    /// The text of a file named by the script, or by a file `from` that it imports.
+    fn text(&self, path: &str, from: FileId) -> Result<String, String>;
     /// The shape of a stored tensor, all of whose values can be used; `key` names one of several. An error
     /// has no place yet.
-    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>>;
+    fn tensor_shape(&self, path: &str, key: Option<&str>, from: FileId) -> Result<Vec<usize>, Box<Diagnostic>>;
     /// `None`: there is no tokenizer, so what depends on tokens is not checked.
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>>;
     /// A conversation as the model's chat template writes it, with its tokens; `None` as above. Where the diagnostic has no

@@ -127,7 +127,7 @@ impl Checker<'_> {
         let layers = if t.family.is_some() { 0..self.layers } else { 0..1 };
         for l in layers {
             let path = path.replace("{layer}", &l.to_string());
-            let found = self.host.tensor_shape(&path, key_of(l).as_deref());
+            let found = self.host.tensor_shape(&path, key_of(l).as_deref(), t.name.span.file);
             let shape = found.map_err(|d| Box::new(d.at(t.value.span, "loaded here")))?;
             let want: Vec<usize> =
                 axes.iter().filter_map(|a| if let Size::Fixed(n) = a.size { Some(n) } else { None }).collect();
@@ -135,7 +135,7 @@ impl Checker<'_> {
                 return Err(Box::new(
                     Diagnostic::error(codes::WEIGHT_SHAPE, format!("{path} holds a tensor of another shape"))
                         .at(t.value.span, format!("it is {shape:?}, and {want:?} is declared"))
-                        .help("declare the axes as the file has them: `[feature = 512, d_model]`"),
+                        .help(advice(&shape, &want)),
                 ));
             }
         }
@@ -245,4 +245,16 @@ impl Checker<'_> {
 fn over_layers(at: &SitePath, family: &str) -> bool {
     let items = at.segments.first().and_then(|s| s.index.as_deref()).unwrap_or_default();
     matches!(items, [IndexItem::At(Expr { kind: ExprKind::Name(n), .. })] if n == family)
+}
+
+/// What to do about a file that has its numbers in another shape.
+fn advice(shape: &[usize], want: &[usize]) -> String {
+    let long = |s: &[usize]| s.iter().copied().filter(|n| *n != 1).collect::<Vec<_>>();
+    let axes = match (shape, want) {
+        ([1, n], [m]) if n == m => "[one = 1, d_model]",
+        ([n, 1], [m]) if n == m => "[d_model, one = 1]",
+        _ if long(shape) == long(want) => "[one = 1, ...]",
+        _ => return "declare the axes as the file has them: `[feature = 512, d_model]`".into(),
+    };
+    format!("name the axis of one entry, too: `tensor v: {axes} = load(...)`, and take `sum(v, one)` for the vector")
 }

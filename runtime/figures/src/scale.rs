@@ -136,8 +136,10 @@ impl Digits {
     pub(crate) fn text(self, x: f64) -> String {
         let Some(digits) = self.0.filter(|_| x.is_finite() && x != 0.0) else { return short(x) };
         let text = format!("{x:.digits$}");
+        let zeros = |t: &str| t.bytes().all(|b| matches!(b, b'0' | b'.'));
         match text.strip_prefix('-') {
-            Some(rest) if rest.bytes().all(|b| matches!(b, b'0' | b'.')) => rest.to_string(),
+            None if zeros(&text) => short(x),
+            Some(rest) if zeros(rest) => short(x),
             _ => text,
         }
     }
@@ -206,8 +208,9 @@ mod tests {
     #[test]
     fn cells_beside_each_other_have_equal_decimals() {
         let all = |values: &[f64]| values.iter().map(|v| Digits::of(values).text(*v)).collect::<Vec<_>>();
-        assert_eq!(all(&[1.0, -0.0012, 0.0, 0.911]), ["1.00", "0.00", "0", "0.91"]);
+        assert_eq!(all(&[1.0, -0.0012, 0.0, 0.911]), ["1.00", "-0.001", "0", "0.91"]);
         assert_eq!(all(&[-12.25, 9.996, f64::NAN]), ["-12.2", "10.0", ""]);
+        assert_eq!(all(&[1.0, 6.4e-5]), ["1.00", "6e-5"]);
         assert_eq!(all(&[3.0, -40.0, 0.0]), ["3", "-40", "0"]);
         assert_eq!(all(&[2e-7, 1.0e-8]), ["2e-7", "1e-8"]);
         assert_eq!(all(&[123456.5, 2.0]), ["1e5", "2"]);

@@ -54,7 +54,7 @@ impl Config {
 }
 
 /// Python writes `Infinity` and `NaN`, which JSON does not have, and Mamba's configurations hold some:
-/// outside of strings they become `null`. Lines stay where they are.
+/// outside of strings they become texts, which nothing takes for a number. Lines stay where they are.
 fn without_infinities(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut inside = false;
@@ -63,7 +63,9 @@ fn without_infinities(text: &str) -> String {
         let word = ["-Infinity", "Infinity", "NaN"].into_iter().find(|w| !inside && rest.starts_with(w));
         let taken = match (word, c) {
             (Some(word), _) => {
-                out.push_str("null");
+                out.push('"');
+                out.push_str(word);
+                out.push('"');
                 word.len()
             }
             (None, '\\') if inside => {
@@ -91,10 +93,10 @@ mod tests {
     }
 
     #[test]
-    fn pythons_infinities_are_null() {
+    fn pythons_infinities_are_texts() {
         let c =
             parse(r#"{"a": [0.0, Infinity, -Infinity, NaN], "b": "NaN \" Infinity", "architectures": ["X"]}"#).unwrap();
-        assert_eq!(c.value["a"], serde_json::json!([0.0, null, null, null]));
+        assert_eq!(c.value["a"], serde_json::json!([0.0, "Infinity", "-Infinity", "NaN"]));
         assert_eq!(c.value["b"], "NaN \" Infinity");
         assert_eq!(c.architectures(), ["X"]);
     }

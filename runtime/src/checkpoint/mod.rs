@@ -5,12 +5,14 @@
 mod config;
 mod find;
 mod hash;
+mod names;
 mod shards;
 mod weights;
 
 pub use config::Config;
 pub use find::find_model;
 pub use hash::{FileHash, sha256};
+pub use names::names;
 
 use crate::error::Error;
 use crate::tensors::{Dtype, Info as Place, widen};
@@ -40,9 +42,6 @@ pub struct Checkpoint {
     /// Why there are no weights, where there are none.
     no_weights: Option<String>,
 }
-
-/// Components that some checkpoints put in front of every name and others leave out.
-const PREFIXES: &[&str] = &["transformer.", "model.", "backbone.", "gpt_neox."];
 
 impl Checkpoint {
     /// Opens a folder that holds at least a `config.json`.
@@ -98,9 +97,9 @@ impl Checkpoint {
                 return Some(found);
             }
         }
-        let (prefix, shorter) = PREFIXES.iter().find_map(|p| name.strip_prefix(p).map(|s| (*p, s)))?;
+        let (prefix, shorter) = names().prefixes.iter().find_map(|p| name.strip_prefix(p.as_str()).map(|s| (p, s)))?;
         let (found, _) = self.tensors.get_key_value(shorter)?;
-        let used = self.tensors.range(prefix.to_string()..).next().is_some_and(|(n, _)| n.starts_with(prefix));
+        let used = self.tensors.range(prefix.to_string()..).next().is_some_and(|(n, _)| n.starts_with(prefix.as_str()));
         (!used).then_some(found)
     }
 
@@ -172,9 +171,9 @@ fn not_a_folder(path: &Path) -> Error {
 
 /// The prefix under which every tensor stands but output heads, which stand beside the model proper.
 fn common_prefix(tensors: &BTreeMap<String, usize>) -> Option<&'static str> {
-    const HEADS: &[&str] = &["lm_head.", "embed_out.", "score."];
-    let mut body = tensors.keys().filter(|n| !HEADS.iter().any(|h| n.starts_with(h))).peekable();
+    let known = names();
+    let mut body = tensors.keys().filter(|n| !known.heads.iter().any(|h| n.starts_with(h.as_str()))).peekable();
     let first = body.peek()?;
-    let prefix = PREFIXES.iter().find(|p| first.starts_with(**p))?;
-    body.all(|n| n.starts_with(prefix)).then_some(*prefix)
+    let prefix = known.prefixes.iter().find(|p| first.starts_with(p.as_str()))?;
+    body.all(|n| n.starts_with(prefix.as_str())).then_some(prefix.as_str())
 }

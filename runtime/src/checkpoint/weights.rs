@@ -5,6 +5,7 @@ use crate::engine::WeightSource;
 use crate::error::Error;
 use crate::memory;
 use crate::tensors::{Dtype, check_finite};
+use std::collections::BTreeSet;
 use steer_compiler::plan::{Axis, Size, Weight};
 use steer_lang::codes;
 use steer_lang::{Diagnostic, Diagnostics, Span};
@@ -86,6 +87,43 @@ impl Checkpoint {
             last.message += &format!("; {rest} further declarations do not fit either");
         }
         out
+    }
+
+    /// A warning where the files have tensors that no declaration reads, but for what is computed from the
+    /// configuration (masks, tables of frequencies) and copies of what is read.
+    pub fn unread(&self, weights: &[Weight]) -> Option<Diagnostic> {
+        let mut read: BTreeSet<&str> = BTreeSet::new();
+        for weight in weights {
+            let (names, _) = spread(weight).ok()?;
+            read.extend(names.iter().filter_map(|n| self.resolve(n)));
+        }
+        let left: Vec<&str> = self.names().filter(|n| !read.contains(n) && !self.is_buffer(n)).collect();
+        let left: Vec<&str> = left.into_iter().filter(|n| !read.iter().any(|r| self.equal(n, r))).collect();
+        let first = left.first()?;
+        let message = match left.len() {
+            1 => format!("nothing reads the tensor `{first}` of `{}`", self.folder().display()),
+            n => format!("nothing reads {n} tensors of `{}`, such as `{first}`", self.folder().display()),
+        };
+        let help = "does the model file leave something out, or config.json belong to another model?";
+        Some(Diagnostic::warning(codes::MISSING_WEIGHT, message).help(help))
+    }
+
+    /// Whether a tensor is no weight: a flag, a causal mask, or frequencies of a rotary embedding.
+    fn is_buffer(&self, name: &str) -> bool {
+        let Some((_, place)) = self.place(name) else { return false };
+        let mask = matches!(place.shape[..], [1, 1, a, b] if a == b);
+        place.shape.is_empty() || mask || name.ends_with("inv_freq")
+    }
+
+    /// Whether two tensors are alike, by their shapes and the ends of their data.
+    fn equal(&self, a: &str, b: &str) -> bool {
+        let (Some((of_a, a)), Some((of_b, b))) = (self.place(a), self.place(b)) else { return false };
+        if a.dtype != b.dtype || a.shape != b.shape {
+            return false;
+        }
+        let (a, b) = (&of_a.bytes()[a.bytes.clone()], &of_b.bytes()[b.bytes.clone()]);
+        let n = a.len().min(4096);
+        a[..n] == b[..n] && a[a.len() - n..] == b[b.len() - n..]
     }
 
     /// Why the tensor `found` cannot be this weight.

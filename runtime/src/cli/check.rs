@@ -45,10 +45,11 @@ fn check(args: &CheckArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
         (true, false) => " (no weights: only the configuration was checked)",
     };
     let text = format!(
-        "{}: ok on {} ({}, {} layers), {} statements, in {:.0} ms{note}\n",
+        "{}: ok on {} ({} of {}, {} layers), {} statements, in {:.0} ms{note}\n",
         args.file.display(),
         session.model_name,
         session.script.model.arch_name,
+        session.arch_file,
         session.script.layers,
         session.script.statements.len(),
         clock.elapsed().as_secs_f64() * 1e3,

@@ -3,7 +3,6 @@
 use super::outcome::Outcome;
 use super::{Backend, Failure, ModelArgs, Setting};
 use crate::experiment::{self, PhaseOptions, Session};
-use crate::files;
 use crate::progress::{Bar, Unit};
 use crate::report;
 use clap::Args;
@@ -55,7 +54,7 @@ fn merge(args: &MergeArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     let options = PhaseOptions { backend: args.backend.name().into(), seed: args.seed, ..PhaseOptions::default() };
     let checked = clock.elapsed().as_secs_f64();
     if let Some(path) = &args.json {
-        files::check_target(path).map_err(|e| vec![*e.0])?;
+        session.may_write(path).map_err(|e| vec![*e.0])?;
     }
     let done = experiment::merge_on(&session, &options, &args.parts, &mut report::Stdout::new())?;
     let outcome = Outcome {

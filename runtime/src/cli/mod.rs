@@ -11,6 +11,7 @@ mod options;
 mod outcome;
 mod run;
 pub mod sites;
+pub mod tokens;
 
 pub use check::CheckArgs;
 pub use options::{Backend, Emit, ModelArgs, Setting, script_folder};
@@ -53,6 +54,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// List the sites of a model: what hooks, captures and metrics can name
     Sites(sites::SitesArgs),
+    /// Show the tokens of a text: what positions count
+    Tokens(tokens::TokensArgs),
 }
 
 /// What the options of a subcommand say of the model and the parameters.
@@ -134,6 +137,7 @@ fn parse_and_run() -> u8 {
         Command::Fmt(args) => fmt::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Sites(args) => sites::run(args),
+        Command::Tokens(args) => tokens::run(args),
     };
     match result {
         Ok(()) => 0,

@@ -2,7 +2,7 @@
 
 use crate::experiment::{Done, PhaseOptions, Session, Shard};
 use crate::progress::{Bar, Unit};
-use crate::report::{self, Align, Report, Table, Value};
+use crate::report::{self, Align, FileName, InputFile, Report, Table, Value, Warning};
 use std::path::Path;
 use std::time::Instant;
 use steer_compiler::elaborate::{ParamValue, StatementKind};
@@ -33,7 +33,8 @@ impl Outcome<'_> {
         say(&report::work_line(&done.results.work.rows))?;
         let stopped = done.results.stopped.then(|| stopped(&done));
         let statements = done.statements.clone();
-        let mut result = self.report(done);
+        let mut result = self.report(done)?;
+        result.warnings = warnings.iter().map(|w| Warning::of(w, self.sources)).collect();
         if self.time {
             say(&times(&result))?;
         }
@@ -83,10 +84,16 @@ impl Outcome<'_> {
     }
 
     /// The report, but for the hashes of the model's files.
-    fn report(&self, done: Done) -> Report {
+    fn report(&self, done: Done) -> Result<Report, Diagnostics> {
         let mut result = Report::new(self.file, &self.session.text);
         result.model.name = self.session.model_name.clone();
         result.model.architecture = self.session.script.model.arch_name.clone();
+        result.model.model_file = self.session.arch_file.clone();
+        for input in &self.session.inputs {
+            let sha256 = input.sha256().map_err(|e| vec![*e.0])?;
+            let file = FileName { file: input.path.display().to_string(), sha256 };
+            result.inputs.push(InputFile { kind: input.kind, file });
+        }
         result.backend = self.options.backend.clone();
         result.instruction_set = Isa::detect().name().into();
         result.seed = self.options.seed.or_else(|| self.session.script.seed()).unwrap_or(0);
@@ -113,7 +120,7 @@ impl Outcome<'_> {
                 result.timings.tokens_per_second.insert(name.into(), rows as f64 / seconds);
             }
         }
-        result
+        Ok(result)
     }
 
     /// What each statement gave, with its place in the script; those of imported files stand without one.

@@ -3,7 +3,6 @@
 use super::outcome::Outcome;
 use super::{Backend, Emit, Failure, ModelArgs, Setting};
 use crate::experiment::{self, Keeping, KeepingPlace, PhaseOptions, Session, SessionOptions, Shard, shard_file};
-use crate::files;
 use crate::progress::{Bar, Unit};
 use crate::report;
 use clap::Args;
@@ -86,7 +85,7 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     }
     let checked = clock.elapsed().as_secs_f64();
     if let Some(path) = &args.json {
-        files::check_target(path).map_err(|e| vec![*e.0])?;
+        session.may_write(path).map_err(|e| vec![*e.0])?;
     }
     let done = experiment::run_on(&session, &options, &args.keeping(), &mut report::Stdout::new());
     let done = done.map_err(|mut d| {

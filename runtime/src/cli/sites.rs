@@ -39,15 +39,26 @@ pub fn run(args: &SitesArgs) -> Result<(), Failure> {
         Error::new(codes::NO_MODEL, "no model is named").help("name one: `steer sites --model tiny-llama`")
     })?;
     let mut sources = Sources::default();
-    match rows(model, &args.model.arch, &mut sources) {
-        Ok(rows) => Ok(print(&rows, args)?),
+    let found = ModelSession::open(model, &args.model.arch, &mut sources).and_then(|s| Ok((rows_of(&s)?, s)));
+    match found {
+        Ok((rows, session)) => {
+            super::show(&session.warnings, &sources, report::errors_in_color());
+            print(&rows, args)?;
+            if !args.json {
+                report::print(&format!("\n{}, declared in {}\n", session.model.arch_name, session.arch_file))?;
+            }
+            Ok(())
+        }
         Err(diagnostics) => Err(Failure { diagnostics, sources }),
     }
 }
 
 /// Every site of a model.
 pub fn rows(model: &str, arch: &[std::path::PathBuf], sources: &mut Sources) -> Result<Vec<SiteRow>, Diagnostics> {
-    let session = ModelSession::open(model, arch, sources)?;
+    rows_of(&ModelSession::open(model, arch, sources)?)
+}
+
+fn rows_of(session: &ModelSession) -> Result<Vec<SiteRow>, Diagnostics> {
     let built = session.model.build(&[], &[], &Default::default(), &Default::default()).map_err(|d| vec![*d])?;
     let plan = &built.plan;
     let axes = |s: &Site| plan.ty(s.value).axes.clone();
@@ -65,14 +76,13 @@ pub fn rows(model: &str, arch: &[std::path::PathBuf], sources: &mut Sources) -> 
 
 /// Prints the rows that the pattern selects; that there are none is an error.
 pub fn print(rows: &[SiteRow], args: &SitesArgs) -> Result<(), Error> {
+    let layers = rows.iter().filter_map(|r| r.layer).max().map_or(0, |l| l + 1);
+    let wanted = args.pattern.as_deref().map(|p| from_the_end(p, layers));
     let chosen: Vec<SiteRow> =
-        rows.iter().filter(|r| args.pattern.as_deref().is_none_or(|p| selects(p, &r.name))).cloned().collect();
+        rows.iter().filter(|r| wanted.as_deref().is_none_or(|p| selects(p, &r.name))).cloned().collect();
     if let (true, Some(pattern)) = (chosen.is_empty(), args.pattern.as_deref()) {
         let e = Error::new(codes::UNKNOWN_SITE, format!("the model has no site `{pattern}`"));
-        return Err(match nearest(pattern, rows.iter().map(|r| r.name.as_str())) {
-            Some(near) => e.help(format!("the nearest is `{near}`; without a pattern all are listed")),
-            None => e.help("without a pattern all are listed; `*` stands for anything"),
-        });
+        return Err(e.help(suggestion(pattern, rows, layers)));
     }
     match args.json {
         true => {
@@ -81,6 +91,42 @@ pub fn print(rows: &[SiteRow], args: &SitesArgs) -> Result<(), Error> {
             report::print(&text)
         }
         false => report::print(&table(&chosen)),
+    }
+}
+
+/// A pattern with a block counted from the end by its number.
+fn from_the_end(pattern: &str, layers: u32) -> String {
+    let parts = pattern.strip_prefix("blocks[-").and_then(|rest| rest.split_once(']'));
+    match parts.and_then(|(n, rest)| Some((layers.checked_sub(n.parse().ok()?)?, rest))) {
+        Some((layer, rest)) => format!("blocks[{layer}]{rest}"),
+        None => pattern.to_owned(),
+    }
+}
+
+/// What to try where a pattern selects nothing.
+fn suggestion(pattern: &str, rows: &[SiteRow], layers: u32) -> String {
+    let has = |p: &str| rows.iter().any(|r| selects(p, &r.name));
+    let of_blocks = format!("blocks[*].{pattern}");
+    if has(&of_blocks) {
+        return format!("it is a site of blocks: `{of_blocks}`");
+    }
+    if let Some((block, rest)) = pattern.strip_prefix("blocks[").and_then(|p| p.split_once(']')) {
+        let every = format!("blocks[*]{rest}");
+        if has(&every) {
+            let what = match block.parse::<i64>() {
+                Ok(_) => format!("the model has {layers} blocks, 0 to {}", layers.saturating_sub(1)),
+                Err(_) => "a pattern names one block by its number, or all by `*`".to_owned(),
+            };
+            return if rest.is_empty() { what } else { format!("{what}; some have it: `{every}`") };
+        }
+    }
+    let mut names: Vec<String> = rows.iter().map(|r| r.name.clone()).collect();
+    names.extend(rows.iter().map(|r| general(r).replace("[#]", "[*]")));
+    names.extend(rows.iter().map(|r| general(r).replace("blocks[#].", "")));
+    match nearest(pattern, names.iter().map(String::as_str)) {
+        Some(near) if has(near) => format!("the nearest is `{near}`; without a pattern all are listed"),
+        Some(near) => format!("the nearest is `blocks[*].{near}`; without a pattern all are listed"),
+        None => "without a pattern all are listed; `*` stands for anything".to_owned(),
     }
 }
 
@@ -183,6 +229,19 @@ mod tests {
         assert_eq!(lines[1], "blocks[0..4].attn.pattern   [head 8, key]  what it means");
         assert_eq!(lines[2], "blocks[0..2, 3].moe.router  [expert 4]     what it means");
         assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn a_pattern_that_selects_nothing_is_answered() {
+        let rows: Vec<SiteRow> = (0..4).map(|l| site(&format!("blocks[{l}].attn.z"), Some(l), &[])).collect();
+        let says = |p: &str| suggestion(p, &rows, 4);
+        assert_eq!(says("attn.z"), "it is a site of blocks: `blocks[*].attn.z`");
+        assert_eq!(says("attn"), "it is a site of blocks: `blocks[*].attn`");
+        assert_eq!(says("blocks[7]"), "the model has 4 blocks, 0 to 3");
+        assert!(says("blocks[1..3].attn").starts_with("a pattern names one block"));
+        assert!(says("atn.z").contains("`blocks[*].attn.z`"));
+        assert_eq!(from_the_end("blocks[-1].attn", 4), "blocks[3].attn");
+        assert_eq!(from_the_end("blocks[-9].attn", 4), "blocks[-9].attn");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub fn answer(
     let place = &experiment.places[number];
     match &s.kind {
         StatementKind::Generate { .. } => Err(one(broken("texts are shown as they come"))),
-        StatementKind::Table(t) => Ok(table_of(t, &results.cells[number], tables)),
+        StatementKind::Table(t) => Ok(table_of(session, t, &results.cells[number], tables)),
         StatementKind::Plot { table, kind, to, options } => {
             let plot = plot_of(kind.as_deref(), options).map_err(one)?;
             let figure = plot.of(named(tables, table)?).map_err(|f| at(*Error::from(f).0, s))?;
@@ -95,14 +95,23 @@ fn at(d: Diagnostic, s: &Statement) -> Diagnostics {
     vec![if d.labels.is_empty() { d.at(s.span, "asked for here") } else { d }]
 }
 
-/// The numbers of a table; a sweep's table is kept for what comes after it.
-fn table_of(spec: &TableSpec, cells: &[Option<table::Numbers>], tables: &mut Tables) -> (Vec<Output>, String) {
+/// The numbers of a table; a sweep's table is kept for what comes after it, and printed where nothing does.
+fn table_of(
+    session: &Session,
+    spec: &TableSpec,
+    cells: &[Option<table::Numbers>],
+    tables: &mut Tables,
+) -> (Vec<Output>, String) {
     let frame = table::frame(spec, cells);
     let text = match &spec.name {
         None => table::rows(&frame, report::width::terminal(100)),
         Some(name) => {
             tables.insert(name.clone(), frame.clone());
-            String::new()
+            let shown = session.script.statements.iter().any(|s| match &s.kind {
+                StatementKind::Plot { table, .. } | StatementKind::Save { table, .. } => table == name,
+                _ => false,
+            });
+            if shown { String::new() } else { format!("{name}\n{}", table::rows(&frame, report::width::terminal(100))) }
         }
     };
     (vec![Output::Table(frame)], text)
@@ -168,7 +177,8 @@ fn capture(
     let bar = Bar::new(&format!("writing {to}"), Unit::Unknown);
     crate::tensors::write_safetensors(&path, &named, &metadata).map_err(one)?;
     drop(bar);
-    let text = format!("captured {} tensors to {}\n", stored.len(), path.display());
+    let text =
+        format!("captured {} tensor{} to {}\n", stored.len(), if stored.len() == 1 { "" } else { "s" }, path.display());
     Ok((vec![Output::Capture { file: to.to_owned(), tensors: shapes }], text))
 }
 

@@ -43,8 +43,11 @@ pub fn tensors(
                         continue;
                     }
                     let fill = |s: &str| s.replace("{layer}", &l.to_string());
-                    let array = crate::tensors::load(&session.path(&fill(path)), key.as_deref().map(fill).as_deref())
-                        .map_err(|e| vec![e.0.at(spec.span, "loaded for this")])?;
+                    let array = crate::tensors::load(
+                        &session.path_in(spec.span.file, &fill(path)),
+                        key.as_deref().map(fill).as_deref(),
+                    )
+                    .map_err(|e| vec![e.0.at(spec.span, "loaded for this")])?;
                     values.0.insert(name, array.data.into());
                 }
             }
@@ -188,7 +191,14 @@ fn statistic(d: &Derived, leaf: &Leaf, sets: &[Vec<Arc<[f32]>>]) -> Result<Arc<[
                     ));
                 }
             };
-            let mut v = component(&rows, k);
+            let Some(mut v) = component(&rows, k) else {
+                let n = rows.len();
+                let message = format!("the {n} rows of `{}` have no principal component {k}", d.name);
+                return Err(bad(
+                    message,
+                    "about their mean, n rows have n - 1 components at most, equal ones fewer: give it more",
+                ));
+            };
             let lean: f64 = match sets {
                 [_, _] => mean_of(&rows).iter().zip(&v).map(|(a, b)| a * b).sum(),
                 _ => v.iter().copied().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(1.0),
@@ -219,9 +229,12 @@ fn mean_of(rows: &[Vec<f64>]) -> Vec<f64> {
 }
 
 /// The principal component `k` of rows, not centred here, by power iteration with deflation.
-fn component(rows: &[Vec<f64>], k: usize) -> Vec<f64> {
+///
+/// `None` where what is left of the rows without the components before is rounding.
+fn component(rows: &[Vec<f64>], k: usize) -> Option<Vec<f64>> {
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
     let mut found: Vec<Vec<f64>> = Vec::new();
+    let longest = rows.iter().map(|r| dot(r, r)).fold(0.0, f64::max);
     for _ in 0..=k {
         let clear = |v: &mut Vec<f64>| {
             for f in &found {
@@ -231,7 +244,11 @@ fn component(rows: &[Vec<f64>], k: usize) -> Vec<f64> {
         };
         let mut start: Vec<Vec<f64>> = rows.to_vec();
         start.iter_mut().for_each(clear);
-        let Some(mut v) = start.into_iter().max_by(|a, b| dot(a, a).total_cmp(&dot(b, b))) else { return Vec::new() };
+        let mut v = start.into_iter().max_by(|a, b| dot(a, a).total_cmp(&dot(b, b)))?;
+        // Rows are read in float32.
+        if dot(&v, &v) <= longest * 1e-12 {
+            return None;
+        }
         for _ in 0..5000 {
             let norm = dot(&v, &v).sqrt();
             if norm == 0.0 {
@@ -256,7 +273,7 @@ fn component(rows: &[Vec<f64>], k: usize) -> Vec<f64> {
         }
         found.push(v);
     }
-    found.pop().unwrap_or_default()
+    found.pop()
 }
 
 /// The one output of a Plan without rows.
@@ -292,8 +309,9 @@ mod tests {
         for (a, b) in [(3.0, 1.0), (-3.0, 1.0), (3.0, -1.0), (-3.0, -1.0)] {
             rows.push((0..3).map(|i| a * u[i] + b * w[i]).collect::<Vec<f64>>());
         }
-        let first = component(&rows, 0);
-        let second = component(&rows, 1);
+        let first = component(&rows, 0).unwrap();
+        let second = component(&rows, 1).unwrap();
+        assert!(component(&rows, 2).is_none() && component(&rows[..1], 1).is_none());
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
         assert!((dot(&first, &u).abs() - 1.0).abs() < 1e-9, "{first:?}");
         assert!((dot(&second, &w).abs() - 1.0).abs() < 1e-9, "{second:?}");

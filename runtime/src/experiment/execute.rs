@@ -187,7 +187,7 @@ impl Done {
         let (statements, outputs) = outputs.into_iter().unzip();
         let receipts = receipts(session, &experiment.prepared, &results);
         if results.finished.len() == experiment.units.len() {
-            warnings.extend(never_fired(session, experiment, &results));
+            warnings.extend(never_fired(experiment, &results));
         }
         let units = experiment.units.len();
         Done { outputs, statements, receipts, results, units, kept: None, warnings, seconds: clock.0 }

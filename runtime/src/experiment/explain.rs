@@ -26,16 +26,23 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
     if acted.is_empty() {
         out.push_str("  none changed anything\n");
     }
+    let sliced: Vec<&String> = acted.iter().filter(|(n, _)| *n == "slice_logits").flat_map(|(_, c)| &c.notes).collect();
+    // Of a site with such an axis some entries are computed.
+    let in_part = |site: &str| {
+        let plan = &session.script.plan;
+        let found = plan.sites.iter().find(|s| s.name == site);
+        let mut axes = found.iter().flat_map(|s| &plan.ty(s.value).axes);
+        axes.any(|a| sliced.iter().any(|note| note.contains(&format!("`{}`", a.name))))
+    };
     for (name, changes) in acted {
-        out.push_str(&format!(
-            "  {name}: {}\n",
-            if changes.notes.is_empty() { format!("{} changes", changes.count) } else { changes.notes.join("; ") }
-        ));
-        if !changes.erased_sites.is_empty() {
-            out.push_str(&format!(
-                "    sites that nothing reads and that are not computed: {}\n",
-                listed(&changes.erased_sites)
-            ));
+        // Which sites these are is said below, less those of which a part is computed.
+        let notes: Vec<&str> = changes.notes.iter().map(String::as_str).collect();
+        let notes: Vec<&str> = notes.into_iter().filter(|n| !n.ends_with(" sites are not computed")).collect();
+        let did = if notes.is_empty() { format!("{} changes", changes.count) } else { notes.join("; ") };
+        out.push_str(&format!("  {name}: {did}\n"));
+        let erased: Vec<String> = changes.erased_sites.iter().filter(|s| !in_part(s)).cloned().collect();
+        if !erased.is_empty() {
+            out.push_str(&format!("    sites that nothing reads and that are not computed: {}\n", listed(&erased)));
         }
         if let Some(last) = changes.last_layer
             && last + 1 < session.script.layers
@@ -45,10 +52,9 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
     }
     out.push_str("\nMaterialized for outputs\n");
     for (output, buffer) in &prepared.explain.outputs {
-        out.push_str(&format!(
-            "  {} in buffer {}\n",
-            plan.outputs[*output].name, program.buffers[buffer.0 as usize].name
-        ));
+        let name = &program.buffers[buffer.0 as usize].name;
+        let of = if name.starts_with('#') { String::new() } else { format!(", {}", readable(name)) };
+        out.push_str(&format!("  {}{of}\n", plan.outputs[*output].name));
     }
     if prepared.explain.outputs.is_empty() {
         out.push_str("  nothing\n");
@@ -127,11 +133,24 @@ fn edit(out: &mut String, experiment: &Experiment, place: &EditPlace) {
         out.push('\n');
     }
     if let Some(given) = &place.given {
-        out.push_str(&format!("    materialized because of it: {given}, on rows that give it\n"));
+        out.push_str(&format!("    materialized because of it: {}, on rows that give it\n", readable(given)));
     }
     if !place.buffers.is_empty() {
-        let names: Vec<String> = place.buffers.iter().map(|b| program.buffers[b.0 as usize].name.clone()).collect();
+        let names: Vec<String> = place.buffers.iter().map(|b| readable(&program.buffers[b.0 as usize].name)).collect();
         out.push_str(&format!("    materialized because of it: {}\n", listed(&names)));
+    }
+}
+
+/// A value by its site, or by the function of the standard library that it is computed in.
+fn readable(name: &str) -> String {
+    let Some((path, _)) = name.split_once('#') else { return name.to_owned() };
+    if path.is_empty() {
+        return "a value of the script".to_owned();
+    }
+    let functions: Vec<&str> = path.split('/').collect();
+    match functions[..] {
+        [.., function, _] => format!("a value of `{function}`"),
+        _ => format!("a value of `{path}`"),
     }
 }
 

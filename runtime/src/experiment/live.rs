@@ -28,7 +28,7 @@ pub struct Ask {
 #[derive(Clone, Debug)]
 pub struct Grow {
     pub options: GenerateOptions,
-    /// The statement and the prompt, for the key of every draw.
+    /// The prompt, and which of the statement's texts with this prompt it is, for the key of every draw.
     pub key: [u64; 2],
     /// The output that gives the logits.
     pub logits: usize,
@@ -320,7 +320,7 @@ fn grow(
             let Some(logits) = found else {
                 return Err(one(Error::new(codes::BACKEND, "no logits came back").help("this is a bug in steer")));
             };
-            if let Some(bad) = logits.iter().position(|x| !x.is_finite()) {
+            if let Some(bad) = unusable(&logits) {
                 return Err(one(not_finite(&prepared.runs[run].label, last, bad)));
             }
             let seed = options.seed.unwrap_or(g.options.seed);
@@ -363,6 +363,12 @@ fn grow(
         bar.inc(1);
     }
     Ok(())
+}
+
+/// The entry because of which no token can be chosen. One of minus infinity is never chosen, and may be meant.
+fn unusable(logits: &[f32]) -> Option<usize> {
+    let bad = logits.iter().position(|x| x.is_nan() || *x == f32::INFINITY);
+    bad.or_else(|| logits.iter().all(|x| *x == f32::NEG_INFINITY).then_some(0))
 }
 
 pub fn not_finite(label: &str, position: usize, entry: usize) -> Error {

@@ -94,7 +94,10 @@ impl Needs {
         // What is too small to matter is not named.
         parts.retain(|p| p.0 >= self.total() / 100);
         let parts: Vec<String> = parts.iter().map(|(n, what, _)| format!("{} for {what}", shown(*n))).collect();
-        let message = format!("the run needs {} of memory, and {offer}", shown(self.total()));
+        let mut message = format!("the run needs {} of memory, and {offer}", shown(self.total()));
+        if shown(self.total()) == shown(offer.bytes) {
+            message += &format!(", {} too little", shown((self.total() - offer.bytes).max(1000)));
+        }
         Err(Error::new(codes::MEMORY, message).help(format!("{}; {advice}", parts.join(", "))))
     }
 }
@@ -157,7 +160,10 @@ mod tests {
         let offer = |bytes| Offer { bytes, limit: Limit::Machine };
         assert!(needs.fit(offer(11_001_000_000)).is_ok());
         let e = needs.fit(offer(11_000_000_000)).unwrap_err().0;
-        assert_eq!(e.message, "the run needs 11.0 GB of memory, and this machine has 11.0 GB available");
+        assert_eq!(
+            e.message,
+            "the run needs 11.0 GB of memory, and this machine has 11.0 GB available, 1 MB too little"
+        );
         assert_eq!(
             e.help.as_deref(),
             Some(

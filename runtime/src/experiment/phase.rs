@@ -12,7 +12,7 @@ use steer_compiler::backend::row_backend;
 use steer_compiler::elaborate::{OutputSpec, Place, RunSpec, Script};
 use steer_compiler::plan::rules::{self, Changes, OptimizeError};
 use steer_compiler::plan::{EditId, Plan, Tensor};
-use steer_compiler::program::Program;
+use steer_compiler::program::{Instr, Program};
 use steer_compiler::schedule::{Explain, schedule};
 use steer_lang::{Diagnostic, Diagnostics, codes};
 
@@ -119,6 +119,7 @@ pub fn prepare(
     rules::optimize(&mut plan, &options.rules, &mut |rule, _, c| changes.push((rule.name, c.clone())))
         .map_err(|e| vec![rule_error(&e)])?;
     let (program, explain) = schedule(&plan, &options.rules).map_err(|d| vec![d])?;
+    changes.extend(scheduled(&program, &options.rules));
     let mut engine_runs = Vec::new();
     let mut places = Vec::new();
     for ((run, slots), donors) in runs.iter().zip(&slots).zip(&donors) {
@@ -158,6 +159,19 @@ pub fn prepare(
         places,
         warnings,
     })
+}
+
+/// What the scheduler's rules did.
+fn scheduled(program: &Program, options: &rules::Options) -> Vec<(&'static str, Changes)> {
+    let stretches = &program.stretches;
+    let narrow = stretches.iter().filter(|s| s.narrow).count();
+    let calls = stretches.iter().flat_map(|s| &s.instrs).filter(|i| matches!(i, Instr::Kernel(_))).count();
+    let narrowed = format!("{narrow} of {} stretches on the rows that something reads", stretches.len());
+    let fused =
+        format!("{calls} calls of {} kernels do all that is no product and reads its own row", program.kernels.len());
+    let did = [(rules::NARROW, narrow, narrowed), (rules::FUSE, calls, fused)].into_iter();
+    let did = did.filter(|(rule, count, _)| options.applies(rule) && *count > 0);
+    did.map(|(rule, count, note)| (rule.name, Changes { count, notes: vec![note], ..Changes::default() })).collect()
 }
 
 fn rule_error(e: &OptimizeError) -> Diagnostic {

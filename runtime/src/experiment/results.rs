@@ -240,7 +240,7 @@ impl Results {
 /// number that was not is 0.
 fn more(rows: &mut BTreeMap<usize, Did>, position: usize, did: Did) {
     let own = rows.entry(position).or_insert(did);
-    own.iter_mut().zip(did).for_each(|(a, b)| *a = a.max(b));
+    own.iter_mut().zip(did).for_each(|(a, b)| *a = if b.is_nan() { b } else { a.max(b) });
 }
 
 impl Work {

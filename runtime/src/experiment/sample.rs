@@ -2,8 +2,8 @@
 
 use steer_compiler::elaborate::GenerateOptions;
 
-/// Draws a token; `key` names the draw (statement, prompt, position), so that neither order nor company
-/// changes it. The same key draws the same uniform number for baseline and steered run.
+/// Draws a token; `key` names the draw (prompt, number among the statement's texts of this prompt, position), so
+/// that neither order nor company changes it. The same key draws the same uniform number for baseline and steered run.
 pub fn sample(logits: &[f32], options: &GenerateOptions, seed: u64, key: [u64; 3]) -> u32 {
     if options.temperature == 0.0 {
         return argmax(logits);
@@ -58,6 +58,11 @@ fn uniform(seed: u64, key: [u64; 3]) -> f64 {
         x = mix(x ^ mix(k.wrapping_add(0x9e37_79b9_7f4a_7c15)));
     }
     (mix(x) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// A number that stands for a prompt.
+pub fn named(tokens: &[u32]) -> u64 {
+    tokens.iter().fold(tokens.len() as u64, |x, t| mix(x ^ mix(u64::from(*t))))
 }
 
 fn mix(mut x: u64) -> u64 {

@@ -1,5 +1,7 @@
 //! A script with its model, found, opened and checked.
 
+use super::inputs::{self, Input, InputKind};
+use super::models;
 use crate::checkpoint::{Checkpoint, find_model, sha256};
 use crate::error::Error;
 use crate::files;
@@ -28,12 +30,18 @@ pub struct Session {
     pub tokens: Option<Rc<Tokens>>,
     /// The folder that relative paths of the script begin at.
     pub folder: PathBuf,
+    /// The folder of each file that was imported, and of the script.
+    pub folders: Vec<(FileId, PathBuf)>,
     pub model_name: String,
+    /// The file that declares the model's architecture, as diagnostics call it.
+    pub arch_file: String,
     /// The script's own text.
     pub text: String,
     /// Which source that is.
     pub file: FileId,
     pub warnings: Diagnostics,
+    /// The files that were read, but for the model's own.
+    pub inputs: Vec<Input>,
     /// By hash: all texts of scripts and model files, and the data that the script names.
     pub read: Vec<String>,
 }
@@ -42,6 +50,9 @@ pub struct Session {
 pub struct ModelSession {
     pub model: Rc<Model>,
     pub checkpoint: Arc<Checkpoint>,
+    /// The file that declares its architecture.
+    pub arch_file: String,
+    pub warnings: Diagnostics,
 }
 
 /// Imports may nest this deep.
@@ -50,7 +61,8 @@ const IMPORTS: usize = 32;
 impl Session {
     /// Reads and checks a script. Every diagnostic points into `sources`.
     pub fn open(path: &Path, options: &SessionOptions, sources: &mut Sources) -> Result<Self, Diagnostics> {
-        let text = files::read_text(path).map_err(one)?;
+        // A path of the command line begins at the working directory.
+        let text = files::read_text(path).map_err(|e| one(if path.exists() { e } else { e.help("check the path") }))?;
         Self::open_text(path, text, options, sources)
     }
 
@@ -64,10 +76,19 @@ impl Session {
         let mut library = Library::standard(sources)?;
         let folder = folder_of(path);
         let mut items = Vec::new();
+        let standard = sources.files().len();
         let file = read_items(path, &text, sources, &mut items, &mut Vec::new())?;
-        for file in &options.arch {
-            library.add(&parse_file(file, sources)?, true)?;
-        }
+        let folders: Vec<(FileId, PathBuf)> = (standard..sources.files().len())
+            .map(|i| (FileId(i as u16), folder_of(Path::new(&sources.files()[i].name))))
+            .collect();
+        let mut inputs: Vec<Input> = folders
+            .iter()
+            .map(|(id, _)| Input {
+                kind: if *id == file { InputKind::Script } else { InputKind::Import },
+                path: PathBuf::from(&sources.get(*id).name),
+            })
+            .collect();
+        let given = models::add(&mut library, &options.arch, sources)?;
         library.add_script(&items)?;
         let named = named_model(&items, file)?;
         let model_name = match (&options.model, &named) {
@@ -86,11 +107,16 @@ impl Session {
         };
         let found = find_model(&model_name, from_script).map_err(place)?;
         let checkpoint = Arc::new(Checkpoint::open(&found).map_err(place)?);
-        let model = open_model(library, &checkpoint, &[&folder, &found], sources)?;
+        let described = models::describe(library, &checkpoint, &given, &[&folder, &found], sources)?;
+        let of_models = given.iter().map(|g| &g.path).chain(&described.found);
+        inputs.extend(of_models.map(|path| Input { kind: InputKind::ModelFile, path: path.clone() }));
+        let arch_file = sources.get(described.file).name.clone();
         let tokens = Tokens::open(&found).map_err(one)?.map(Rc::new);
-        let files = Files { folder: folder.clone(), tokens: tokens.clone(), read: RefCell::default() };
+        let (read, named) = (RefCell::default(), RefCell::default());
+        let files = Files { folder: folder.clone(), folders, tokens: tokens.clone(), read, named };
         let overrides: Vec<(String, String)> = options.set.clone();
-        let (script, mut diagnostics) = check(&items, model, &files, sources, &overrides);
+        let (script, mut diagnostics) = check(&items, Rc::clone(&described.model), &files, sources, &overrides);
+        diagnostics.splice(0..0, described.warnings);
         let Some(script) = script else { return Err(diagnostics) };
         if let Some(t) = &tokens
             && let Some(vocab) = vocab(&script)
@@ -99,20 +125,45 @@ impl Session {
             diagnostics.push(*e.0);
         }
         diagnostics.extend(super::targets::check(&script.statements));
+        inputs.extend(files.named.take());
+        let written = script.statements.iter().map(|s| (&s.kind, s.span));
+        diagnostics.extend(inputs::clashes(written, &folder, &inputs, &found));
         if checkpoint.has_weights() {
-            diagnostics.extend(checkpoint.validate(&script.plan.weights));
+            let wrong = checkpoint.validate(&script.plan.weights);
+            diagnostics.extend(if wrong.is_empty() {
+                checkpoint.unread(&script.plan.weights).into_iter().collect()
+            } else {
+                wrong
+            });
         }
         if diagnostics.iter().any(|d| d.severity == Severity::Error) {
             return Err(diagnostics);
         }
         let texts = sources.files().iter().map(|s| sha256(s.text.as_bytes()));
         let read = texts.chain(files.read.into_inner()).collect();
-        Ok(Session { script, checkpoint, tokens, folder, model_name, text, file, warnings: diagnostics, read })
+        let (folders, warnings) = (files.folders, diagnostics);
+        #[rustfmt::skip]
+        let session = Session {
+            script, checkpoint, tokens, folder, folders, model_name, arch_file, text, file, warnings, inputs, read,
+        };
+        Ok(session)
     }
 
-    /// A path of the script.
+    /// A path of the script, for what it writes.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    /// A path of the script or of a file that it imports, for what it reads.
+    pub fn path_in(&self, file: FileId, name: &str) -> PathBuf {
+        folder_in(&self.folders, file, &self.folder).join(name)
+    }
+
+    /// An error where the command line names a file that must not be written.
+    pub fn may_write(&self, path: &Path) -> Result<(), Error> {
+        let statements = self.script.statements.iter().map(|s| &s.kind);
+        inputs::clash(path, statements, &self.folder, &self.inputs, self.checkpoint.folder())?;
+        files::check_target(path)
     }
 }
 
@@ -120,13 +171,12 @@ impl ModelSession {
     /// Opens a model by the name or folder of the command line.
     pub fn open(name: &str, arch: &[PathBuf], sources: &mut Sources) -> Result<Self, Diagnostics> {
         let mut library = Library::standard(sources)?;
-        for file in arch {
-            library.add(&parse_file(file, sources)?, true)?;
-        }
+        let given = models::add(&mut library, arch, sources)?;
         let found = find_model(name, None).map_err(one)?;
         let checkpoint = Arc::new(Checkpoint::open(&found).map_err(one)?);
-        let model = open_model(library, &checkpoint, &[&found], sources)?;
-        Ok(ModelSession { model, checkpoint })
+        let described = models::describe(library, &checkpoint, &given, &[&found], sources)?;
+        let arch_file = sources.get(described.file).name.clone();
+        Ok(ModelSession { model: described.model, checkpoint, arch_file, warnings: described.warnings })
     }
 }
 
@@ -166,7 +216,12 @@ fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-fn parse_file(path: &Path, sources: &mut Sources) -> Result<File, Diagnostics> {
+/// The folder of a file of the script.
+fn folder_in<'f>(folders: &'f [(FileId, PathBuf)], file: FileId, script: &'f Path) -> &'f Path {
+    folders.iter().find(|(f, _)| *f == file).map_or(script, |(_, folder)| folder)
+}
+
+pub(super) fn parse_file(path: &Path, sources: &mut Sources) -> Result<File, Diagnostics> {
     let text = files::read_text(path).map_err(one)?;
     let id = sources.add(path.display().to_string(), text.as_str());
     let (tree, diagnostics) = steer_lang::parse(id, &text);
@@ -203,76 +258,44 @@ fn read_items(
             ]);
         }
         let inner = files::read_text(&target)
-            .map_err(|e| vec![e.0.at(name.span, "imported here").help("paths are relative to the script")])?;
+            .map_err(|e| if target.exists() { e } else { e.help("paths are relative to the importing file") })
+            .map_err(|e| vec![e.0.at(name.span, "imported here")])?;
         read_items(&target, &inner, sources, items, seen)?;
     }
     Ok(id)
 }
 
-/// The architecture of a checkpoint; a model file beside the script or the weights is found by itself.
-fn open_model(
-    mut library: Library,
-    checkpoint: &Checkpoint,
-    folders: &[&Path],
-    sources: &mut Sources,
-) -> Result<Rc<Model>, Diagnostics> {
-    let wanted = checkpoint.config().architectures().first().map(|a| (*a).to_owned());
-    if let Some(name) = wanted
-        && !library.archs.contains_key(&name)
-        && let Some(tree) = folders.iter().find_map(|f| declares(f, &name, sources))
-    {
-        library.add(&tree, true)?;
-    }
-    let model = Model::new(library, checkpoint.config().value.clone()).map(|mut m| {
-        m.stored = checkpoint.names().map(str::to_owned).collect();
-        Rc::new(m)
-    });
-    model.map_err(|mut d| {
-        d.message = format!("{} ({})", d.message, checkpoint.config().path.display());
-        vec![*d]
-    })
-}
-
-/// The first `.steer` file of a folder that declares an architecture.
-fn declares(folder: &Path, arch: &str, sources: &mut Sources) -> Option<File> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.flatten().map(|e| e.path()).collect();
-    paths.sort();
-    for path in paths.iter().filter(|p| p.extension().is_some_and(|e| e == "steer")) {
-        let text = files::read_text(path).ok()?;
-        if !text.contains(&format!("\"{arch}\"")) {
-            continue;
-        }
-        if let Ok(mut tree) = parse_file(path, sources) {
-            let here = tree
-                .items
-                .iter()
-                .any(|i| matches!(&i.kind, ItemKind::Arch(a) if a.names.iter().any(|n| n.value == arch)));
-            if here {
-                tree.items.retain(|i| matches!(i.kind, ItemKind::Arch(_) | ItemKind::Fn(_)));
-                return Some(tree);
-            }
-        }
-    }
-    None
-}
-
 /// The script's folder and the model's tokenizer, as the compiler asks of them.
 struct Files {
     folder: PathBuf,
+    folders: Vec<(FileId, PathBuf)>,
     tokens: Option<Rc<Tokens>>,
     /// The data that was read, by hash.
     read: RefCell<Vec<String>>,
+    /// The files themselves.
+    named: RefCell<Vec<Input>>,
+}
+
+impl Files {
+    fn path(&self, name: &str, from: FileId, kind: InputKind) -> PathBuf {
+        let path = folder_in(&self.folders, from, &self.folder).join(name);
+        let mut named = self.named.borrow_mut();
+        if named.iter().all(|i| i.path != path) {
+            named.push(Input { kind, path: path.clone() });
+        }
+        path
+    }
 }
 
 impl Host for Files {
-    fn text(&self, path: &str) -> Result<String, String> {
-        let text = files::read_text(&self.folder.join(path)).map_err(|e| e.0.message.clone())?;
+    fn text(&self, path: &str, from: FileId) -> Result<String, String> {
+        let text = files::read_text(&self.path(path, from, InputKind::Data)).map_err(|e| e.0.message.clone())?;
         self.read.borrow_mut().push(sha256(text.as_bytes()));
         Ok(text)
     }
 
-    fn tensor_shape(&self, path: &str, key: Option<&str>) -> Result<Vec<usize>, Box<Diagnostic>> {
-        crate::tensors::load(&self.folder.join(path), key).map(|a| a.shape).map_err(|e| e.0)
+    fn tensor_shape(&self, path: &str, key: Option<&str>, from: FileId) -> Result<Vec<usize>, Box<Diagnostic>> {
+        crate::tensors::load(&self.path(path, from, InputKind::Tensors), key).map(|a| a.shape).map_err(|e| e.0)
     }
 
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>> {

@@ -3,6 +3,7 @@
 use super::live::{Ask, Grow};
 use super::measure::{Sources, positions};
 use super::phase::{PhaseOptions, Prepared, prepare};
+use super::sample;
 use super::session::{Session, one};
 use crate::engine::RowCount;
 use crate::error::Error;
@@ -90,16 +91,20 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
         }
     }
     // Runs that grow stand behind those that do not, each by itself; equal rows are shared all the same.
-    for (number, (s, place)) in statements.iter().zip(&mut places).enumerate() {
+    for (s, place) in statements.iter().zip(&mut places) {
         let StatementKind::Generate { runs, options } = &s.kind else { continue };
         let Some(logits) = a.sources.whole() else { return Err(one(broken("no logits"))) };
-        for (i, spec) in runs.iter().enumerate() {
+        let mut times: HashMap<&[u32], u64> = HashMap::new();
+        for spec in runs {
+            let time = times.entry(&spec.encoded.tokens).or_default();
+            let key = [sample::named(&spec.encoded.tokens), *time];
+            *time += 1;
             let baseline = RunSpec { uses: Vec::new(), label: "baseline".into(), ..spec.clone() };
             let both = if spec.uses.is_empty() { vec![spec.clone()] } else { vec![baseline, spec.clone()] };
             let mut grows = Vec::new();
             for run in both {
                 place.runs.push(a.runs.len());
-                grows.push((a.runs.len(), Grow { options: *options, key: [number as u64, i as u64], logits }));
+                grows.push((a.runs.len(), Grow { options: *options, key, logits }));
                 a.runs.push(run);
             }
             a.units.push(Unit { what: What::Text, reads: Vec::new(), grows });

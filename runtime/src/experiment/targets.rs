@@ -1,10 +1,11 @@
 //! The files and plots that a script asks for, checked before anything runs.
 
+use super::inputs;
 use super::session::Session;
 use super::table;
 use crate::error::Error;
 use crate::files;
-use crate::report::{PlotFile, TableFile, page_file};
+use crate::report::{PlotFile, TableFile, capture_file, page_file};
 use std::path::Path;
 use steer_compiler::elaborate::{PlotOption, Statement, StatementKind, TableSpec};
 use steer_figures::{Kind, Plot};
@@ -20,6 +21,7 @@ pub fn check(statements: &[Statement]) -> Diagnostics {
                 file.and_then(|()| plot(statements, table, kind.as_deref(), options))
             }
             StatementKind::Save { table, to } => save(statements, table, to),
+            StatementKind::Capture { to, .. } => capture_file(Path::new(to)),
             StatementKind::Report { to } => page_file(Path::new(to)),
             _ => Ok(()),
         };
@@ -33,11 +35,7 @@ pub fn check(statements: &[Statement]) -> Diagnostics {
 /// An error where a file that the script writes could not be written.
 pub fn writable(session: &Session) -> Result<(), Diagnostics> {
     for s in &session.script.statements {
-        let to = match &s.kind {
-            StatementKind::Capture { to, .. } | StatementKind::Save { to, .. } | StatementKind::Report { to } => to,
-            StatementKind::Plot { to: Some(to), .. } => to,
-            _ => continue,
-        };
+        let Some(to) = inputs::target(&s.kind) else { continue };
         files::check_target(&session.path(to)).map_err(|e| vec![e.0.at(s.span, "to be written here")])?;
     }
     Ok(())

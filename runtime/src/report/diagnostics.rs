@@ -18,6 +18,8 @@ const LONG: usize = 300;
 pub fn render(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> String {
     let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(super::width::terminal(WIDTH)).with_links(false);
+    // Names have hyphens, and are copied.
+    let handler = handler.with_word_splitter(textwrap::WordSplitter::NoHyphenation);
     let mut out = String::new();
     for d in diagnostics {
         let view = View::of(d, sources);

@@ -63,7 +63,7 @@ fn about(script: &str) -> String {
 fn facts(report: &Report) -> Vec<(String, String)> {
     let mut out = vec![
         ("model", report.model.name.clone()),
-        ("architecture", report.model.architecture.clone()),
+        ("architecture", format!("{}, {}", report.model.architecture, report.model.model_file)),
         ("backend", format!("{}, {}", report.backend, report.instruction_set)),
         ("seed", report.seed.to_string()),
         ("steer", report.steer.clone()),

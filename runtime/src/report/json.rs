@@ -3,11 +3,13 @@
 use super::{Receipt, Work};
 use crate::checkpoint::{FileHash, sha256};
 use crate::error::Error;
+use crate::experiment::InputKind;
 use crate::files;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 use steer_figures::{Figure, Frame};
+use steer_lang::{Diagnostic, Sources};
 
 /// All that a run of a script gave, and what it takes to run it again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -22,7 +24,10 @@ pub struct Report {
     pub seed: u64,
     /// The script's parameters as they were used.
     pub parameters: BTreeMap<String, Value>,
+    /// Files that the script reads, itself among them.
+    pub inputs: Vec<InputFile>,
     pub receipts: Vec<Receipt>,
+    pub warnings: Vec<Warning>,
     /// One for each statement, in the script's order.
     pub outputs: Vec<Output>,
     /// Whether ctrl-C ended the run before the script did.
@@ -38,11 +43,43 @@ pub struct FileName {
     pub sha256: String,
 }
 
+/// A file that was read, and what it is to the script.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InputFile {
+    pub kind: InputKind,
+    #[serde(flatten)]
+    pub file: FileName,
+}
+
+/// A warning, as far as a program needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    pub code: String,
+    pub message: String,
+    /// File and line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
+
+impl Warning {
+    pub fn of(d: &Diagnostic, sources: &Sources) -> Self {
+        let place = d.labels.first().map(|l| {
+            let (line, _) = sources.line_col(l.span);
+            format!("{}:{line}", sources.get(l.span.file).name)
+        });
+        Warning { code: d.code.to_string(), message: d.message.clone(), place, help: d.help.clone() }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ModelReport {
     /// As the script or the command line names it.
     pub name: String,
     pub architecture: String,
+    /// The file that declares it; `stdlib/` is built in.
+    pub model_file: String,
     pub files: Vec<FileHash>,
 }
 

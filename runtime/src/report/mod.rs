@@ -13,11 +13,11 @@ mod work;
 
 pub use diagnostics::render;
 pub use html::{block, page, section};
-pub use json::{Completion, FileName, Generation, ModelReport, Output, Report, Timings, Value};
+pub use json::{Completion, FileName, Generation, InputFile, ModelReport, Output, Report, Timings, Value, Warning};
 pub use out::print;
 pub use page::{Page, Plain, Stdout};
 pub use receipts::{Receipt, Sums, receipts_table};
-pub use save::{PlotFile, TableFile, page_file, save_page, save_plot, save_table};
+pub use save::{PlotFile, TableFile, capture_file, page_file, save_page, save_plot, save_table};
 pub use screen::{errors_in_color, screen, without_color};
 pub use steer_figures::text::{Align, Table, beside, number, percent, settled, visible, wrap};
 pub use width::terminal;

@@ -46,11 +46,11 @@ impl Sums {
         self.computed += 1;
         self.rows_changed += u64::from(r.changed > 0.0);
         self.changed += r.changed as u64;
-        if r.before > 0.0 {
+        if r.before > 0.0 || r.before.is_nan() || r.moved.is_nan() {
             let moved = (f64::from(r.moved) / f64::from(r.before)).sqrt();
             self.moves += moved;
             self.moved += 1;
-            self.max_move = self.max_move.max(moved);
+            self.max_move = larger(self.max_move, moved);
         } else {
             self.from_zero += u64::from(r.moved > 0.0);
         }
@@ -63,10 +63,15 @@ impl Sums {
         self.changed += other.changed;
         self.moves += other.moves;
         self.moved += other.moved;
-        self.max_move = self.max_move.max(other.max_move);
+        self.max_move = larger(self.max_move, other.max_move);
         self.from_zero += other.from_zero;
         self
     }
+}
+
+/// The larger of two, where what is not a number is larger than any.
+fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
 impl Receipt {
@@ -143,6 +148,10 @@ mod tests {
         let r = Receipt::of("cheer", "blocks[3].attn.z", Some(3), "head", 6, &sums);
         assert_eq!((r.rows_selected, r.rows_computed, r.rows_changed, r.changed), (6, 4, 3, 4));
         assert_eq!((r.mean_move, r.max_move), (0.5, 1.0));
+        sums.add(&row(4, 1.0, f32::NAN, f32::NAN));
+        sums.add(&row(5, 1.0, 1.0, 4.0));
+        let bad = Receipt::of("cheer", "embed", None, "element", 6, &sums);
+        assert!(bad.mean_move.is_nan() && bad.max_move.is_nan());
         let text = receipts_table(&[r, Receipt::of("idle", "embed", None, "element", 0, &Sums::default())]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(

@@ -110,6 +110,14 @@ pub fn page_file(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// An error where a name is not that of what `capture` writes.
+pub fn capture_file(path: &Path) -> Result<(), Error> {
+    match ending(path).as_str() {
+        "safetensors" => Ok(()),
+        _ => Err(unknown(path, "tensors", ".safetensors")),
+    }
+}
+
 fn ending(path: &Path) -> String {
     path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! Which tokens begin and end a sequence, from the files beside the tokenizer.
 
 use super::Encoding;
-use crate::checkpoint::Config;
+use crate::checkpoint::{Config, names};
 use crate::error::Error;
 use crate::files;
 use serde_json::Value;
@@ -40,7 +40,7 @@ impl Settings {
     fn of(tokenizer: &Value, generation: &Value, config: &Value) -> Self {
         let class = tokenizer.get("tokenizer_class").and_then(Value::as_str).unwrap_or("");
         // Only these rebuild the post-processor from the setting; for others it says nothing.
-        let rebuilds = ["Llama", "CodeLlama", "Gemma"].iter().any(|c| class.starts_with(c));
+        let rebuilds = names().bos_by_setting.iter().any(|c| class.starts_with(c.as_str()));
         let eos = [generation, config].into_iter().map(|v| ids(v.get("eos_token_id"))).find(|ids| !ids.is_empty());
         let bos = [generation, config].into_iter().find_map(|v| ids(v.get("bos_token_id")).first().copied());
         Settings {

@@ -33,14 +33,21 @@ impl<'a> Stream<'a> {
     /// Takes one more token, and returns the text that is now certain.
     pub fn push(&mut self, id: u32) -> Result<Option<String>, Error> {
         self.ids.push(id);
-        let text = self.tokens.decode(&self.ids)?;
-        if text.ends_with(INCOMPLETE) {
+        let mut text = self.tokens.decode(&self.ids)?;
+        let all = text.len();
+        // A token may end a character and begin another, whose other bytes come later.
+        text.truncate(text.trim_end_matches(INCOMPLETE).len());
+        let complete = text.len() == all;
+        // Bytes that stand for themselves are decoded all together: until the last is there, none of them is a character.
+        if !complete && !text.starts_with(&self.printed) {
             return Ok(None);
         }
         let new = self.added(&text);
         self.printed = text;
-        self.complete.push(self.ids.len());
-        self.shorten()?;
+        if complete {
+            self.complete.push(self.ids.len());
+            self.shorten()?;
+        }
         Ok((!new.is_empty()).then_some(new))
     }
 

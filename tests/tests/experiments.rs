@@ -8,8 +8,10 @@ use steer_compiler::plan::generate::Lcg;
 use steer_lang::Sources;
 use steer_tests::script::Scratch;
 
-/// Models, with sites that have an axis of heads or experts and sites of whole vectors.
-const MODELS: &[(&str, &[&str], &[(&str, &str, usize)])] = &[
+/// A model's name, sites of whole vectors, and sites with an axis of so many heads or experts.
+type Kind = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str, usize)]);
+
+const MODELS: &[Kind] = &[
     (
         "tiny-gpt2",
         &["resid.pre", "resid.post", "attn.out", "mlp.out", "attn.pattern"],
@@ -49,7 +51,7 @@ impl Random {
 }
 
 /// One edit without a name, in a sweep over `b`, `t` and `a`.
-fn edit(r: &mut Random, (_, sites, parts): &(&str, &[&str], &[(&str, &str, usize)]), aligned: bool) -> String {
+fn edit(r: &mut Random, (_, sites, parts): &Kind, aligned: bool) -> String {
     let on = if aligned { "on t" } else { *r.of(&["on [2, 3]", "on prompt[1..4]", "on [1]"]) };
     if !parts.is_empty() && r.one_in(3) {
         let (site, axis, n) = r.of(parts);
@@ -68,7 +70,7 @@ fn edit(r: &mut Random, (_, sites, parts): &(&str, &[&str], &[(&str, &str, usize
     }
 }
 
-fn script(r: &mut Random, model: &(&str, &[&str], &[(&str, &str, usize)])) -> String {
+fn script(r: &mut Random, model: &Kind) -> String {
     let (clean, corrupt) = (r.0.below(4), r.0.below(3));
     let mut out = format!(
         "model \"{}\"\nprompt clean = {:?}\nprompt corrupt = {:?}\nmetric ld = logit(1000) - logit(1001)\n\

@@ -42,6 +42,9 @@ pub struct Results {
 /// What an edit did to a row: entries changed, and the squared norms of the change and of the value before.
 pub type Did = [f32; 3];
 
+/// The same by position, in order.
+pub type Rows = Vec<(usize, Did)>;
+
 /// What was computed for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Work {
@@ -63,7 +66,7 @@ pub struct Finished {
     /// Run, its new tokens, and their text.
     pub texts: Vec<(usize, Vec<u32>, String)>,
     /// Edit and run.
-    pub did: Vec<(u32, usize, Vec<(usize, Did)>)>,
+    pub did: Vec<(u32, usize, Rows)>,
     pub selected: Vec<(usize, u32, u64)>,
     pub work: Work,
 }
@@ -179,7 +182,7 @@ impl Results {
                 }
             }
         }
-        let mut receipts: BTreeMap<(u32, usize), Vec<(usize, Did)>> = BTreeMap::new();
+        let mut receipts: BTreeMap<(u32, usize), Rows> = BTreeMap::new();
         for r in &gathered.receipts {
             let rows = receipts.entry((r.edit.0, part.runs[r.run])).or_default();
             rows.push((r.position, [r.changed, r.moved, r.before]));

@@ -32,6 +32,7 @@ impl Outcome<'_> {
         }
         say(&report::work_line(&done.results.work.rows))?;
         let stopped = done.results.stopped.then(|| stopped(&done));
+        let spent = done.spent.clone();
         let statements = done.statements.clone();
         let mut result = self.report(done)?;
         result.warnings = warnings.iter().map(|w| Warning::of(w, self.sources)).collect();
@@ -55,6 +56,10 @@ impl Outcome<'_> {
             result.model.files = self.session.checkpoint.hashes().map_err(|e| vec![*e.0])?;
             drop(bar);
             result.write(path).map_err(|e| vec![*e.0])?;
+        }
+        if let Some(path) = spent {
+            // Left over, it takes a little room and nothing else.
+            let _ = std::fs::remove_file(path);
         }
         stopped.map_or(Ok(()), |d| Err(vec![d]))
     }

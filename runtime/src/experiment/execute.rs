@@ -31,6 +31,8 @@ pub struct Done {
     pub units: usize,
     /// Where finished pieces are kept, or were until the end.
     pub kept: Option<PathBuf>,
+    /// That file, where it is of no use once all reports are written.
+    pub spent: Option<PathBuf>,
     pub warnings: Diagnostics,
     pub seconds: BTreeMap<String, f64>,
 }
@@ -113,9 +115,7 @@ pub fn run_on(
     let outputs = show.outputs();
     let mut done = Done::of(session, &experiment, results, outputs, warnings, clock);
     done.kept = kept.as_ref().map(|k| k.path().to_path_buf());
-    if let Some(kept) = kept.filter(|_| !done.results.stopped) {
-        kept.end();
-    }
+    done.spent = kept.filter(|_| !done.results.stopped).and_then(Kept::spent);
     Ok(done)
 }
 
@@ -129,16 +129,11 @@ pub fn merge_on(
     let mut clock = Clock::default();
     let experiment = clock.time("compile", || prepare_all(session, options))?;
     targets::writable(session)?;
-    let there = session.checkpoint.has_weights();
-    let mut wanted: BTreeSet<String> = printed(session);
-    if there {
-        wanted.extend(experiment.prepared.plan.tensors.iter().map(|t| t.name.clone()));
-    }
-    let values = clock.time("derive", || tensors(session, &wanted, options))?;
+    let values = clock.time("derive", || tensors(session, &printed(session), options))?;
     let mut results = Results::new(&experiment, &session.script.statements);
     let header = keep::header(session, &experiment, &values, options).map_err(one)?;
     let mut warnings = experiment.prepared.warnings.clone();
-    warnings.extend(keep::join(files, header, there, &experiment, &mut results)?);
+    warnings.extend(keep::join(files, header, &experiment, &mut results)?);
     let mut show = Show::new(session, &experiment, &values, page);
     show.advance(&results, true)?;
     let outputs = show.outputs();
@@ -190,7 +185,7 @@ impl Done {
             warnings.extend(never_fired(experiment, &results));
         }
         let units = experiment.units.len();
-        Done { outputs, statements, receipts, results, units, kept: None, warnings, seconds: clock.0 }
+        Done { outputs, statements, receipts, results, units, kept: None, spent: None, warnings, seconds: clock.0 }
     }
 }
 

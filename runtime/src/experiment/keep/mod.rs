@@ -181,11 +181,9 @@ impl Kept {
         self.journal.append(piece)
     }
 
-    /// The run is complete and its results are out.
-    pub fn end(self) {
-        if self.passing {
-            let _ = std::fs::remove_file(&self.journal.path);
-        }
+    /// The file to remove once the run is complete and its results are out.
+    pub fn spent(self) -> Option<PathBuf> {
+        self.passing.then_some(self.journal.path)
     }
 }
 
@@ -224,11 +222,11 @@ fn belongs(held: &Held, header: &Header, path: &Path) -> Result<Diagnostics, Dia
     Ok(Diagnostics::new())
 }
 
-/// Takes over all that the files of an experiment's shards hold. Weights are compared where there are any here.
+/// Takes over all that the files of an experiment's shards hold. What they were computed from is compared with the
+/// first of them.
 pub fn join(
     files: &[PathBuf],
     mut header: Header,
-    known_data: bool,
     experiment: &Experiment,
     results: &mut Results,
 ) -> Result<Diagnostics, Diagnostics> {
@@ -236,7 +234,7 @@ pub fn join(
     let mut shards: Vec<(usize, usize)> = Vec::new();
     for (i, path) in files.iter().enumerate() {
         let held = held(path).map_err(one)?;
-        if i == 0 && !known_data {
+        if i == 0 {
             header.data.clone_from(&held.header.data);
             header.instruction_set.clone_from(&held.header.instruction_set);
         }

@@ -137,6 +137,15 @@ fn a_mark_before_the_text() {
 }
 
 #[test]
+fn comments_where_no_line_ends() {
+    becomes("data h = chat(user # z\n = [\"a\"])", "data h = chat(user = [\n    # z\n    \"a\",\n])\n");
+    becomes(
+        "hook a at blocks[1].mlp#one\n { ## two\nh = 0 }",
+        "hook a at blocks[1].mlp {\n    #one\n    # two\n    h = 0\n}\n",
+    );
+}
+
+#[test]
 fn what_does_not_parse_is_not_formatted() {
     let diags = format("hook a at embed { h = }").unwrap_err();
     assert_eq!(diags.len(), 1);

@@ -19,6 +19,22 @@ use doc::{Doc, layout};
 
 /// Writes a text in the one way, or says why it cannot be read.
 pub fn format(text: &str) -> Result<String, Diagnostics> {
+    let mut out = pass(text)?;
+    // A comment that moved may leave room for what it stood beside.
+    for _ in 0..PASSES {
+        let again = pass(&out)?;
+        if again == out {
+            break;
+        }
+        out = again;
+    }
+    Ok(out)
+}
+
+/// More passes than any text has been seen to need.
+const PASSES: usize = 4;
+
+fn pass(text: &str) -> Result<String, Diagnostics> {
     let (file, diags) = parse(FileId::default(), text);
     if !diags.is_empty() {
         return Err(diags);
@@ -98,7 +114,12 @@ impl<'a> Printer<'a> {
                 continue;
             }
             let blank = self.blank_between(end, comment.start);
-            entries.push(Entry { blank, doc: Doc::text(&self.text[comment.start..comment.end]) });
+            let line = self.text[..comment.start].rsplit('\n').next().unwrap_or_default();
+            let doc = match line.trim_start_matches('\u{FEFF}').trim().is_empty() {
+                true => Doc::text(&self.text[comment.start..comment.end]),
+                false => self.demoted(comment),
+            };
+            entries.push(Entry { blank, doc });
             end = comment.end;
         }
         end

@@ -96,7 +96,6 @@ impl Emitter<'_, '_> {
         let mut call = self.kernel(&nodes, &stores, false)?;
         call.layer = g.node(owner).layer;
         let at = (self.program.stretches.len() - 1, self.current().instrs.len());
-        self.used(Some(at.0), at.1, call.kernel, &nodes);
         self.bodies.insert(body, (at.0, at.1, results));
         self.gives(&patches);
         Ok(Body { call, outputs, patches })

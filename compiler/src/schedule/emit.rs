@@ -19,32 +19,36 @@ pub struct EditPlace {
     /// values, which redirects rows.
     pub instrs: Vec<(usize, usize)>,
     pub whole: bool,
-    /// What it shares its kernels with: sites and the functions that values come from.
-    pub fused_with: Vec<String>,
     /// Buffers that exist because of it.
     pub buffers: Vec<BufId>,
     /// A value inside of a body that is kept because of it, on rows that give it.
     pub given: Option<String>,
 }
 
-/// One call of a kernel.
+/// A value that an instruction computes.
 #[derive(Clone, Debug, PartialEq)]
-pub struct KernelUse {
-    /// `None` in the prelude.
-    pub stretch: Option<usize>,
-    pub instr: usize,
-    pub kernel: KernelId,
-    /// The values that it computes, by name.
-    pub values: Vec<String>,
+pub struct Computed {
+    pub name: String,
+    /// The only edit that needs it, if one alone does.
+    pub only: Option<EditId>,
 }
 
 /// What `steer explain` says of a program.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Explain {
     pub edits: Vec<EditPlace>,
-    pub kernels: Vec<KernelUse>,
+    /// The values of instructions that carry out edits, by `(stretch, instruction)`.
+    pub computed: HashMap<(usize, usize), Vec<Computed>>,
     /// Buffers that exist only because an output of the Plan reads them, by output.
     pub outputs: Vec<(usize, BufId)>,
+}
+
+impl Explain {
+    /// The values that share an instruction with an edit: sites and the functions that they come from.
+    pub fn beside(&self, edit: EditId, instr: (usize, usize)) -> impl Iterator<Item = &str> {
+        let computed = self.computed.get(&instr).into_iter().flatten();
+        computed.filter(move |c| c.only != Some(edit)).map(|c| c.name.as_str())
+    }
 }
 
 pub fn emit(g: &Graph, live: &[NodeId], order: &Order) -> Result<(Program, Explain), Diagnostic> {
@@ -66,7 +70,6 @@ pub fn emit(g: &Graph, live: &[NodeId], order: &Order) -> Result<(Program, Expla
             stretch: None,
             instrs: Vec::new(),
             whole: false,
-            fused_with: Vec::new(),
             buffers: Vec::new(),
             given: None,
         })
@@ -216,7 +219,6 @@ impl Emitter<'_, '_> {
                     let part: Vec<NodeId> =
                         step.kernel.iter().copied().filter(|m| components[m] == components[n]).collect();
                     let call = self.kernel(&part, &stores, true)?;
-                    self.used(None, self.program.prelude.len(), call.kernel, &part);
                     self.program.prelude.push(Instr::Kernel(call));
                 }
             }
@@ -226,11 +228,6 @@ impl Emitter<'_, '_> {
             }
         }
         Ok(())
-    }
-
-    pub fn used(&mut self, stretch: Option<usize>, instr: usize, kernel: KernelId, nodes: &[NodeId]) {
-        let values = nodes.iter().map(|n| self.g.name(*n)).collect();
-        self.explain.kernels.push(KernelUse { stretch, instr, kernel, values });
     }
 
     pub fn current(&mut self) -> &mut Stretch {
@@ -366,7 +363,6 @@ impl Emitter<'_, '_> {
             self.stores = stores;
             let call = call?;
             let (stretch, instr) = (self.program.stretches.len() - 1, self.current().instrs.len());
-            self.used(Some(stretch), instr, call.kernel, &step.kernel);
             self.placed(&edits, &step.kernel, (stretch, instr));
             self.current().instrs.push(Instr::Kernel(call));
             for &n in &step.kernel {
@@ -398,16 +394,14 @@ impl Emitter<'_, '_> {
 
     /// Notes that an instruction carries out edits.
     fn placed(&mut self, edits: &[EditId], nodes: &[NodeId], at: (usize, usize)) {
+        if edits.is_empty() {
+            return;
+        }
+        let value = |n: &NodeId| Computed { name: self.g.name(*n), only: self.g.need(*n).only() };
+        self.explain.computed.insert(at, nodes.iter().map(value).collect());
         for edit in edits {
-            let others = nodes.iter().filter(|n| !self.g.need(**n).is_only(*edit));
-            let names: Vec<String> = others.map(|n| self.g.name(*n)).collect();
             if let Some(place) = self.explain.edits.get_mut(edit.0 as usize) {
                 place.instrs.push(at);
-                for name in names {
-                    if !place.fused_with.contains(&name) {
-                        place.fused_with.push(name);
-                    }
-                }
             }
         }
     }

@@ -67,6 +67,12 @@ fn ordered(g: &Graph, nodes: &[NodeId], inside: &HashSet<NodeId>) -> Vec<NodeId>
         }
         false
     };
+    let mut own: HashMap<EditId, Vec<NodeId>> = HashMap::new();
+    for &n in nodes {
+        if let Some(edit) = g.need(n).only() {
+            own.entry(edit).or_default().push(n);
+        }
+    }
     let mut order = Vec::with_capacity(nodes.len());
     let mut seen = HashSet::new();
     for &n in nodes {
@@ -82,8 +88,9 @@ fn ordered(g: &Graph, nodes: &[NodeId], inside: &HashSet<NodeId>) -> Vec<NodeId>
             stack.push((n, true));
             if let Op::Overlay { edit, base, .. } = g.node(n).op {
                 let root = g.view(base).root;
-                let early = |u: &NodeId| g.need(*u).is_only(edit) && deps[u].contains(&root) && !depends(*u, n);
-                stack.extend(nodes.iter().rev().copied().filter(early).map(|u| (u, false)));
+                let early = |u: &NodeId| deps[u].contains(&root) && !depends(*u, n);
+                let own = own.get(&edit).into_iter().flatten();
+                stack.extend(own.rev().copied().filter(early).map(|u| (u, false)));
             }
             stack.extend(deps[&n].iter().rev().map(|d| (*d, false)));
         }
@@ -100,6 +107,10 @@ fn in_place(
 ) -> HashMap<NodeId, NodeId> {
     let mut becomes: HashMap<NodeId, NodeId> = HashMap::new();
     let mut storage: HashMap<NodeId, NodeId> = HashMap::new();
+    let mut last_read: HashMap<NodeId, usize> = HashMap::new();
+    for (at, &n) in order.iter().enumerate() {
+        last_read.extend(g.deps(n).into_iter().map(|d| (d, at)));
+    }
     for (at, &n) in order.iter().enumerate() {
         storage.insert(n, n);
         let Op::Overlay { base, value, .. } = g.node(n).op else { continue };
@@ -110,7 +121,7 @@ fn in_place(
             && !stores.contains_key(&root)
             && g.need(root) == g.need(n)
             && storage.get(&new) != storage.get(&root)
-            && !order[at + 1..].iter().any(|u| g.deps(*u).contains(&root));
+            && last_read.get(&root).is_none_or(|last| *last <= at);
         if fits {
             becomes.insert(root, n);
             let shared = storage[&root];

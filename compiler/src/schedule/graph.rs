@@ -55,18 +55,21 @@ impl Need {
             (_, Need::Always) => *self = Need::Always,
             (Need::Never, other) => *self = other.clone(),
             (Need::Edits(mine), Need::Edits(theirs)) => {
-                for e in theirs {
-                    if !mine.contains(e) {
-                        mine.push(*e);
-                    }
+                if mine.as_slice() != theirs.as_slice() {
+                    mine.extend(theirs);
+                    mine.sort();
+                    mine.dedup();
                 }
-                mine.sort();
             }
         }
     }
 
-    pub fn is_only(&self, edit: EditId) -> bool {
-        matches!(self, Need::Edits(e) if e.as_slice() == [edit])
+    /// The edit, where one alone needs it.
+    pub fn only(&self) -> Option<EditId> {
+        match self {
+            Need::Edits(e) if e.len() == 1 => e.first().copied(),
+            _ => None,
+        }
     }
 
     pub fn edits(&self) -> &[EditId] {

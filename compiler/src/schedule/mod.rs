@@ -12,7 +12,7 @@ mod order;
 mod print;
 mod view;
 
-pub use emit::{EditPlace, Explain, KernelUse};
+pub use emit::{Computed, EditPlace, Explain};
 
 use crate::plan::Plan;
 use crate::plan::rules::{self, FUSE, NARROW};

@@ -126,7 +126,7 @@ fn edit(out: &mut String, experiment: &Experiment, place: &EditPlace) {
             _ => "an instruction".into(),
         };
         out.push_str(&format!("    in {what}, stretch {s}"));
-        let near = neighbours(&place.fused_with, &e.name, &e.site);
+        let near = neighbours(experiment.prepared.explain.beside(place.edit, (*s, *i)), &e.name, &e.site);
         if !near.is_empty() {
             out.push_str(&format!(", fused with {}", listed(&near)));
         }
@@ -155,7 +155,7 @@ fn readable(name: &str) -> String {
 }
 
 /// Sites and functions that share the kernel of an edit, without its own nodes.
-fn neighbours(names: &[String], edit: &str, site: &str) -> Vec<String> {
+fn neighbours<'a>(names: impl Iterator<Item = &'a str>, edit: &str, site: &str) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     for name in names {
         let path = name.split('#').next().unwrap_or(name);

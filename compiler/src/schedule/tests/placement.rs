@@ -107,7 +107,7 @@ fn an_edit_begins_a_stretch_and_is_fused_with_what_stands_around_it() {
     assert_eq!(text.split("if ").next().unwrap().matches(" = ").count(), 1, "{text}");
     assert_eq!(explain.edits[0].stretch, Some(2));
     assert_eq!(explain.edits[0].instrs, [(2, 0)]);
-    assert!(!explain.edits[0].fused_with.is_empty());
+    assert!(explain.beside(explain.edits[0].edit, (2, 0)).next().is_some());
 }
 
 #[test]

@@ -147,6 +147,7 @@ impl Eval<'_> {
                 }
             };
             let v = self.expr(&a.value)?;
+            self.fits(param, &v, a.value.span)?;
             if scope.insert(param.name.name.clone(), v).is_some() {
                 return fail(
                     codes::BAD_ARGUMENTS,
@@ -171,6 +172,7 @@ impl Eval<'_> {
                 ));
             };
             let v = self.expr(default)?;
+            self.fits(p, &v, default.span)?;
             scope.insert(p.name.name.clone(), v);
         }
         self.b.enter(&f.name.name);

@@ -1,6 +1,7 @@
 //! Hooks and patches: what is compiled of them, and where they act.
 
-use super::check::{Checker, check_value};
+use super::check::Checker;
+use super::params::check_value;
 use super::positions::Alignment;
 use super::runs::Runs;
 use super::scope::{Res, counted, fail, silent};

@@ -444,14 +444,20 @@ impl Checker<'_> {
     fn not_one_token(&self, text: &str, pieces: &[String], span: Span) -> Box<Diagnostic> {
         let shown: Vec<String> = pieces.iter().take(8).map(|p| format!("{p:?}")).collect();
         let more = if pieces.len() > shown.len() { " ..." } else { "" };
+        // A piece of a character has no text of its own.
+        let partial = pieces.iter().all(|p| p.contains(char::REPLACEMENT_CHARACTER));
         let label = match pieces {
             [] => "it has no tokens".to_owned(),
             [one] => format!("it is read as {one:?}, which stands for all that the vocabulary lacks"),
+            _ if partial => format!("it is {} tokens, each a part of a character", pieces.len()),
             _ => format!("it is {} tokens: {}{more}", pieces.len(), shown.join(" ")),
         };
         let spaced = format!(" {text}");
         let help = match (self.host.single_token(&spaced), pieces) {
             (Some(Ok(_)), _) => Some(format!("inside of a text words mostly begin with a space: try {spaced:?}")),
+            (_, [_, _, ..]) if partial => {
+                Some("a token that is no text of its own is named by its number: `steer tokens` shows it".to_owned())
+            }
             (_, [first, _, ..]) => Some(format!("name one of them, such as the first: {first:?}")),
             _ => None,
         };

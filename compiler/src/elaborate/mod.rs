@@ -15,6 +15,7 @@ mod library;
 mod metric;
 mod model;
 mod order;
+mod params;
 mod positions;
 mod reads;
 mod runs;

@@ -58,8 +58,9 @@ impl Checker<'_> {
                     sites.extend(self.sites(path, None)?.into_iter().map(|n| n.name));
                 }
                 let on = self.selection(c.on.as_ref())?;
+                let maybe = c.on.as_ref().is_some_and(|s| s.maybe);
                 let runs = self.run_expr(&c.of)?.runs;
-                StatementKind::Capture { sites, before: c.before, on, runs, to: c.to.value.clone() }
+                StatementKind::Capture { sites, before: c.before, on, maybe, runs, to: c.to.value.clone() }
             }
             ItemKind::Print(items) => {
                 StatementKind::Print(items.iter().map(|e| self.print(e)).collect::<Res<Vec<_>>>()?)
@@ -403,9 +404,9 @@ impl Checker<'_> {
                     }
                 }
             }
-            StatementKind::Capture { runs: r, on, .. } => {
+            StatementKind::Capture { runs: r, on, maybe, .. } => {
                 runs.extend(r.iter().map(|r| (r, false)));
-                reads.extend(r.iter().map(|r| (on, r, false)));
+                reads.extend(r.iter().map(|r| (on, r, *maybe)));
             }
             _ => {}
         }

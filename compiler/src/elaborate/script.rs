@@ -237,6 +237,8 @@ pub enum StatementKind {
         sites: Vec<String>,
         before: bool,
         on: RowSet,
+        /// Whether runs without such rows are no error.
+        maybe: bool,
         runs: Vec<RunSpec>,
         to: String,
     },

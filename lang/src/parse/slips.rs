@@ -27,6 +27,12 @@ pub(super) fn slip(scene: &Scene) -> Option<(String, String)> {
         (_, ":", _) if scene.expects(Rule::eq) || scene.expects(Rule::assign_op) => {
             say("`:` does not set a value here", "write `=`")
         }
+        (axis, "=", _) if scene.expects(Rule::rbracket) => say(
+            "a site is named as a whole",
+            &format!(
+                "take a part of it in the body of a hook: `h[{axis} = 0] = 0`, `h[{axis} = 0] = donor[{axis} = 0]`"
+            ),
+        ),
         (_, "=", _) if scene.expects(Rule::block) || scene.expects(Rule::lbrace) || scene.expects(Rule::rparen) => {
             say("`=` sets a value; it does not compare", "to compare, write `==`")
         }

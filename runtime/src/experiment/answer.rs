@@ -1,10 +1,11 @@
 //! What each statement gave, and as text.
 
 use super::derive::arithmetic;
+use super::measure::positions;
 use super::phase::TensorValues;
 use super::results::Results;
 use super::session::{Session, one};
-use super::statements::{Experiment, Place, What, broken};
+use super::statements::{Experiment, Place, broken};
 use super::table;
 use super::targets::plot_of;
 use crate::error::Error;
@@ -14,7 +15,7 @@ use crate::report::{self, Output, Value};
 use crate::tensors::Named;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use steer_compiler::elaborate::{PrintItem, RunSpec, Statement, StatementKind, TableSpec};
+use steer_compiler::elaborate::{PrintItem, RowSet, RunSpec, Statement, StatementKind, TableSpec};
 use steer_figures::Frame;
 use steer_lang::{Diagnostic, Diagnostics};
 
@@ -63,7 +64,9 @@ pub fn answer(
         }
         // It is written when everything else is there.
         StatementKind::Report { .. } => Ok((Vec::new(), String::new())),
-        StatementKind::Capture { sites, runs, to, .. } => capture(session, experiment, sites, runs, to, place, results),
+        StatementKind::Capture { sites, on, runs, to, .. } => {
+            capture(session, experiment, (sites, on), runs, to, place, results)
+        }
         StatementKind::Print(items) => {
             let mut text = Vec::new();
             let mut out = Vec::new();
@@ -135,10 +138,13 @@ fn shown_value(label: &str, plan: &steer_compiler::plan::Plan, data: &[f32]) -> 
     (format!("{label} {ty} norm {} [{}{more}]", report::number(norm), head.join(", ")), value)
 }
 
+/// As many tensors of a capture are named.
+const SHAPES: usize = 3;
+
 fn capture(
     session: &Session,
     experiment: &Experiment,
-    sites: &[String],
+    (sites, on): (&[String], &RowSet),
     runs: &[RunSpec],
     to: &str,
     place: &Place,
@@ -147,9 +153,8 @@ fn capture(
     let mut shapes = BTreeMap::new();
     let mut stored: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
     for (run, spec) in place.runs.iter().zip(runs) {
+        let rows = positions(&on.rows(&spec.sequence()));
         for (site, output) in sites.iter().zip(&place.outputs) {
-            let mut rows = rows_read(experiment, *run, *output);
-            rows.sort_unstable();
             let found: Vec<&Arc<[f32]>> =
                 rows.iter().filter_map(|p| results.captured.get(&(*run, *output, *p))).collect();
             let ty = experiment.prepared.plan.ty(experiment.prepared.plan.outputs[*output].node);
@@ -177,8 +182,9 @@ fn capture(
     let bar = Bar::new(&format!("writing {to}"), Unit::Unknown);
     crate::tensors::write_safetensors(&path, &named, &metadata).map_err(one)?;
     drop(bar);
-    let text =
-        format!("captured {} tensor{} to {}\n", stored.len(), if stored.len() == 1 { "" } else { "s" }, path.display());
+    let shown = named.iter().take(SHAPES).map(|n| format!("{} {:?}", n.name, n.shape)).collect::<Vec<_>>().join(", ");
+    let more = if named.len() > SHAPES { format!(" and {} more", named.len() - SHAPES) } else { String::new() };
+    let text = format!("captured {shown}{more} to {}\n", path.display());
     Ok((vec![Output::Capture { file: to.to_owned(), tensors: shapes }], text))
 }
 
@@ -192,14 +198,4 @@ fn extend_padded(data: &mut Vec<f32>, row: &[f32], keyed: bool, widest: usize, h
         data.extend_from_slice(part);
         data.resize(data.len() + widest - keys, 0.0);
     }
-}
-
-/// The positions that captures read of a run.
-fn rows_read(experiment: &Experiment, run: usize, output: usize) -> Vec<usize> {
-    let captures = experiment.units.iter().filter(|u| u.what == What::Capture);
-    let reads = captures.flat_map(|u| &u.reads).filter(|r| (r.0, r.1) == (run, output));
-    let mut rows: Vec<usize> = reads.flat_map(|r| r.2.iter().copied()).collect();
-    rows.sort_unstable();
-    rows.dedup();
-    rows
 }

@@ -6,11 +6,6 @@ use crate::tile::{Tile, Tiles, tiles};
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Inputs of one pass over many rows: as many rows of two panels stay in the innermost cache.
-const BLOCK_INPUTS: usize = 512;
-/// Rows of one pass: their block of inputs stays in the second cache.
-const BLOCK_ROWS: usize = 280;
-
 /// How far ahead of one row's products weights are asked for, in numbers.
 const AHEAD: usize = 1024;
 
@@ -114,8 +109,9 @@ impl Call<'_> {
         let weights = self.w.as_slice().as_ptr();
         let lists = self.tiles.packed;
         let most = lists[0].len();
-        let block_rows = rows.div_ceil(rows.div_ceil(BLOCK_ROWS));
-        let block_inputs = if rows <= most { inputs } else { inputs.min(BLOCK_INPUTS) };
+        let (deep, high) = self.tiles.block;
+        let block_rows = rows.div_ceil(rows.div_ceil(high));
+        let block_inputs = if rows <= most { inputs } else { inputs.min(deep) };
         STRIPS.with_borrow_mut(|strips| {
             let room = block_rows * block_inputs + 16;
             if strips.len() < room {

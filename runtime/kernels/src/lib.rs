@@ -11,6 +11,7 @@
 //! - [`pack`] and [`mod@gemm`]: packed weights and products;
 //! - [`attention`]: attention over a list of keys, whole or in steps.
 
+mod area;
 pub mod attention;
 pub mod gemm;
 mod isa;
@@ -22,8 +23,9 @@ pub mod pack;
 pub mod rows;
 mod tile;
 
+pub use area::Area;
 pub use attention::{Heads, KeyValues, Queries, Scratch, attend, attend_block};
 pub use gemm::{gemm, matmul};
 pub use isa::Isa;
 pub use ops::{Binary, Reduce, Unary};
-pub use pack::{Elements, Packed, Source};
+pub use pack::{PANEL, Packed, fill_panel};

@@ -3,8 +3,7 @@
 mod common;
 
 use common::{Numbers, bits, same};
-use steer_kernels::pack::{PANEL, bf16_to_f32, f16_to_f32};
-use steer_kernels::{Elements, Isa, Packed, Source, gemm, matmul};
+use steer_kernels::{Isa, PANEL, Packed, fill_panel, gemm, matmul};
 
 /// One chain a number, from zero.
 fn naive(x: &[f32], w: &Packed) -> Vec<f32> {
@@ -59,7 +58,7 @@ fn products_are_near_the_exact_ones() {
     let mut numbers = Numbers::new(2);
     let (outputs, inputs, rows) = (40, 3000, 20);
     let weights = numbers.row(outputs * inputs);
-    let w = Packed::from_source(outputs, inputs, &Source::by_output(Elements::F32(&weights), inputs));
+    let w = Packed::from_fn(outputs, inputs, |o, k| weights[o * inputs + k]);
     let x = numbers.row(rows * inputs);
     let mut y = vec![0.0; rows * outputs];
     matmul(Isa::detect(), &x, rows, &w, &mut y);
@@ -91,48 +90,30 @@ fn an_infinite_weight_stays_in_its_column() {
 #[test]
 fn matrices_pack_from_every_layout() {
     let (outputs, inputs) = (37, 21);
-    let bits16 = |o: usize, k: usize| 0x3c00 + (o * 40 + k) as u16;
-    let mut by_output = Vec::new();
-    for o in 0..outputs {
-        (0..inputs).for_each(|k| by_output.push(bits16(o, k)));
-    }
-    let mut by_input = Vec::new();
-    for k in 0..inputs {
-        (0..outputs).for_each(|o| by_input.push(bits16(o, k)));
-    }
-    let f32s = |v: &[u16]| v.iter().map(|&b| f16_to_f32(b)).collect::<Vec<f32>>();
-    let halves = |v: &[u16]| v.iter().flat_map(|b| b.to_le_bytes()).collect::<Vec<u8>>();
-    let words = |v: &[u16]| f32s(v).iter().flat_map(|b| b.to_le_bytes()).collect::<Vec<u8>>();
-    let (a32, b32) = (f32s(&by_output), f32s(&by_input));
-    let (ah, bh) = (halves(&by_output), halves(&by_input));
-    let (aw, bw) = (words(&by_output), words(&by_input));
-    for (elements, transposed) in [
-        (Elements::F16(&by_output), Elements::F16(&by_input)),
-        (Elements::F32(&a32), Elements::F32(&b32)),
-        (Elements::F16Bytes(&ah), Elements::F16Bytes(&bh)),
-        (Elements::F32Bytes(&aw), Elements::F32Bytes(&bw)),
-    ] {
-        for source in [Source::by_output(elements, inputs), Source::by_input(transposed, outputs)] {
-            let w = Packed::from_source(outputs, inputs, &source);
-            assert_eq!(w.as_slice().as_ptr() as usize % 64, 0);
-            let mut row = vec![0.0; inputs];
-            for o in 0..outputs {
-                w.copy_row(o, &mut row);
-                for (k, x) in row.iter().enumerate() {
-                    assert_eq!(w.get(o, k), f16_to_f32(bits16(o, k)));
-                    assert_eq!(*x, w.get(o, k));
-                }
-            }
-            assert!(w.as_slice()[(w.panels() - 1) * PANEL * inputs..].chunks(PANEL).all(|c| c[5..] == [0.0; 11]));
-            let rest = Packed::from_source(outputs - 3, inputs, &source.from_output(3));
-            assert_eq!(rest.get(0, 4), w.get(3, 4));
-            assert_eq!(rest.clone().as_slice(), rest.as_slice());
+    let number = |o: usize, k: usize| (o * 40 + k) as f32;
+    // As linear layers store it, as GPT-2 does, and with neither side by side.
+    for (out_step, in_step) in [(inputs, 1), (1, outputs), (2, 2 * outputs)] {
+        let mut data = vec![f32::NAN; 3 + (outputs - 1) * out_step + (inputs - 1) * in_step + 1];
+        for o in 0..outputs {
+            (0..inputs).for_each(|k| data[3 + o * out_step + k * in_step] = number(o, k));
         }
+        let outs: Vec<usize> = (0..outputs).map(|o| 3 + o * out_step).collect();
+        let ins: Vec<usize> = (0..inputs).map(|k| k * in_step).collect();
+        let mut w = Packed::with_shape(outputs, inputs);
+        for (panel, outs) in w.as_mut_slice().chunks_exact_mut(PANEL * inputs).zip(outs.chunks(PANEL)) {
+            fill_panel(panel, &data, outs, &ins);
+        }
+        assert_eq!(w.as_slice().as_ptr() as usize % 64, 0);
+        let mut row = vec![0.0; inputs];
+        for o in 0..outputs {
+            w.copy_row(o, &mut row);
+            for (k, x) in row.iter().enumerate() {
+                assert_eq!((w.get(o, k), *x), (number(o, k), number(o, k)));
+            }
+        }
+        assert!(w.as_slice()[(w.panels() - 1) * PANEL * inputs..].chunks(PANEL).all(|c| c[5..] == [0.0; 11]));
+        assert_eq!(w.clone().as_slice(), w.as_slice());
     }
-    let w = Packed::from_source(outputs, inputs, &Source::by_output(Elements::Bf16(&by_output), inputs));
-    let w2 = Packed::from_source(outputs, inputs, &Source::by_output(Elements::Bf16Bytes(&ah), inputs));
-    assert_eq!(w.get(36, 20), bf16_to_f32(bits16(36, 20)));
-    assert_eq!(w.as_slice(), w2.as_slice());
 }
 
 #[test]
@@ -148,26 +129,6 @@ fn selected_outputs_keep_their_bits() {
     for (o, y) in chosen.iter().zip(some) {
         assert_eq!(bits(y), bits(all[*o as usize]));
     }
-}
-
-#[test]
-fn halves_are_read_exactly() {
-    for (half, number) in [
-        (0x0000u16, 0.0f32),
-        (0x8000, -0.0),
-        (0x0001, 5.960_464_5e-8),
-        (0x03ff, 6.097_555e-5),
-        (0x0400, 6.103_515_6e-5),
-        (0x3c00, 1.0),
-        (0xc000, -2.0),
-        (0x7bff, 65504.0),
-        (0x7c00, f32::INFINITY),
-        (0xfc00, f32::NEG_INFINITY),
-    ] {
-        assert_eq!(f16_to_f32(half).to_bits(), number.to_bits(), "{half:04x}");
-    }
-    assert!(f16_to_f32(0x7e00).is_nan());
-    assert_eq!(bf16_to_f32(0x3f80), 1.0);
 }
 
 #[test]

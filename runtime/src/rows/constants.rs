@@ -12,7 +12,7 @@ use std::sync::Arc;
 use steer_compiler::backend::RowKernels;
 use steer_compiler::plan::{Axis, Plan, Size};
 use steer_compiler::program::{BufId, ConstSource, ConstView, Dim, Instr, KernelArg, MatrixView, Program};
-use steer_kernels::Packed;
+use steer_kernels::{PANEL, Packed, fill_panel};
 use steer_lang::codes;
 
 /// What one instruction reads that belongs to no row.
@@ -167,16 +167,9 @@ impl Loading {
             let inputs = inner.len().max(1);
             let mut p = Packed::try_with_shape(out.len(), inputs)
                 .ok_or_else(|| memory::refused(Packed::bytes_of(out.len(), inputs) / 4, "a weight matrix"))?;
-            let (out, inner, data) = (&out, &inner, &data);
-            p.panels_mut().enumerate().par_bridge().for_each(|(i, panel)| {
-                let first = i * 16;
-                let lanes = out.len().saturating_sub(first).min(16);
-                for (k, row) in panel.chunks_exact_mut(16).enumerate() {
-                    for (lane, x) in row.iter_mut().take(lanes).enumerate() {
-                        *x = data[base + out[first + lane] + inner[k]];
-                    }
-                }
-            });
+            let base = &data[base..];
+            let panels = p.as_mut_slice().par_chunks_exact_mut(PANEL * inputs);
+            panels.zip(out.par_chunks(PANEL)).for_each(|(panel, out)| fill_panel(panel, base, out, &inner));
             packed.push(p);
         }
         self.matrices.insert(key, Arc::new(packed));

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use steer_compiler::plan::EditId;
 use steer_compiler::program::{BufId, OutputPlace, Program};
+use steer_kernels::Area;
 
 /// What the values of a pass are called where there is no room for them.
 pub const ROWS: &str = "the values of the rows of one pass";
@@ -25,13 +26,13 @@ pub struct Frame<'s> {
     pub rows: &'s RowsOf,
     pub stretch: usize,
     /// `[rows, len]` of each buffer.
-    pub buffers: &'s mut Vec<Vec<f32>>,
+    pub buffers: &'s mut Vec<Area>,
     pub tokens: Vec<f32>,
     pub positions: Vec<f32>,
     pub guards: HashMap<EditId, Vec<f32>>,
     pub params: HashMap<EditId, Vec<f32>>,
     /// What patches took, of every patch that has begun.
-    pub donors: &'s mut HashMap<EditId, Vec<f32>>,
+    pub donors: &'s mut HashMap<EditId, Area>,
     pub receipts: HashMap<EditId, Vec<f32>>,
     /// Outputs inside of bodies, by instruction, result and row.
     pub inside: HashMap<(usize, u32), Vec<Vec<f32>>>,
@@ -88,8 +89,8 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
     let program = Arc::clone(&engine.program);
     let step = number(&program, &engine.layout, &engine.runs, &engine.users, &mut engine.pasts, work, engine.share)?;
     let mut result = StepResult { rows: counted(&engine.costs, &step), ..StepResult::default() };
-    let mut buffers: Vec<Vec<f32>> = vec![Vec::new(); program.buffers.len()];
-    let mut donors: HashMap<EditId, Vec<f32>> = HashMap::new();
+    let mut buffers: Vec<Area> = program.buffers.iter().map(|_| Area::default()).collect();
+    let mut donors: HashMap<EditId, Area> = HashMap::new();
     let mut taken = Taken::default();
     let mut part = Part::of(engine, &step);
     let most = step.stretches.iter().map(|s| s.first.len()).max().unwrap_or(0);
@@ -164,8 +165,8 @@ fn enter(
     engine: &RowsEngine,
     step: &Step,
     s: usize,
-    buffers: &mut [Vec<f32>],
-    donors: &mut HashMap<EditId, Vec<f32>>,
+    buffers: &mut [Area],
+    donors: &mut HashMap<EditId, Area>,
     pool: &mut Pool,
 ) -> Result<(), Error> {
     let program = &engine.program;
@@ -222,12 +223,7 @@ fn enter(
 }
 
 /// These rows of a buffer one after another, zeros for those that were not computed.
-fn moved(
-    old: &[f32],
-    len: usize,
-    rows: impl ExactSizeIterator<Item = u32>,
-    pool: &mut Pool,
-) -> Result<Vec<f32>, Error> {
+fn moved(old: &[f32], len: usize, rows: impl ExactSizeIterator<Item = u32>, pool: &mut Pool) -> Result<Area, Error> {
     let mut new = pool.take(rows.len(), len, ROWS)?;
     let copy = |(to, row): (&mut [f32], u32)| match row {
         NONE => to.fill(0.0),

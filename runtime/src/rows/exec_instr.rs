@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::memory;
 use rayon::prelude::*;
 use std::cell::RefCell;
+use std::ops::DerefMut;
 use std::ops::Range;
 use std::sync::Arc;
 use steer_compiler::kernel::ParamKind;
@@ -54,7 +55,7 @@ pub fn with_scratch<T>(len: usize, f: impl FnOnce(&mut [f32]) -> T) -> T {
 pub fn run(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
     if frame.count() == 0 && !super::reads_earlier(instr) {
         for b in written(engine, instr) {
-            frame.buffers[b.0 as usize].clear();
+            frame.buffers[b.0 as usize].show(0);
         }
         return Ok(());
     }
@@ -141,8 +142,8 @@ pub fn pointers(
         .collect()
 }
 
-fn of_edit(v: Option<&mut Vec<f32>>) -> Result<*mut f32, Error> {
-    v.map(Vec::as_mut_ptr).ok_or_else(|| broken("an edit acts in a stretch that does not begin with it"))
+fn of_edit(v: Option<&mut impl DerefMut<Target = [f32]>>) -> Result<*mut f32, Error> {
+    v.map(|v| v.as_mut_ptr()).ok_or_else(|| broken("an edit acts in a stretch that does not begin with it"))
 }
 
 fn kernel(engine: &RowsEngine, frame: &mut Frame, place: Place, call: &KernelCall) -> Result<(), Error> {

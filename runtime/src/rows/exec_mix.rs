@@ -23,7 +23,7 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
         store(engine, frame, keeps)?;
     }
     if frame.count() == 0 {
-        frame.buffers[z.0 as usize].clear();
+        frame.buffers[z.0 as usize].show(0);
         return Ok(());
     }
     let shape = Heads { heads: *heads, kv_heads: *kv_heads, d_head: *d_head };

@@ -1,40 +1,41 @@
-//! Vectors for the values of rows, used again from stretch to stretch: fresh memory costs the system as much
+//! Memory for the values of rows, used again from stretch to stretch: fresh memory costs the system as much
 //! as the values that are written to it.
 
 use crate::error::Error;
 use crate::memory;
+use steer_kernels::Area;
 
-/// Vectors that are not in use, for a pass over so many rows at most.
+/// Pieces of memory that are not in use, for a pass over so many rows at most.
 #[derive(Default)]
 pub struct Pool {
-    free: Vec<Vec<f32>>,
+    free: Vec<Area>,
     most: usize,
 }
 
 impl Pool {
-    /// A pool for a pass of which no stretch has more rows than `most`, with the vectors of the pass before.
+    /// A pool for a pass of which no stretch has more rows than `most`, with the memory of the pass before.
     pub fn of(most: usize, before: Pool) -> Self {
         let free = if before.most == most { before.free } else { Vec::new() };
         Pool { free, most }
     }
 
-    /// A vector for `rows` rows of `width`; what it holds is of no matter.
-    pub fn take(&mut self, rows: usize, width: usize, what: &str) -> Result<Vec<f32>, Error> {
+    /// Room for `rows` rows of `width`; what it holds is of no matter.
+    pub fn take(&mut self, rows: usize, width: usize, what: &str) -> Result<Area, Error> {
         let (len, all) = (rows * width, self.most.max(rows) * width);
         if len == 0 {
-            return Ok(Vec::new());
+            return Ok(Area::default());
         }
         let mut out = match self.free.iter().position(|v| v.capacity() == all) {
             Some(at) => self.free.swap_remove(at),
             // Room for as many rows as any stretch has; what is not written to is not taken from the system.
-            None => memory::room(all, what).unwrap_or_default(),
+            None => Area::with_capacity(all).ok_or_else(|| memory::refused(all, what))?,
         };
-        memory::resize(&mut out, len, what)?;
+        out.show(len);
         Ok(out)
     }
 
-    /// Takes a vector back.
-    pub fn give(&mut self, v: Vec<f32>) {
+    /// Takes memory back.
+    pub fn give(&mut self, v: Area) {
         if v.capacity() > 0 {
             self.free.push(v);
         }
@@ -46,7 +47,7 @@ mod tests {
     use super::Pool;
 
     #[test]
-    fn vectors_are_used_again_for_other_numbers_of_rows() {
+    fn memory_is_used_again_for_other_numbers_of_rows() {
         let mut pool = Pool::of(100, Pool::default());
         let a = pool.take(10, 8, "a").unwrap();
         let at = a.as_ptr();

@@ -1,0 +1,127 @@
+//! Large pieces of memory.
+
+use std::ops::{Deref, DerefMut};
+
+use memmap2::{MmapMut, MmapOptions};
+
+/// From so many bytes on memory is mapped, in pages as large as the system has: fresh pages of the usual size cost as
+/// much as the values that are written to them.
+const MAPPED: usize = 1 << 20;
+
+/// A large page, and the size from which on memory is whole ones.
+#[cfg(target_os = "linux")]
+const LARGE: (usize, usize) = (2 << 20, 4 << 20);
+
+/// A line of the caches; its numbers are read through pointers.
+#[derive(Clone)]
+#[repr(align(64))]
+#[allow(dead_code)]
+struct Line([f32; 16]);
+
+/// Numbers that begin at a multiple of 64 bytes, zeros at first. As many of them as were asked for last are seen;
+/// the others keep what they hold.
+#[derive(Default)]
+pub struct Area {
+    place: Place,
+    capacity: usize,
+    len: usize,
+}
+
+enum Place {
+    Heap(Vec<Line>),
+    Mapped(MmapMut),
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Place::Heap(Vec::new())
+    }
+}
+
+impl Area {
+    /// Room for `capacity` numbers, of which none is seen; `None` where there is no memory for them.
+    pub fn with_capacity(capacity: usize) -> Option<Area> {
+        let bytes = capacity.checked_mul(size_of::<f32>())?;
+        let place = match bytes {
+            MAPPED.. => Place::Mapped(mapped(bytes)?),
+            _ => Place::Heap(vec![Line([0.0; 16]); capacity.div_ceil(16)]),
+        };
+        Some(Area { place, capacity, len: 0 })
+    }
+
+    /// As many zeros, and `None` where there is no memory for them.
+    pub fn zeros(len: usize) -> Option<Area> {
+        let mut area = Area::with_capacity(len)?;
+        area.show(len);
+        Some(area)
+    }
+
+    /// How many numbers it can hold.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Lets the first `len` numbers be seen, whatever they hold.
+    ///
+    /// # Panics
+    /// When it holds fewer.
+    pub fn show(&mut self, len: usize) {
+        assert!(len <= self.capacity, "{len} of {} numbers", self.capacity);
+        self.len = len;
+    }
+}
+
+fn mapped(bytes: usize) -> Option<MmapMut> {
+    #[cfg(target_os = "linux")]
+    let bytes = if bytes < LARGE.1 { bytes } else { bytes.checked_next_multiple_of(LARGE.0)? };
+    let map = MmapOptions::new().len(bytes).map_anon().ok()?;
+    // A wish: without it the memory is the same.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    Some(map)
+}
+
+impl Deref for Area {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        let at = match &self.place {
+            Place::Heap(lines) => lines.as_ptr().cast(),
+            Place::Mapped(map) => map.as_ptr().cast(),
+        };
+        // SAFETY: `len <= capacity` numbers, all of them initialized; a map begins at a page.
+        unsafe { std::slice::from_raw_parts(at, self.len) }
+    }
+}
+
+impl DerefMut for Area {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        let at = match &mut self.place {
+            Place::Heap(lines) => lines.as_mut_ptr().cast(),
+            Place::Mapped(map) => map.as_mut_ptr().cast(),
+        };
+        // SAFETY: as above, and the area is borrowed.
+        unsafe { std::slice::from_raw_parts_mut(at, self.len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Area;
+
+    #[test]
+    fn areas_of_every_size_are_zeros_and_keep_what_is_written() {
+        for n in [0, 1, 100, 1 << 20, (1 << 20) + 1] {
+            let mut area = Area::zeros(n).unwrap();
+            assert_eq!((area.len(), area.capacity(), area.as_ptr().align_offset(64)), (n, n, 0));
+            assert!(area.iter().all(|x| *x == 0.0));
+            area.fill(1.0);
+            area.show(n / 2);
+            assert_eq!(area.len(), n / 2);
+            area.show(n);
+            assert!(area.iter().all(|x| *x == 1.0));
+        }
+        assert!(Area::with_capacity(usize::MAX / 2).is_none());
+        assert!(Area::with_capacity(usize::MAX / 16).is_none());
+    }
+}

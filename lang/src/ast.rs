@@ -316,10 +316,10 @@ pub enum PositionsKind {
     Seq(Option<Vec<IndexItem>>),
     /// `bos`
     Bos,
-    /// `after "."`: rows after the first occurrence's last token
-    After(Text),
-    /// `matching "Mary"`: the tokens of every occurrence
-    Matching(Text),
+    /// `after "."`: rows after the first occurrence's last token; `after "."[0]`, some of them
+    After(Text, Option<Vec<IndexItem>>),
+    /// `matching "Mary"`: the tokens of every occurrence; `matching "Mary"[-1]`, some of them
+    Matching(Text, Option<Vec<IndexItem>>),
     /// `role(user)`
     Role(Ident),
     /// `mask(name)`: a data set of zeros and ones, one a token

@@ -194,7 +194,10 @@ fn positions(set: &mut Positions) {
         PositionsKind::Prompt(index) | PositionsKind::Generated(index) | PositionsKind::Seq(index) => {
             index.iter_mut().flatten().for_each(index_item);
         }
-        PositionsKind::After(t) | PositionsKind::Matching(t) => text(t),
+        PositionsKind::After(t, index) | PositionsKind::Matching(t, index) => {
+            text(t);
+            index.iter_mut().flatten().for_each(index_item);
+        }
         PositionsKind::Role(name) | PositionsKind::Mask(name) | PositionsKind::Name(name) => ident(name),
         PositionsKind::Or(a, b) | PositionsKind::And(a, b) => {
             positions(a);

@@ -139,7 +139,7 @@ pub fn feeds(prepared: &Prepared, later: &dyn Fn(usize) -> Vec<u32>) -> Vec<Feed
             // As they are found: those of the prompt, then each new row when it is there.
             let until = |len: usize| {
                 let (text, ranges) = (&text[..ranges[len - 1].1], &ranges[..len]);
-                p.on.rows(&Sequence { prompt, len, bos: e.bos, text, ranges, turns })
+                p.on.rows(&Sequence { prompt, len, bos: e.bos, text, ranges, turns, fields: None })
             };
             let mut rows = until(prompt);
             for len in prompt + 1..=tokens.len() {

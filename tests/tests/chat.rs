@@ -55,6 +55,7 @@ fn rows(written: &Written, role: &str) -> Vec<usize> {
         text: &written.text,
         ranges: &e.ranges,
         turns: e.turns.as_deref(),
+        fields: None,
     };
     let rows = RowSet::Role(role.into()).rows(&seq);
     rows.iter().enumerate().filter(|(_, b)| **b).map(|(i, _)| i).collect()

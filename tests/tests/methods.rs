@@ -203,3 +203,47 @@ fn a_direction_splits_into_what_a_matrix_reads_and_the_rest() {
     assert!(close(n[1] * n[1] + n[2] * n[2], n[0] * n[0], 1e-3), "{n:?}");
     assert!(n[4] < 1e-3 * n[3] && n[5].abs() < 1e-3 * n[0] * n[0], "{n:?}");
 }
+
+#[test]
+fn matrices_of_low_rank_read_little() {
+    let toy = Toy::new();
+    let (outputs, inputs) = (40, 128);
+    let mut state = 7u64;
+    let mut number = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((state >> 40) as f32) / (1 << 23) as f32 - 1.0
+    };
+    let mut text = "model \"tiny-gpt2\"\ndata glad = [\"Lily was so happy that\"]\n\
+        vector v = mean(glad) at blocks[2].resid.post on prompt[-1]\n"
+        .to_owned();
+    let mut printed = vec!["norm(v)".to_owned()];
+    for rank in [1, 2, 16, 40] {
+        let a: Vec<f32> = (0..outputs * rank).map(|_| number()).collect();
+        let b: Vec<f32> = (0..rank * inputs).map(|_| number()).collect();
+        let entry = |o: usize, i: usize| (0..rank).map(|r| a[o * rank + r] * b[r * inputs + i]).sum::<f32>();
+        let w: Vec<f32> = (0..outputs * inputs).map(|at| entry(at / inputs, at % inputs)).collect();
+        let name = format!("rank{rank}");
+        let tensors = [steer::tensors::Named { name: "w", shape: &[outputs, inputs], data: &w }];
+        let file = toy.0.join(format!("{name}.safetensors"));
+        steer::tensors::write_safetensors(&file, &tensors, &Default::default()).unwrap();
+        text += &format!("tensor {name}: [out = {outputs}, d_model] = load(\"{name}.safetensors\", \"w\")\n");
+        printed.extend([
+            format!("norm(row_part(v, {name}))"),
+            format!("norm(null_part(v, {name}))"),
+            format!("norm(dot(null_part(v, {name}), {name})) / norm(dot(v, {name}))"),
+        ]);
+    }
+    text += &format!("print {}\n", printed.join(", "));
+    let session = Session::open_text(&toy.0.join("x.steer"), text, &SessionOptions::default(), &mut Sources::default())
+        .unwrap_or_else(|d| panic!("{d:#?}"));
+    let done =
+        experiment::run(&session, &PhaseOptions::default(), &mut |_| Ok(())).unwrap_or_else(|d| panic!("{d:#?}"));
+    let [Output::Print { values }] = &done.outputs[..] else { panic!("{:?}", done.outputs) };
+    let n: Vec<f64> =
+        values.iter().map(|v| if let steer::report::Value::Number(n) = v { *n } else { f64::NAN }).collect();
+    for part in n[1..].chunks(3) {
+        // What is not read is not read, and the parts are at right angles; the last matrix is close to one of lower rank.
+        assert!(part[2] < 1e-2 && close(part[0].hypot(part[1]), n[0], 1e-2), "{n:?}");
+    }
+    assert!(n[1] < n[10] && n[4] < n[10] && n[10] < 0.8 * n[0], "{n:?}");
+}

@@ -171,7 +171,8 @@ impl Eval<'_> {
                     .help(format!("it is declared as `{}`", signature(f))),
                 ));
             };
-            let v = self.expr(default)?;
+            // A default knows the parameters before it, and nothing of the caller.
+            let v = self.isolated(vec![scope.clone()], |s| s.expr(default))?;
             self.fits(p, &v, default.span)?;
             scope.insert(p.name.name.clone(), v);
         }

@@ -45,7 +45,7 @@ pub struct Checker<'a> {
     /// Edits by their place in the source, sites and bound names, so that a sweep compiles each once.
     pub(super) compiled: HashMap<EditKey, usize>,
     /// The names of the sweeps around, with their values in the present cell.
-    pub(super) swept: Vec<(String, Value)>,
+    pub(super) locals: Vec<(String, Value)>,
     /// The edits without a name of the sweeps around the one in hand.
     pub(super) around: Vec<Applied>,
     /// The tables of the statements so far, by name.
@@ -87,8 +87,8 @@ pub fn check(
         sources,
         layers: built.layers,
         site_names: built.plan.sites.iter().map(|s| s.name.clone()).collect(),
+        axes: known_axes(built.axes, &built.plan),
         plan: built.plan,
-        axes: built.axes,
         model,
         globals: Scope::new(),
         params: Vec::new(),
@@ -101,7 +101,7 @@ pub fn check(
         edits: Vec::new(),
         named: BTreeMap::new(),
         compiled: HashMap::new(),
-        swept: Vec::new(),
+        locals: Vec::new(),
         around: Vec::new(),
         tables: BTreeMap::new(),
         encoded: HashMap::new(),
@@ -224,6 +224,7 @@ impl Checker<'_> {
                 if let Prompt::Chat(_) = &prompt {
                     self.written(&prompt, b.value.span)?;
                 }
+                self.globals.insert(b.name.name.clone(), Value::from(&prompt));
                 self.prompts.insert(b.name.name.clone(), prompt);
                 Ok(())
             }
@@ -363,16 +364,26 @@ impl Checker<'_> {
         );
         eval.axes = self.axes.clone();
         eval.layers = Some(self.layers);
-        for (name, prompt) in &self.prompts {
-            eval.bind(name, Value::from(prompt));
+        for (name, value) in &self.locals {
+            eval.bind(name, value.clone());
         }
         eval
+    }
+
+    /// What a name of a sweep or a metric's parameter stands for here.
+    pub(super) fn local(&self, name: &str) -> Option<&Value> {
+        self.locals.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v)
+    }
+
+    /// What a name stands for here, if it is a value.
+    pub(super) fn named_value(&self, name: &str) -> Option<&Value> {
+        self.local(name).or_else(|| self.globals.get(name))
     }
 
     /// A value in whose place a plain name may stand for itself.
     pub(super) fn plain_text(&mut self, e: &Expr) -> Res<Value> {
         match &e.kind {
-            steer_lang::ast::ExprKind::Name(n) if !self.globals.contains_key(n) => Ok(Value::text(n)),
+            steer_lang::ast::ExprKind::Name(n) if self.named_value(n).is_none() => Ok(Value::text(n)),
             _ => self.value(e),
         }
     }
@@ -385,6 +396,16 @@ impl Checker<'_> {
     pub(super) fn text_of(&self, span: Span) -> String {
         self.sources.text(span).split_whitespace().collect::<Vec<_>>().join(" ")
     }
+}
+
+/// The axes that a model file declares, and those that its sites have besides.
+fn known_axes(mut axes: BTreeMap<String, Size>, plan: &Plan) -> BTreeMap<String, Size> {
+    for axis in plan.sites.iter().flat_map(|s| &plan.ty(s.value).axes) {
+        if matches!(axis.size, Size::Fixed(_)) {
+            axes.entry(axis.name.to_string()).or_insert(axis.size);
+        }
+    }
+    axes
 }
 
 /// What an item declares, if it is something with a name.

@@ -68,7 +68,7 @@ impl Checker<'_> {
         let mentioned = h.body.names();
         let mut bound = BTreeMap::new();
         let (mut params, mut swept) = (own, Vec::new());
-        for (name, value) in &self.swept {
+        for (name, value) in &self.locals {
             if !mentioned.contains(name.as_str()) || params.iter().any(|p| p.name == *name) {
                 continue;
             }

@@ -75,7 +75,7 @@ impl Eval<'_> {
         }
     }
 
-    /// Replaces `{name}` by its value; a name that is an axis stays, for weights spread over files.
+    /// Replaces `{name}` and `{name.field}` by their values; a name that is an axis stays, for weights spread over files.
     pub fn interpolate(&mut self, text: &str, span: Span) -> Res<String> {
         let mut out = String::new();
         let mut rest = text;
@@ -83,8 +83,7 @@ impl Eval<'_> {
             let Some(close) = rest[open..].find('}').map(|c| open + c) else { break };
             let name = &rest[open + 1..close];
             out.push_str(&rest[..open]);
-            let word = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
-            match if word { self.lookup(name, span).ok() } else { None } {
+            match self.slot(name, span) {
                 Some(Value::Text(t)) => out.push_str(&t),
                 Some(Value::Axes(_)) | None => out.push_str(&rest[open..=close]),
                 Some(v) => match v.as_number() {
@@ -99,6 +98,19 @@ impl Eval<'_> {
         }
         out.push_str(rest);
         Ok(out)
+    }
+
+    /// What a slot of a text names, if it does.
+    fn slot(&mut self, name: &str, span: Span) -> Option<Value> {
+        let word = |w: &str| !w.is_empty() && w.chars().all(|c| c.is_alphanumeric() || c == '_');
+        let mut parts = name.split('.');
+        let first = parts.next().filter(|w| word(w))?;
+        let mut value = self.lookup(first, span).ok()?;
+        for field in parts {
+            let Value::Object(fields, path) = &value else { return None };
+            value = from_json(fields.get(field)?, &format!("{path}.{field}"));
+        }
+        Some(value)
     }
 
     fn field(&mut self, whole: &Expr, of: &Expr, field: &str, span: Span) -> Res<Value> {
@@ -215,9 +227,9 @@ impl Eval<'_> {
 
     /// A parameter of the script in row code: a slot of the edit, so that its value is data of a run.
     fn param_node(&mut self, name: &str, value: f64) -> Res<NodeId> {
-        let Some(edit) = self.hook.as_ref().map(|h| h.edit) else { return self.num(value as f32) };
+        let Some((edit, own)) = self.hook.as_ref().map(|h| (h.edit, h.own)) else { return self.num(value as f32) };
         let params = &mut self.b.plan.edits[edit.0 as usize].params;
-        let slot = params.iter().position(|p| p == name).unwrap_or_else(|| {
+        let slot = params[own..].iter().position(|p| p == name).map(|at| own + at).unwrap_or_else(|| {
             params.push(name.to_owned());
             params.len() - 1
         });

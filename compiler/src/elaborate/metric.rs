@@ -45,7 +45,7 @@ impl Checker<'_> {
     /// parameter that is not given is the example that is measured.
     pub fn metric(&mut self, e: &Expr, record: Option<&Record>) -> Res<Metric> {
         self.parts = 0;
-        let mut scope = Scope::new();
+        let mut scope: Scope = self.locals.iter().cloned().collect();
         if let Some(r) = record {
             scope.insert(EXAMPLE.to_owned(), record_value(r));
         }
@@ -193,7 +193,7 @@ impl Checker<'_> {
                     "missing",
                 );
             };
-            let v = self.value(default)?;
+            let v = self.value_in(default, &Scope::new())?;
             self.fits(p, &v, default.span)?;
             scope.insert(p.name.name.clone(), v);
         }
@@ -220,6 +220,15 @@ impl Checker<'_> {
                 }
                 self.metric_in(e, scope).map(|m| m.value)
             }
+            ExprKind::Field(..) => match self.value_in(e, scope)? {
+                Value::Absent(path) => {
+                    fail(codes::UNKNOWN_NAME, format!("{path} is not there"), e.span, "no such field")
+                }
+                v => match v.as_number() {
+                    Some(x) => Ok(MetricExpr::Number(x)),
+                    None => fail(codes::WRONG_KIND, format!("a number is wanted, not {}", v.kind()), e.span, "this"),
+                },
+            },
             ExprKind::Unary(UnaryOp::Neg, a) => Ok(MetricExpr::Neg(Box::new(self.metric_expr(a, scope)?))),
             ExprKind::Binary(op, a, b)
                 if matches!(op, BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Pow) =>
@@ -364,11 +373,10 @@ impl Checker<'_> {
     fn names_of(&self, e: &Expr, scope: &Scope) -> BTreeMap<String, Value> {
         let mut names = BTreeMap::new();
         visit(e, &mut |e| {
-            if let ExprKind::Name(n) = &e.kind {
-                let swept = self.swept.iter().rev().find(|(s, _)| s == n).map(|(_, v)| v);
-                if let Some(v) = scope.get(n).or(swept) {
-                    names.insert(n.clone(), v.clone());
-                }
+            if let ExprKind::Name(n) = &e.kind
+                && let Some(v) = scope.get(n)
+            {
+                names.insert(n.clone(), v.clone());
             }
             true
         });
@@ -388,19 +396,12 @@ impl Checker<'_> {
         self.with_names(scope, |c| c.value(e))
     }
 
-    /// Runs `f` where these names are known.
+    /// Runs `f` where these names are known and no others but the script's own.
     fn with_names<T>(&mut self, scope: &Scope, f: impl FnOnce(&mut Self) -> T) -> T {
-        let mut before = Vec::new();
-        for (name, value) in scope {
-            before.push((name, self.globals.insert(name.clone(), value.clone())));
-        }
+        let names = scope.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let outer = std::mem::replace(&mut self.locals, names);
         let result = f(self);
-        for (name, old) in before {
-            match old {
-                Some(v) => self.globals.insert(name.clone(), v),
-                None => self.globals.remove(name),
-            };
-        }
+        self.locals = outer;
         result
     }
 

@@ -352,7 +352,7 @@ impl Eval<'_> {
         self.b.layer = instance.layer.or(built);
         self.b.span = instance.span;
         self.b.enter(&instance.name);
-        let outer = self.hook.replace(super::scope::HookContext { edit });
+        let outer = self.hook.replace(super::scope::HookContext { edit, own: instance.params.len() });
         let value = match &instance.body {
             EditBody::Patch => {
                 let r = self.b.donor(edit, base);

@@ -272,6 +272,10 @@ impl Mentions {
             PositionsKind::Prompt(Some(part))
             | PositionsKind::Generated(Some(part))
             | PositionsKind::Seq(Some(part)) => part.iter().for_each(|i| self.index(i)),
+            PositionsKind::After(text, part) | PositionsKind::Matching(text, part) => {
+                self.text(&text.value, text.span);
+                part.iter().flatten().for_each(|i| self.index(i));
+            }
             PositionsKind::Mask(name) => self.name(&name.name, name.span, false, false),
             PositionsKind::Or(a, b) | PositionsKind::And(a, b) => {
                 self.positions(a);

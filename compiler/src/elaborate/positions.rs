@@ -1,6 +1,10 @@
 //! Which rows of a sequence a selection means.
 
 use super::chat::{ASSISTANT, Content, Turn};
+use serde_json::Value as Json;
+
+/// The fields of an example of a data set.
+pub type Fields = serde_json::Map<String, Json>;
 
 /// A set of rows, resolved but for the sequence that it is asked of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,10 +15,12 @@ pub enum RowSet {
     Seq(Vec<Interval>),
     /// Leading special tokens.
     Bos,
-    /// Rows after the last token of the first occurrence.
+    /// Rows after the last token of the first occurrence. Slots such as `{subject}` stand for fields of the example.
     After(String),
     /// The tokens of every occurrence in the prompt; of one that generated text completes, the row that does.
     Matching(String),
+    /// Some of the rows of the prompt that a set selects, counted among them.
+    Part(Box<RowSet>, Vec<Interval>),
     /// The words of the messages of a role; what is generated is the assistant's.
     Role(String),
     /// One a token; rows beyond it are not selected.
@@ -85,6 +91,8 @@ pub struct Sequence<'a> {
     pub ranges: &'a [(usize, usize)],
     /// The messages of a conversation; `None` of a plain text.
     pub turns: Option<&'a [Turn]>,
+    /// The fields of the example that it is of.
+    pub fields: Option<&'a Fields>,
 }
 
 /// What is wrong with a selection for a sequence.
@@ -151,10 +159,38 @@ impl<'a> Sequence<'a> {
 }
 
 impl RowSet {
+    /// These of its rows, or all.
+    pub fn part(self, part: Option<Vec<Interval>>) -> RowSet {
+        match part {
+            Some(part) => RowSet::Part(Box::new(self), part),
+            None => self,
+        }
+    }
+
+    /// The set with the fields of an example in its slots; `None` where that changes nothing.
+    pub fn filled(&self, fields: &Fields) -> Option<RowSet> {
+        let both = |a: &RowSet, b: &RowSet| match (a.filled(fields), b.filled(fields)) {
+            (None, None) => None,
+            (x, y) => Some((Box::new(x.unwrap_or_else(|| a.clone())), Box::new(y.unwrap_or_else(|| b.clone())))),
+        };
+        match self {
+            RowSet::After(text) => fill(text, fields).map(RowSet::After),
+            RowSet::Matching(text) => fill(text, fields).map(RowSet::Matching),
+            RowSet::Part(of, part) => of.filled(fields).map(|of| RowSet::Part(Box::new(of), part.clone())),
+            RowSet::Or(a, b) => both(a, b).map(|(a, b)| RowSet::Or(a, b)),
+            RowSet::And(a, b) => both(a, b).map(|(a, b)| RowSet::And(a, b)),
+            RowSet::Not(a) => a.filled(fields).map(|a| RowSet::Not(Box::new(a))),
+            _ => None,
+        }
+    }
+
     /// For every position whether it is selected. That of a prompt's row follows from the prompt, that of a
     /// generated one from the sequence up to it.
     pub fn rows(&self, seq: &Sequence) -> Vec<bool> {
         let n = seq.len;
+        if let Some(filled) = seq.fields.and_then(|f| self.filled(f)) {
+            return filled.rows(&Sequence { fields: None, ..*seq });
+        }
         match self {
             RowSet::All => vec![true; n],
             RowSet::Prompt(part) => within(part.as_deref(), 0, seq.prompt.min(n), n),
@@ -167,6 +203,14 @@ impl RowSet {
                 (0..n).map(|i| last.is_some_and(|l| i > l)).collect()
             }
             RowSet::Matching(text) => seq.occurrences(text),
+            RowSet::Part(of, part) => {
+                let mut of = of.rows(seq);
+                of[seq.prompt.min(n)..].fill(false);
+                let count = of.iter().filter(|on| **on).count();
+                let mut chosen = within(Some(part), 0, count, count).into_iter();
+                of.iter_mut().filter(|on| **on).for_each(|on| *on = chosen.next().unwrap_or(false));
+                of
+            }
             RowSet::Role(role) => {
                 let places = seq.messages(role).flat_map(|turn| match &turn.content {
                     Content::At(places) => places.as_slice(),
@@ -187,21 +231,22 @@ impl RowSet {
 
     /// What the sequence lacks. Generated rows are not asked for, since they come later.
     pub fn misfits(&self, seq: &Sequence, out: &mut Vec<Misfit>) {
-        let mut check = |part: &[Interval], len: usize, name: &'static str| {
-            for i in part {
-                if let Interval::At(index) = *i {
-                    let real = if index < 0 { index + len as i64 } else { index };
-                    if real < 0 || real >= len as i64 {
-                        out.push(Misfit::Beyond { index, len, part: name });
-                    }
-                }
-            }
-        };
+        if let Some(filled) = seq.fields.and_then(|f| self.filled(f)) {
+            return filled.misfits(&Sequence { fields: None, ..*seq }, out);
+        }
         match self {
-            RowSet::Prompt(Some(part)) => check(part, seq.prompt, "prompt"),
-            RowSet::Seq(part) => check(part, seq.len, "sequence"),
+            RowSet::Prompt(Some(part)) => beyond(part, seq.prompt, "prompt", out),
+            RowSet::Seq(part) => beyond(part, seq.len, "sequence", out),
             RowSet::Matching(text) | RowSet::After(text) if !seq.text.contains(text.as_str()) => {
                 out.push(Misfit::NoOccurrence(text.clone()));
+            }
+            RowSet::Part(of, part) => {
+                let known = out.len();
+                of.misfits(seq, out);
+                let count = of.rows(seq).iter().take(seq.prompt).filter(|on| **on).count();
+                if out.len() == known {
+                    beyond(part, count, "selected rows", out);
+                }
             }
             RowSet::Role(role) => out.extend(seq.lacks(role)),
             RowSet::Or(a, b) | RowSet::And(a, b) => {
@@ -222,7 +267,7 @@ impl RowSet {
         };
         match self {
             RowSet::All | RowSet::Generated(_) | RowSet::After(_) | RowSet::Matching(_) | RowSet::Not(_) => true,
-            RowSet::Prompt(_) | RowSet::Bos => false,
+            RowSet::Prompt(_) | RowSet::Bos | RowSet::Part(..) => false,
             RowSet::Role(role) => role == ASSISTANT,
             RowSet::Seq(part) => part.iter().any(reaches),
             RowSet::Mask(mask) => mask.iter().skip(prompt).any(|m| *m),
@@ -257,6 +302,38 @@ impl RowSet {
             _ => false,
         }
     }
+}
+
+/// Exact positions that a part does not have.
+fn beyond(part: &[Interval], len: usize, name: &'static str, out: &mut Vec<Misfit>) {
+    for i in part {
+        if let Interval::At(index) = *i {
+            let real = if index < 0 { index + len as i64 } else { index };
+            if real < 0 || real >= len as i64 {
+                out.push(Misfit::Beyond { index, len, part: name });
+            }
+        }
+    }
+}
+
+/// A text with fields of an example in its slots `{field}`; `None` where it has none of them.
+fn fill(text: &str, fields: &Fields) -> Option<String> {
+    let (mut out, mut rest, mut any) = (String::new(), text, false);
+    while let Some((before, (name, after))) = rest.split_once('{').and_then(|(b, r)| Some((b, r.split_once('}')?))) {
+        out.push_str(before);
+        match fields.get(name) {
+            Some(Json::String(s)) => out.push_str(s),
+            Some(v @ Json::Number(_)) => out.push_str(&v.to_string()),
+            _ => {
+                out.push('{');
+                rest = &rest[before.len() + 1..];
+                continue;
+            }
+        }
+        any = true;
+        rest = after;
+    }
+    any.then(|| out + rest)
 }
 
 fn within(part: Option<&[Interval]>, start: usize, end: usize, n: usize) -> Vec<bool> {
@@ -297,7 +374,7 @@ mod tests {
     use super::*;
 
     fn seq<'a>(text: &'a str, ranges: &'a [(usize, usize)], prompt: usize) -> Sequence<'a> {
-        Sequence { prompt, len: ranges.len(), bos: 1, text, ranges, turns: None }
+        Sequence { prompt, len: ranges.len(), bos: 1, text, ranges, turns: None, fields: None }
     }
 
     #[test]

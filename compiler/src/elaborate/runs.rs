@@ -6,7 +6,9 @@ use super::data::Record;
 use super::edits::{Applied, given_twice};
 use super::positions::{Misfit, RowSet, Sequence, partner};
 use super::scope::{Eval, Res, counted, fail, silent};
-use super::script::{EditDecl, Encoded, GenerateOptions, Metric, PrintItem, RunSpec, Statement, StatementKind, Use};
+use super::script::{
+    EditDecl, Encoded, GenerateOptions, Metric, Place, PrintItem, RunSpec, Statement, StatementKind, Use,
+};
 use super::typing::no_entry;
 use super::value::Value;
 use crate::plan::{Op, Output, Size};
@@ -34,7 +36,11 @@ impl Runs {
         let n = self.runs.len();
         for (i, run) in self.runs.iter_mut().enumerate() {
             for u in uses {
-                run.uses.push(u.at(i, n)?);
+                let mut u = u.at(i, n)?;
+                if let Some(on) = run.record.as_ref().and_then(|r| u.place.on.filled(r)) {
+                    u.place = Rc::new(Place { on, ..(*u.place).clone() });
+                }
+                run.uses.push(u);
             }
         }
         Ok(())
@@ -57,6 +63,8 @@ impl Checker<'_> {
                 for path in &c.at {
                     sites.extend(self.sites(path, None)?.into_iter().map(|n| n.name));
                 }
+                let mut seen = HashSet::new();
+                sites.retain(|s| seen.insert(s.clone()));
                 let on = self.selection(c.on.as_ref())?;
                 let maybe = c.on.as_ref().is_some_and(|s| s.maybe);
                 let runs = self.run_expr(&c.of)?.runs;
@@ -198,11 +206,6 @@ impl Checker<'_> {
             return Ok(PrintItem::Text(t.to_string()));
         }
         let label = self.text_of(e.span);
-        if let ExprKind::Name(n) = &e.kind
-            && let Some(prompt) = self.prompts.get(n)
-        {
-            return Ok(PrintItem::Text(self.prompt_text(prompt)?));
-        }
         let (model, axes) = (Rc::clone(&self.model), self.axes.clone());
         let mut eval = Eval::new(&model.library, &model.config, &self.tensor_types, &self.globals, "print");
         eval.axes = axes;
@@ -285,7 +288,7 @@ impl Checker<'_> {
             Value::Object(record, _) => (label, Some(record)),
             _ => (label, None),
         };
-        let run = self.run_of(&label, &prompt, e.span)?;
+        let run = RunSpec { record: record.clone(), ..self.run_of(&label, &prompt, e.span)? };
         Ok(Runs { label, runs: vec![run], records: vec![record] })
     }
 
@@ -293,7 +296,8 @@ impl Checker<'_> {
     pub(super) fn data_runs(&mut self, name: &str, span: Span) -> Res<Runs> {
         let mut out = Runs { label: name.to_owned(), runs: Vec::new(), records: Vec::new() };
         for (i, (prompt, record)) in self.data_prompts(name, span)?.into_iter().enumerate() {
-            out.runs.push(self.run_of(&format!("{name}[{i}]"), &prompt, span)?);
+            let run = self.run_of(&format!("{name}[{i}]"), &prompt, span)?;
+            out.runs.push(RunSpec { record: Some(Rc::clone(&record)), ..run });
             out.records.push(Some(record));
         }
         Ok(out)
@@ -301,8 +305,10 @@ impl Checker<'_> {
 
     /// The runs of a declared name; `None` where it may be a value that is a text.
     fn named_runs(&mut self, name: &str, span: Span) -> Res<Option<Runs>> {
-        let swept = self.swept.iter().any(|(n, _)| n == name);
-        if let (Some(prompt), false) = (self.prompts.get(name).cloned(), swept) {
+        if self.local(name).is_some() {
+            return Ok(None);
+        }
+        if let Some(prompt) = self.prompts.get(name).cloned() {
             let run = self.run_of(name, &prompt, span)?;
             return Ok(Some(Runs { label: name.into(), runs: vec![run], records: vec![None] }));
         }
@@ -319,7 +325,7 @@ impl Checker<'_> {
             }
             return Ok(Some(found));
         }
-        if let (Some(found), false) = (self.runs.get(name), swept) {
+        if let Some(found) = self.runs.get(name) {
             return Ok(Some(found.clone()));
         }
         match self.globals.get(name) {
@@ -343,7 +349,7 @@ impl Checker<'_> {
     fn run_of(&mut self, label: &str, prompt: &Prompt, span: Span) -> Res<RunSpec> {
         if let Some((text, encoded)) = self.encoded.get(prompt) {
             let (text, encoded) = (Rc::clone(text), Rc::clone(encoded));
-            return Ok(RunSpec { label: label.to_owned(), text, encoded, uses: Vec::new(), span });
+            return Ok(RunSpec { label: label.to_owned(), text, encoded, uses: Vec::new(), record: None, span });
         }
         let written = self.written(prompt, span)?;
         let known = written.is_some();
@@ -382,7 +388,7 @@ impl Checker<'_> {
         }
         let (text, encoded): (Rc<str>, Rc<Encoded>) = (text.into(), Rc::new(encoded));
         self.encoded.insert(prompt.clone(), (Rc::clone(&text), Rc::clone(&encoded)));
-        Ok(RunSpec { label: label.to_owned(), text, encoded, uses: Vec::new(), span })
+        Ok(RunSpec { label: label.to_owned(), text, encoded, uses: Vec::new(), record: None, span })
     }
 
     /// Checks the selections of a statement against the sequences that it runs.

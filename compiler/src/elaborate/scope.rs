@@ -37,6 +37,8 @@ pub struct TensorType {
 #[derive(Clone, Debug)]
 pub struct HookContext {
     pub edit: EditId,
+    /// How many parameters the edit itself has; those of the script stand behind them.
+    pub own: usize,
 }
 
 /// What row code of one Plan is evaluated in.

@@ -3,7 +3,7 @@
 use super::chat::{Chat, Turn, Written};
 use super::derive::Leaf;
 use super::model::{Instance, Model};
-use super::positions::{Alignment, RowSet, Sequence};
+use super::positions::{Alignment, Fields, RowSet, Sequence};
 use super::reads::{Lens, RowRead};
 use super::scope::TensorType;
 use super::value::{Scope, Value};
@@ -128,6 +128,8 @@ pub struct RunSpec {
     pub text: Rc<str>,
     pub encoded: Rc<Encoded>,
     pub uses: Vec<Use>,
+    /// The example that it is of, whose fields stand in the slots of positions that are read.
+    pub record: Option<Rc<Fields>>,
     pub span: Span,
 }
 
@@ -151,7 +153,8 @@ impl RunSpec {
     pub fn sequence(&self) -> Sequence<'_> {
         let e = &self.encoded;
         let (n, turns) = (e.tokens.len(), e.turns.as_deref());
-        Sequence { prompt: n, len: n, bos: e.bos, text: &self.text, ranges: &e.ranges, turns }
+        let fields = self.record.as_deref();
+        Sequence { prompt: n, len: n, bos: e.bos, text: &self.text, ranges: &e.ranges, turns, fields }
     }
 }
 
@@ -284,6 +287,18 @@ pub struct TableAxis {
     pub labels: Vec<String>,
     /// Where the entries are numbers.
     pub numbers: Option<Vec<f64>>,
+}
+
+impl TableAxis {
+    /// Takes in the labels of the same axis elsewhere in the table: an entry that is called otherwise there is
+    /// called by its number, or as `name` says.
+    pub fn agree(&mut self, other: &TableAxis, name: impl Fn(usize) -> Option<String>) {
+        for (i, (mine, theirs)) in self.labels.iter_mut().zip(&other.labels).enumerate() {
+            if mine != theirs {
+                *mine = name(i).unwrap_or_else(|| format!("[{i}]"));
+            }
+        }
+    }
 }
 
 /// The average of each metric over some runs, mostly one.

@@ -21,8 +21,14 @@ impl Checker<'_> {
             PositionsKind::Seq(None) => RowSet::All,
             PositionsKind::Seq(part) => RowSet::Seq(self.intervals(part.as_deref())?.unwrap_or_default()),
             PositionsKind::Bos => RowSet::Bos,
-            PositionsKind::After(text) => RowSet::After(text.value.clone()),
-            PositionsKind::Matching(text) => RowSet::Matching(text.value.clone()),
+            PositionsKind::After(text, part) => {
+                let text = self.evaluator().interpolate(&text.value, text.span)?;
+                RowSet::After(text).part(self.intervals(part.as_deref())?)
+            }
+            PositionsKind::Matching(text, part) => {
+                let text = self.evaluator().interpolate(&text.value, text.span)?;
+                RowSet::Matching(text).part(self.intervals(part.as_deref())?)
+            }
             PositionsKind::Role(role) => RowSet::Role(role.name.clone()),
             PositionsKind::Mask(name) => {
                 let Some(mask) = self.lists.get(&name.name) else {
@@ -41,7 +47,7 @@ impl Checker<'_> {
                 RowSet::Mask(mask.iter().map(|x| *x != 0.0).collect())
             }
             PositionsKind::Name(name) => {
-                let Some((_, value)) = self.swept.iter().rev().find(|(n, _)| *n == name.name) else {
+                let Some(value) = self.local(&name.name) else {
                     return Err(self.no_positions(name));
                 };
                 match value.as_number() {
@@ -65,7 +71,7 @@ impl Checker<'_> {
 
     fn no_positions(&self, name: &Ident) -> Box<Diagnostic> {
         const WORDS: &[&str] = &["all", "prompt", "generated", "seq", "bos", "after", "matching", "role", "mask"];
-        let swept = self.swept.iter().map(|(n, _)| n.as_str());
+        let swept = self.locals.iter().map(|(n, _)| n.as_str());
         let word = match name.name.as_str() {
             "last" => Some("-1"),
             "first" => Some("0"),

@@ -33,7 +33,7 @@ impl Checker<'_> {
                     .help("choose a head or neuron inside of the hook: `h[head = 3]`"),
             ));
         }
-        if let Some((_, Value::Block(l))) = self.swept.iter().rev().find(|(n, _)| *n == first.name.name)
+        if let Some(Value::Block(l)) = self.local(&first.name.name)
             && first.index.is_none()
         {
             let name = format!("blocks[{l}].{rest}");

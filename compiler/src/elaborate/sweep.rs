@@ -3,7 +3,7 @@
 use super::chat::Prompt;
 use super::check::Checker;
 use super::data::record_value;
-use super::edits::Applied;
+use super::edits::{Applied, free_name};
 use super::runs::short;
 use super::scope::{Res, fail};
 use super::script::{Cell, TableAxis, TableSpec};
@@ -35,12 +35,12 @@ impl Checker<'_> {
     pub(super) fn sweep(&mut self, s: &Sweep) -> Res<TableSpec> {
         let mut found = Found::default();
         let mut axes = Vec::new();
-        let (globals, named) = (self.globals.clone(), self.named.clone());
+        let named = self.named.clone();
         self.wide = 1;
         let result = self.nest(s, &mut axes, &mut found);
-        (self.globals, self.named) = (globals, named);
+        self.named = named;
         self.cell_runs.clear();
-        self.swept.clear();
+        self.locals.clear();
         result?;
         self.unused_axes(s);
         axes.extend(found.inner.unwrap_or_default());
@@ -93,9 +93,9 @@ impl Checker<'_> {
             let numbers: Option<Vec<f64>> = entries.iter().map(|e| e.number).collect();
             let labels = entries.iter().map(|e| e.label.clone()).collect();
             let mine = TableAxis { name: axis.var.name.clone(), labels, numbers };
-            match axes.get(at) {
+            match axes.get_mut(at) {
                 None => axes.push(mine),
-                Some(known) if known.labels.len() == mine.labels.len() => {}
+                Some(known) if known.labels.len() == mine.labels.len() => known.agree(&mine, |_| None),
                 Some(known) => {
                     return fail(
                         codes::WRONG_KIND,
@@ -111,21 +111,17 @@ impl Checker<'_> {
                 }
             }
             for e in entries {
-                let before = c.globals.insert(axis.var.name.clone(), e.value.clone());
-                c.swept.push((axis.var.name.clone(), e.value));
+                c.locals.push((axis.var.name.clone(), e.value));
                 let result = combine(c, s, at + 1, axes, found);
-                c.swept.pop();
-                match before {
-                    Some(v) => c.globals.insert(axis.var.name.clone(), v),
-                    None => c.globals.remove(&axis.var.name),
-                };
+                c.locals.pop();
                 result?;
             }
             c.wide = outer;
             Ok(())
         }
         for axis in &s.over {
-            if self.swept.iter().any(|(n, _)| *n == axis.var.name) {
+            free_name(&axis.var)?;
+            if self.local(&axis.var.name).is_some() {
                 return fail(
                     codes::DUPLICATE_NAME,
                     format!("`{}` is a name of the sweep around", axis.var.name),
@@ -166,8 +162,13 @@ impl Checker<'_> {
                     let all: Vec<Applied> = outer.iter().chain(&edits).cloned().collect();
                     let (labels, columns, cells) = self.measured(m, &all)?;
                     if labels.len() > 1 {
+                        let written: Vec<String> = m.on.iter().map(|on| self.text_of(on.span)).collect();
+                        let each = written.len() == labels.len();
                         let axis = TableAxis { name: "run".into(), labels, numbers: None };
-                        found.inner.get_or_insert_with(|| vec![axis]);
+                        match found.inner.as_deref_mut() {
+                            Some([known]) => known.agree(&axis, |i| written.get(i).filter(|_| each).cloned()),
+                            _ => found.inner = Some(vec![axis]),
+                        }
                     }
                     found.columns = columns;
                     found.cells.extend(cells);
@@ -189,7 +190,12 @@ impl Checker<'_> {
                             "an axis of a table is as long everywhere",
                         );
                     }
-                    found.inner.get_or_insert(axes);
+                    match &mut found.inner {
+                        Some(known) => {
+                            known.iter_mut().zip(&axes).for_each(|(known, mine)| known.agree(mine, |_| None))
+                        }
+                        None => found.inner = Some(axes),
+                    }
                     found.columns = deeper.columns;
                     found.cells.extend(deeper.cells);
                     measured = true;
@@ -272,7 +278,7 @@ impl Checker<'_> {
         }
         if let ExprKind::Name(n) = &e.kind
             && matches!(n.as_str(), "layers" | "layer" | "block")
-            && !self.globals.contains_key(n)
+            && self.named_value(n).is_none()
         {
             return Err(Box::new(
                 Diagnostic::error(codes::UNKNOWN_NAME, format!("a sweep over the layers is over `blocks`, not `{n}`"))

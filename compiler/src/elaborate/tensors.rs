@@ -192,9 +192,6 @@ impl Checker<'_> {
             eval.axes = self.axes.clone();
             eval.layer = site.layer;
             eval.layers = Some(self.layers);
-            for (name, prompt) in &self.prompts {
-                eval.bind(name, Value::from(prompt));
-            }
             eval.derive = Some(DeriveState { axes: ty.axes, leaves: Vec::new() });
             let v = eval.expr(&t.value)?;
             let node = eval.node(&v, t.value.span)?;

@@ -117,9 +117,11 @@ impl Checker<'_> {
                     }
                 };
                 let axes = axes.iter().map(|a| self.table_axis(a, read, m, span)).collect::<Result<Vec<_>, _>>()?;
-                match &own {
+                match &mut own {
                     None => own = Some(axes),
-                    Some(known) if same(known, &axes) => {}
+                    Some(known) if same(known, &axes) => {
+                        known.iter_mut().zip(&axes).for_each(|(known, mine)| known.agree(mine, |_| None));
+                    }
                     Some(known) => {
                         return Err(Box::new(
                             Diagnostic::error(codes::AXIS_MISMATCH, "what is measured has different axes")

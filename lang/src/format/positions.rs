@@ -48,8 +48,10 @@ impl<'a> Printer<'a> {
                 let bare = self.slice(set.span).trim_start_matches(['(', ' ', '\n', '\t', '\r']).starts_with('[');
                 self.rows(if bare { "" } else { "seq" }, index.as_deref())
             }
-            PositionsKind::After(text) => Doc::Text(format!("after {}", quoted(&text.value))),
-            PositionsKind::Matching(text) => Doc::Text(format!("matching {}", quoted(&text.value))),
+            PositionsKind::After(text, index) => self.rows(format!("after {}", quoted(&text.value)), index.as_deref()),
+            PositionsKind::Matching(text, index) => {
+                self.rows(format!("matching {}", quoted(&text.value)), index.as_deref())
+            }
             PositionsKind::Role(name) => Doc::Text(format!("role({})", name.name)),
             PositionsKind::Mask(name) => Doc::Text(format!("mask({})", name.name)),
             PositionsKind::Name(name) => Doc::text(&name.name),
@@ -58,9 +60,9 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn rows(&mut self, word: &str, index: Option<&[IndexItem]>) -> Doc {
+    fn rows(&mut self, word: impl Into<String>, index: Option<&[IndexItem]>) -> Doc {
         let index = index.map(|items| self.index(items));
-        Doc::concat([Doc::text(word)].into_iter().chain(index))
+        Doc::concat([Doc::Text(word.into())].into_iter().chain(index))
     }
 
     /// A chain of one operator, grouped from the left.

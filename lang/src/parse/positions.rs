@@ -103,7 +103,11 @@ impl Build<'_> {
             Rule::pos_bos => PositionsKind::Bos,
             Rule::pos_text => {
                 let text = self.text(&parts.need());
-                if source.starts_with("after") { PositionsKind::After(text) } else { PositionsKind::Matching(text) }
+                let index = parts.next().map(|p| self.index_items(p));
+                match source.starts_with("after") {
+                    true => PositionsKind::After(text, index),
+                    false => PositionsKind::Matching(text, index),
+                }
             }
             Rule::pos_of => {
                 let name = self.ident(&parts.need());

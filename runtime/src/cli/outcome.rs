@@ -48,6 +48,10 @@ impl Outcome<'_> {
             let warnings = warnings.iter().map(shown).collect();
             let page = report::page(&result, &self.session.text, warnings, self.sections(&statements, &result));
             let path = self.session.path(to);
+            if stopped.is_some() {
+                say(&format!("nothing reported to {}: stopped before the end\n", path.display()))?;
+                continue;
+            }
             report::save_page(&path, &page).map_err(|e| vec![e.0.at(span, "written here")])?;
             say(&format!("reported to {}\n", path.display()))?;
         }

@@ -14,6 +14,7 @@ use crate::progress::{Bar, Unit};
 use crate::report::{self, Output, Value};
 use crate::tensors::Named;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use steer_compiler::elaborate::{PrintItem, RowSet, RunSpec, Statement, StatementKind, TableSpec};
 use steer_figures::Frame;
@@ -40,6 +41,7 @@ pub fn answer(
             let figure = plot.of(named(tables, table)?).map_err(|f| at(*Error::from(f).0, s))?;
             let text = match to {
                 None => figure.text(&report::screen()),
+                Some(to) if !results.measured => unwritten("plotted", &session.path(to)),
                 Some(to) => {
                     let path = session.path(to);
                     report::save_plot(&path, &figure).map_err(|e| at(*e.0, s))?;
@@ -56,6 +58,7 @@ pub fn answer(
                 text,
             ))
         }
+        StatementKind::Save { to, .. } if !results.measured => Ok((Vec::new(), unwritten("saved", &session.path(to)))),
         StatementKind::Save { table, to } => {
             let path = session.path(to);
             report::save_table(&path, named(tables, table)?, None).map_err(|e| at(*e.0, s))?;
@@ -87,6 +90,11 @@ pub fn answer(
             Ok((vec![Output::Print { values: out }], text.join(" ") + "\n"))
         }
     }
+}
+
+/// What is said of a file that an interrupted run leaves as it was.
+fn unwritten(verb: &str, path: &Path) -> String {
+    format!("nothing {verb} to {}: stopped before the end\n", path.display())
 }
 
 fn named<'t>(tables: &'t Tables, name: &str) -> Result<&'t Frame, Diagnostics> {
@@ -175,7 +183,7 @@ fn capture(
     }
     let path = session.path(to);
     if !results.measured {
-        return Ok((Vec::new(), format!("nothing captured to {}: stopped before the end\n", path.display())));
+        return Ok((Vec::new(), unwritten("captured", &path)));
     }
     let named: Vec<Named> = stored.iter().map(|(name, shape, data)| Named { name, shape, data }).collect();
     let metadata = BTreeMap::from([("producer".to_owned(), format!("steer {}", env!("CARGO_PKG_VERSION")))]);

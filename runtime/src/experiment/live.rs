@@ -77,7 +77,7 @@ impl Live<'_> {
     fn sequence(&self) -> Sequence<'_> {
         let Encoded { bos, turns, .. } = &*self.encoded;
         let (text, ranges, turns) = (&self.text, &self.ranges, turns.as_deref());
-        Sequence { prompt: self.prompt, len: self.tokens.len(), bos: *bos, text, ranges, turns }
+        Sequence { prompt: self.prompt, len: self.tokens.len(), bos: *bos, text, ranges, turns, fields: None }
     }
 }
 

@@ -129,9 +129,10 @@ pub fn prepare(
             for &id in ids {
                 let edit = EditId(id as u32);
                 let own = &script.edits[u.edit].params;
-                let params = plan.edits[id].params.iter().map(|name| {
-                    let given = own.iter().position(|p| p.name == *name).and_then(|i| u.args.get(i).copied());
-                    given.or_else(|| script.param(name)).unwrap_or(0.0) as f32
+                // The edit's own stand first, then those of the script that it reads.
+                let params = plan.edits[id].params.iter().enumerate().map(|(slot, name)| {
+                    let given = if slot < own.len() { u.args.get(slot).copied() } else { script.param(name) };
+                    given.unwrap_or(0.0) as f32
                 });
                 edits.push(RunEdit { edit, params: params.collect(), donor: *donor });
                 of.push(Rc::clone(&u.place));

@@ -93,6 +93,7 @@ impl Steer {
             label: "run".into(),
             text: "".into(),
             encoded: Rc::new(Encoded::default()),
+            record: None,
             uses: uses.collect(),
             span: Default::default(),
         };

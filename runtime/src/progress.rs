@@ -17,6 +17,8 @@ pub enum Unit {
     /// Steps, of which there may be fewer in the end.
     Steps(u64),
     Bytes(u64),
+    /// Shares of a cost that says nothing to a person.
+    Share(u64),
     /// Nobody knows how much there is to do.
     Unknown,
 }
@@ -45,6 +47,7 @@ impl Bar {
         let (total, template) = match unit {
             Unit::Steps(n) => (Some(n), "{msg} [{bar:20}] {pos}/{len} [{elapsed}{left}]"),
             Unit::Bytes(n) => (Some(n), "{msg} [{bar:20}] {decimal_bytes}/{decimal_total_bytes} [{elapsed}{left}]"),
+            Unit::Share(n) => (Some(n.max(1)), "{msg} [{bar:20}] {percent}% [{elapsed}{left}]"),
             Unit::Unknown => (None, "{msg} {spinner} [{elapsed}]"),
         };
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
@@ -63,6 +66,11 @@ impl Bar {
             let _ = std::thread::Builder::new().name("progress".into()).spawn(move || show(&bar, &end));
         }
         Bar { bar, end }
+    }
+
+    /// Says what it is for from now on.
+    pub fn label(&self, label: String) {
+        self.bar.set_message(label);
     }
 
     /// `n` more are done.

@@ -154,6 +154,7 @@ impl Outcome<'_> {
 fn stopped(done: &Done) -> Diagnostic {
     let d = Diagnostic::error(codes::STOPPED, "stopped; what was finished is printed above");
     match &done.kept {
+        Some(_) if done.results.finished.is_empty() => d.help("no piece of the experiment was finished yet"),
         Some(path) => d.help(format!("finished cells are kept in `{}`: --resume goes on", path.display())),
         None => d,
     }

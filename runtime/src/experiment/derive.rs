@@ -16,6 +16,9 @@ use steer_compiler::elaborate::{Derived, Leaf, LeafStat, OutputSpec, RunSpec, Te
 use steer_compiler::plan::{Plan, Weight};
 use steer_lang::{Diagnostic, Diagnostics, codes};
 
+/// Steps of the bar.
+const SHARES: u64 = 1000;
+
 /// The values of the tensors of these names (a family's with their layer), and of all they are made from.
 pub fn tensors(
     session: &Session,
@@ -128,8 +131,9 @@ fn statistics(
     }
     needs::check(&Needs::of(&prepared, &asks, options).map_err(one)?, options)?;
     let mut engine = engine(session, &prepared, &TensorValues::default(), options).map_err(one)?;
-    let label = format!("deriving {}", families(derived));
-    let mut follow = Follow { label: &label, tokens: false, step: &mut |_| Ok(()) };
+    let bar = Bar::new(&format!("deriving {}", families(derived)), Unit::Share(SHARES));
+    let prompts = Arc::new(move |share: f64| bar.set((share * SHARES as f64) as u64));
+    let mut follow = Follow { prompts, tokens: false, step: &mut |_| Ok(()) };
     let gathered = run(session, &prepared, engine.as_mut(), &asks, options, &mut follow)?;
     drop(engine);
     if gathered.stopped {

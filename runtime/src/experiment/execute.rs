@@ -2,7 +2,7 @@
 
 use super::derive::tensors;
 use super::keep::{self, Keeping, Kept};
-use super::live::{Follow, Gathered, run as run_live};
+use super::live::{self, Follow, Gathered, run as run_live};
 use super::needs;
 use super::phase::{PhaseOptions, TensorValues, engine};
 use super::pieces::{Part, Piece, pieces};
@@ -13,9 +13,11 @@ use super::show::Show;
 use super::statements::{Experiment, prepare_all};
 use super::targets;
 use crate::error::Error;
+use crate::progress::{Bar, Unit};
 use crate::report::{self, Output, Page, Receipt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 use steer_compiler::elaborate::{PrintItem, StatementKind};
 use steer_lang::{Diagnostic, Diagnostics, codes};
@@ -73,8 +75,7 @@ pub fn run_on(
     let mut pieces = clock.time("plan", || -> Result<_, Diagnostics> {
         let pieces = pieces(&experiment, &units, options, budget)?;
         for piece in &pieces {
-            let part = Part::new(&experiment, &piece.units);
-            needs::check(&part.needs(&experiment, options).map_err(one)?, options)?;
+            needs::check(&piece.needs, options)?;
         }
         Ok(pieces)
     })?;
@@ -189,17 +190,37 @@ impl Done {
     }
 }
 
-/// About how long these pieces will take, judged by those that are done.
-fn left(done: &[Piece], left: &[Piece], start: Instant) -> String {
-    let operations = |pieces: &[Piece]| pieces.iter().map(|p| p.operations as f64).sum::<f64>();
-    if done.is_empty() {
-        return String::new();
+/// How far the pieces are, on one bar.
+struct Progress<'p> {
+    pieces: &'p [Piece],
+    /// Of several pieces.
+    bar: Option<Arc<Bar>>,
+}
+
+impl<'p> Progress<'p> {
+    /// Nothing is to be seen where texts of several pieces are, as they come.
+    fn new(pieces: &'p [Piece], streams: bool) -> Self {
+        let cost = pieces.iter().map(|p| p.needs.operations).fold(0, u64::saturating_add);
+        let bar = match pieces.len() {
+            0 | 1 => None,
+            _ if streams => Some(Bar::hidden()),
+            n => Some(Bar::new(&format!("piece 1 of {n}"), Unit::Share(cost))),
+        };
+        Progress { pieces, bar: bar.map(Arc::new) }
     }
-    let seconds = start.elapsed().as_secs_f64() / operations(done).max(1.0) * operations(left);
-    match seconds {
-        s if s < 90.0 => format!(", about {s:.0} s left"),
-        s if s < 5400.0 => format!(", about {:.0} min left", s / 60.0),
-        s => format!(", about {:.1} h left", s / 3600.0),
+
+    /// Called with the share of the prompts of a piece that is done. The bar of a single piece ends with them.
+    fn of(&self, number: usize) -> live::Progress {
+        let mine = self.pieces[number].needs.operations;
+        let before: u64 = self.pieces[..number].iter().map(|p| p.needs.operations).sum();
+        let bar = match &self.bar {
+            None => Arc::new(Bar::new("prompts", Unit::Share(mine))),
+            Some(bar) => {
+                bar.label(format!("piece {} of {}", number + 1, self.pieces.len()));
+                Arc::clone(bar)
+            }
+        };
+        Arc::new(move |share| bar.set(before + (share * mine as f64) as u64))
     }
 }
 
@@ -231,15 +252,11 @@ impl Execution<'_> {
             let prepared = &experiment.prepared;
             let engine = clock.time("load", || engine(session, prepared, self.values, self.options));
             let mut engine = engine.map_err(one)?;
-            let start = Instant::now();
+            let all = Progress::new(pieces, streams);
             for (number, piece) in pieces.iter().enumerate() {
                 let part = Part::new(experiment, &piece.units);
                 engine.begin(part.prepared.engine_runs.clone()).map_err(one)?;
                 results.prompts_done = false;
-                let label = match pieces.len() {
-                    1 => "prompts".to_owned(),
-                    n => format!("piece {} of {n}{}", number + 1, left(&pieces[..number], &pieces[number..], start)),
-                };
                 let mut step = |gathered: &Gathered| {
                     if !results.prompts_done {
                         results.take_values(experiment, &session.script.statements, &part, gathered)?;
@@ -247,7 +264,8 @@ impl Execution<'_> {
                     results.take_texts(&part, gathered);
                     advance(results, false)
                 };
-                let mut follow = Follow { label: &label, tokens: !streams, step: &mut step };
+                let mut follow =
+                    Follow { prompts: all.of(number), tokens: !streams && pieces.len() == 1, step: &mut step };
                 let gathered =
                     run_live(session, &part.prepared, engine.as_mut(), &part.asks, self.options, &mut follow)?;
                 results.take_texts(&part, &gathered);

@@ -81,10 +81,13 @@ impl Live<'_> {
     }
 }
 
+/// Called with the share of the work that is done.
+pub type Progress = Arc<dyn Fn(f64) + Send + Sync>;
+
 /// Who follows the runs of a phase.
 pub struct Follow<'f> {
-    /// What the prompts are run for, on a progress bar.
-    pub label: &'f str,
+    /// Ends with the prompts.
+    pub prompts: Progress,
     /// Whether new tokens have a progress bar; none, where their text is seen as it comes.
     pub tokens: bool,
     /// Is shown what there is after the prompts, and after each token.
@@ -114,7 +117,8 @@ pub fn run(
     gathered.generated = vec![Vec::new(); live.len()];
     gathered.texts = vec![String::new(); live.len()];
     gathered.ended = live.iter().map(|l| l.done).collect();
-    prompts(prepared, engine, asks, options, follow.label, &mut live, &mut gathered).map_err(one)?;
+    prompts(prepared, engine, asks, options, &follow.prompts, &mut live, &mut gathered).map_err(one)?;
+    follow.prompts = Arc::new(|_| ());
     if gathered.prompts_done {
         (follow.step)(&gathered)?;
         grow(session, prepared, engine, asks, options, &mut live, &mut gathered, follow)?;
@@ -227,12 +231,11 @@ fn prompts(
     engine: &mut dyn Engine,
     asks: &[Ask],
     options: &PhaseOptions,
-    label: &str,
+    progress: &Progress,
     live: &mut [Live],
     gathered: &mut Gathered,
 ) -> Result<(), Error> {
-    let all: usize = live.iter().map(|l| l.needed).sum();
-    let bar = Arc::new(Bar::new(label, Unit::Steps(all as u64)));
+    let all = live.iter().map(|l| l.needed).sum::<usize>().max(1) as f64;
     let clock = Instant::now();
     for (start, end) in spans(longest(live), chunk(prepared, options.chunk)) {
         if interrupt::requested() {
@@ -241,13 +244,19 @@ fn prompts(
         }
         let work = pass(prepared, asks, live, start, end);
         let (before, rows) = (gathered.prompt_rows, work.iter().map(|w| w.tokens.len()).sum::<usize>());
-        let seen = Arc::clone(&bar);
-        engine.watch(Some(Box::new(move |part| seen.set(before as u64 + (part * rows as f64) as u64))));
+        let seen = Arc::clone(progress);
+        engine.watch(Some(Box::new(move |part| seen((before as f64 + part * rows as f64) / all))));
         let result = engine.extend(&work);
         engine.watch(None);
-        keep(gathered, result?);
+        match result {
+            Err(e) if e.0.code == codes::STOPPED => {
+                gathered.stopped = true;
+                break;
+            }
+            result => keep(gathered, result?),
+        }
         gathered.prompt_rows += rows;
-        bar.set(gathered.prompt_rows as u64);
+        progress(gathered.prompt_rows as f64 / all);
         live.iter_mut().for_each(|l| l.fed = l.fed.max(end.min(l.needed)));
     }
     gathered.prompts_done = !gathered.stopped;

@@ -61,12 +61,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// The same with some of the runs, which have `locals` as their new numbers.
-    pub fn part(&self, runs: &[usize], locals: &[Option<usize>]) -> Prepared {
+    /// The same with some of the runs, in order and numbered anew; donors are among them.
+    pub fn part(&self, runs: &[usize]) -> Prepared {
         let renumbered = |run: &usize| {
             let mut run = self.engine_runs[*run].clone();
             for e in &mut run.edits {
-                e.donor = e.donor.and_then(|d| locals[d]);
+                e.donor = e.donor.and_then(|d| runs.binary_search(&d).ok());
             }
             run
         };

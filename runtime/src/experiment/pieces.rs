@@ -5,6 +5,9 @@ use super::needs::Needs;
 use super::phase::{PhaseOptions, Prepared};
 use super::statements::{Experiment, What};
 use crate::error::Error;
+use crate::interrupt;
+use crate::progress::{Bar, Unit};
+use std::collections::HashSet;
 use steer_lang::Diagnostics;
 
 /// A pass of a piece has about so many rows at most, so that results come now and then.
@@ -16,17 +19,14 @@ const OPERATIONS: u64 = 20_000_000_000_000;
 /// Some units of an experiment that are executed together.
 pub struct Piece {
     pub units: Vec<usize>,
-    /// The floating-point operations that it takes.
-    pub operations: u64,
+    pub needs: Needs,
 }
 
 /// Some units of an experiment with the runs that they need, numbered anew.
 pub struct Part {
     pub units: Vec<usize>,
-    /// By new number: the run of the experiment.
+    /// By new number: the run of the experiment. In order.
     pub runs: Vec<usize>,
-    /// By run of the experiment.
-    locals: Vec<Option<usize>>,
     pub prepared: Prepared,
     pub asks: Vec<Ask>,
 }
@@ -34,25 +34,21 @@ pub struct Part {
 impl Part {
     pub fn new(experiment: &Experiment, units: &[usize]) -> Self {
         let all = &experiment.prepared;
-        let mut asks = experiment.asks(units);
-        let mut needed = vec![false; all.runs.len()];
+        let mut needed: HashSet<usize> = HashSet::new();
         let mut open: Vec<usize> = Vec::new();
         for unit in units.iter().map(|u| &experiment.units[*u]) {
             open.extend(unit.reads.iter().map(|r| r.0));
             open.extend(unit.grows.iter().map(|g| g.0));
         }
         while let Some(run) = open.pop() {
-            if !std::mem::replace(&mut needed[run], true) {
+            if needed.insert(run) {
                 open.extend(all.engine_runs[run].edits.iter().filter_map(|e| e.donor));
             }
         }
-        let runs: Vec<usize> = (0..all.runs.len()).filter(|r| needed[*r]).collect();
-        let mut locals = vec![None; all.runs.len()];
-        for (local, run) in runs.iter().enumerate() {
-            locals[*run] = Some(local);
-        }
-        let asks = runs.iter().map(|r| std::mem::take(&mut asks[*r])).collect();
-        Part { units: units.to_vec(), prepared: all.part(&runs, &locals), runs, locals, asks }
+        let mut runs: Vec<usize> = needed.into_iter().collect();
+        runs.sort_unstable();
+        let asks = experiment.asks(units, &runs);
+        Part { units: units.to_vec(), prepared: all.part(&runs), runs, asks }
     }
 
     /// The memory that it takes.
@@ -72,7 +68,7 @@ impl Part {
 
     /// The number that a run of the experiment has here.
     pub fn local(&self, run: usize) -> Option<usize> {
-        self.locals[run]
+        self.runs.binary_search(&run).ok()
     }
 }
 
@@ -90,46 +86,71 @@ pub fn pieces(
     options: &PhaseOptions,
     budget: Option<u64>,
 ) -> Result<Vec<Piece>, Diagnostics> {
-    let needs = |units: &[usize]| -> Result<(Needs, usize), Diagnostics> {
+    // What a piece of these takes, and whether they fit into one.
+    let look = |units: &[usize]| -> Result<(Needs, bool), Diagnostics> {
+        interrupt::check().map_err(|e| vec![*e.0])?;
         let part = Part::new(experiment, units);
         let longest = part.prepared.runs.iter().map(|r| r.encoded.tokens.len()).max().unwrap_or(0);
-        Ok((part.needs(experiment, options).map_err(|e| vec![*e.0])?, longest))
-    };
-    // What a piece of these takes, where they fit into one.
-    let fits = |units: &[usize]| -> Result<Option<u64>, Diagnostics> {
-        let (needs, longest) = needs(units)?;
+        let needs = part.needs(experiment, options).map_err(|e| vec![*e.0])?;
         let small = needs.pass_rows <= ROWS.max(16 * longest) && needs.operations <= OPERATIONS;
-        Ok((small && budget.is_none_or(|b| needs.total() <= b)).then_some(needs.operations))
+        let fits = small && budget.is_none_or(|b| needs.total() <= b);
+        Ok((needs, fits))
     };
     if units.is_empty() {
         return Ok(Vec::new());
     }
-    if let Some(operations) = fits(units)? {
-        return Ok(vec![Piece { units: units.to_vec(), operations }]);
-    }
-    let mut out = Vec::new();
+    let bar = Bar::new("planning", Unit::Steps(units.len() as u64));
+    let mut out: Vec<Piece> = Vec::new();
     let text = |u: &&usize| experiment.units[**u].what == What::Text;
+    // Neighbours are alike: a piece has about as many units as the one before.
+    let mut guess = units.len();
     for texts in [false, true] {
         let rest: Vec<usize> = units.iter().filter(|u| text(u) == texts).copied().collect();
         let mut rest = &rest[..];
         while !rest.is_empty() {
-            // The most units that fit: at least one, whatever it takes.
-            let (mut low, mut high) = (1, 2.min(rest.len()));
-            while high > low && fits(&rest[..high])?.is_some() {
-                low = high;
-                high = (high * 2).min(rest.len());
-            }
-            while low + 1 < high {
-                let middle = (low + high) / 2;
-                if fits(&rest[..middle])?.is_some() {
-                    low = middle;
-                } else {
-                    high = middle;
-                }
-            }
-            out.push(Piece { units: rest[..low].to_vec(), operations: needs(&rest[..low])?.0.operations });
-            rest = &rest[low..];
+            let (count, needs) = most(rest, guess.min(rest.len()), &look)?;
+            out.push(Piece { units: rest[..count].to_vec(), needs });
+            rest = &rest[count..];
+            guess = count;
+            bar.inc(count as u64);
+        }
+    }
+    // What fits into one piece together is one.
+    if let [_, _] = &out[..] {
+        let (needs, fits) = look(units)?;
+        if fits {
+            return Ok(vec![Piece { units: units.to_vec(), needs }]);
         }
     }
     Ok(out)
+}
+
+/// About the most of the first units that fit into one piece, at least one whatever it takes, beginning with a guess.
+fn most(
+    units: &[usize],
+    guess: usize,
+    look: &dyn Fn(&[usize]) -> Result<(Needs, bool), Diagnostics>,
+) -> Result<(usize, Needs), Diagnostics> {
+    // What is known to fit, and the least that is known not to.
+    let mut low: Option<(usize, Needs)> = None;
+    let mut high = units.len() + 1;
+    let (mut next, mut step) = (guess.max(1), guess / 8);
+    loop {
+        let (needs, fits) = look(&units[..next])?;
+        match fits || next == 1 {
+            true => low = Some((next, needs)),
+            false => high = next,
+        }
+        let found = low.as_ref().map_or(0, |l| l.0);
+        let near = found + (found / 8).max(1);
+        match low {
+            Some(low) if near >= high => return Ok(low),
+            // A few more and ever more, or where too many are known, the middle.
+            Some(_) if high > units.len() => {
+                next = (found + step.max(1)).min(units.len());
+                step = 2 * step.max(1);
+            }
+            _ => next = (found + high) / 2,
+        }
+    }
 }

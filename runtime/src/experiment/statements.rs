@@ -155,16 +155,21 @@ impl Asking {
 }
 
 impl Experiment {
-    /// What some units together ask of the runs, by run.
-    pub fn asks(&self, units: &[usize]) -> Vec<Ask> {
+    /// What some units together ask of these runs, which are in order.
+    pub fn asks(&self, units: &[usize], runs: &[usize]) -> Vec<Ask> {
         let outputs = self.prepared.plan.outputs.len();
-        let mut asks = vec![Ask { reads: vec![Vec::new(); outputs], grow: None }; self.prepared.runs.len()];
+        let mut asks = vec![Ask { reads: vec![Vec::new(); outputs], grow: None }; runs.len()];
+        let at = |run: &usize| runs.binary_search(run).ok();
         for unit in units.iter().map(|u| &self.units[*u]) {
             for (run, output, rows) in &unit.reads {
-                asks[*run].reads[*output].extend(rows);
+                if let Some(at) = at(run) {
+                    asks[at].reads[*output].extend(rows);
+                }
             }
             for (run, grow) in &unit.grows {
-                asks[*run].grow = Some(grow.clone());
+                if let Some(at) = at(run) {
+                    asks[at].grow = Some(grow.clone());
+                }
             }
         }
         for rows in asks.iter_mut().flat_map(|a| &mut a.reads) {
@@ -181,7 +186,8 @@ impl Experiment {
 
     /// The rows of each stretch that the rows engine would compute of all prompts, and what these come to.
     pub fn count_rows(&self) -> (Vec<u64>, RowCount) {
-        let asks = self.asks(&self.whole());
+        let runs: Vec<usize> = (0..self.prepared.runs.len()).collect();
+        let asks = self.asks(&self.whole(), &runs);
         let work = super::live::first_work(&self.prepared, &asks);
         crate::rows::count(&self.prepared.program, &self.prepared.engine_runs, &work)
     }

@@ -96,6 +96,7 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
     let most = step.stretches.iter().map(|s| s.first.len()).max().unwrap_or(0);
     let mut pool = Pool::of(most, std::mem::take(&mut engine.pool));
     for (s, stretch) in program.stretches.iter().enumerate() {
+        crate::interrupt::check()?;
         let rows = &*step.stretches[s];
         if s > 0 {
             enter(engine, &step, s, &mut buffers, &mut donors, &mut pool)?;

@@ -58,6 +58,7 @@ pub enum ItemKind {
     /// `print "norm", norm(mood[3])`
     Print(Vec<Expr>),
     Sweep(Sweep),
+    Top(Top),
     Plot(Plot),
     /// `save resid to "resid.csv"`
     Save(Ident, Text),
@@ -182,6 +183,16 @@ pub enum SweepValues {
     Blocks(Option<Vec<IndexItem>>),
     /// A list, a data set, an axis, the tokens of a run, or a range of whole numbers.
     Of(IndexItem),
+}
+
+/// `top acts of blocks[2].mlp.act[neuron = 5] at !bos over stories { count: 20 }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Top {
+    pub name: Ident,
+    pub of: Expr,
+    pub at: Option<Selection>,
+    pub over: RunExpr,
+    pub options: Vec<(Ident, Expr)>,
 }
 
 /// `plot resid as heat to "resid.svg" { column: ld }`

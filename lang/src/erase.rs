@@ -107,6 +107,16 @@ fn item_kind(kind: &mut ItemKind) {
                 item_kind(&mut item.kind);
             }
         }
+        ItemKind::Top(t) => {
+            ident(&mut t.name);
+            expr(&mut t.of);
+            t.at.iter_mut().for_each(selection);
+            run(&mut t.over);
+            for (name, value) in &mut t.options {
+                ident(name);
+                expr(value);
+            }
+        }
         ItemKind::Plot(p) => {
             ident(&mut p.of);
             p.kind.iter_mut().for_each(ident);

@@ -56,12 +56,21 @@ def hooked(model):
     return out.eval()
 
 
+def build_limits():
+    subprocess.run(["cargo", "build", "--release", "-q", "-p", "steer-kernels", "--example", "limits"], cwd=ROOT, check=True)
+
+
 def peak():
-    """GFLOP/s of the machine, by the kernels' own program."""
-    out = subprocess.run(["cargo", "run", "--release", "-q", "-p", "steer-kernels", "--example", "limits"], cwd=ROOT,
-                         capture_output=True, text=True, check=True).stdout
-    found = re.findall(rf"{THREADS} thread\(s\): peak (\d+)", out)
-    return max(float(x) for x in found)
+    """GFLOP/s of the machine now: a second of fused multiply-adds between registers, by the kernels' own program."""
+    out = subprocess.run([ROOT / "target/release/examples/limits", "peak", str(THREADS)], capture_output=True, text=True, check=True).stdout
+    return float(out)
+
+
+def between(work):
+    """What work gives, and the machine's peak around it: the machine's own speed drifts."""
+    before = peak()
+    out = work()
+    return out, (before + peak()) / 2
 
 
 def steer(folder, text, *options):
@@ -117,7 +126,7 @@ def show(name, seconds, best, note=""):
     print(f"    {name:32} {seconds:8.2f} s   {seconds / best:6.1f} times steer's{note}")
 
 
-def resid(folder, model, lens, turns, limit):
+def resid(folder, model, lens, turns):
     from transformer_lens import patching
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     clean, corrupt = (torch.tensor([tokenizer(t)["input_ids"]]) for t in pair(15))
@@ -126,8 +135,10 @@ def resid(folder, model, lens, turns, limit):
     text = head(15) + ("sweep resid over b in blocks, t in tokens(corrupt) {\n    patch b.resid.pre on t from clean\n"
                        "    measure ld on corrupt\n}\n")
     times = {"steer": [], "steer, whole process": [], "TransformerLens": [], "plain hooks": []}
+    limits = []
     for _ in range(turns):
-        ours, whole, report = steer(folder, text)
+        (ours, whole, report), around = between(lambda: steer(folder, text))
+        limits.append(around)
         times["steer"].append(ours)
         times["steer, whole process"].append(whole)
         with torch.no_grad():
@@ -144,11 +155,12 @@ def resid(folder, model, lens, turns, limit):
     for name, t in times.items():
         show(name, sorted(t)[turns // 2], best)
     work = report["timings"]["work"]
+    limit = sorted(limits)[turns // 2]
     print(f"    {work['operations'] / 1e9:.0f} of {work['operations_naive'] / 1e9:.0f} GFLOP, {work['operations'] / 1e9 / best:.0f} GFLOP/s, "
           f"{100 * work['operations'] / 1e9 / best / limit:.0f}% of the machine's {limit:.0f}")
 
 
-def heads(folder, model, lens, turns, limit):
+def heads(folder, model, lens, turns):
     from transformer_lens import patching
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     metric = metric_of(tokenizer)
@@ -157,7 +169,7 @@ def heads(folder, model, lens, turns, limit):
     places = list(range(0, 126, 9))
     text = head(128) + ("sweep heads over b in blocks, i in head, t in [" + ", ".join(map(str, places)) + "] {\n"
                         "    hook b.attn.z on [t] from clean {\n        h[head = i] = donor[head = i]\n    }\n    measure ld on corrupt\n}\n")
-    seconds, whole, report = steer(folder, text, "--memory", "2GiB")
+    (seconds, whole, report), limit = between(lambda: steer(folder, text, "--memory", "2GiB"))
     mine = torch.tensor(report["outputs"][0]["columns"][0]["values"]).reshape(12, 12, len(places))
     sample = [(l, h, p) for l in range(0, 12, 3) for h in (1, 7) for p in (0, 5, 9)]
     with torch.no_grad():
@@ -179,7 +191,7 @@ def heads(folder, model, lens, turns, limit):
           f"{100 * work['operations'] / 1e9 / seconds / limit:.0f}% of the machine's {limit:.0f} GFLOP/s")
 
 
-def harvest(folder, model, lens, turns, limit):
+def harvest(folder, model, lens, turns):
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     length, texts = 128, 156
     words = " ".join((WORDS * 10)[:length - 2])
@@ -187,7 +199,7 @@ def harvest(folder, model, lens, turns, limit):
     lines = [f" {names[2 * i][1:]} {names[2 * i + 1][1:]} {words}" for i in range(texts)]
     (folder / "texts.txt").write_text("\n".join(lines) + "\n")
     text = ('model "model"\ndata texts = lines("texts.txt")\ncapture blocks[6].resid.post of texts to "out.safetensors"\n')
-    seconds, whole, report = steer(folder, text)
+    (seconds, whole, report), limit = between(lambda: steer(folder, text))
     ids = torch.tensor([tokenizer(t)["input_ids"] for t in lines])
 
     class Enough(Exception):
@@ -214,6 +226,10 @@ def harvest(folder, model, lens, turns, limit):
     total = report["timings"]["seconds"]["total"] - report["timings"]["seconds"]["load"]
     show("steer, written to disk", total, total)
     show("plain hooks with an early stop", theirs, total)
+    # The same products on as many rows, by the same kernels and nothing around them.
+    alone = float(subprocess.run([ROOT / "target/release/examples/limits", "products", str(ids.numel()), "7"], capture_output=True,
+                                 text=True, check=True).stdout)
+    print(f"    products alone {alone:.2f} s: {100 * alone / total:.0f}% of their speed")
     print(f"    {work['operations'] / 1e12:.2f} TFLOP, {100 * work['operations'] / 1e9 / total / limit:.0f}% of the machine's {limit:.0f} GFLOP/s")
 
 
@@ -223,14 +239,14 @@ def main():
     p.add_argument("--what", nargs="*", default=["resid", "heads", "harvest"])
     args = p.parse_args()
     torch.set_num_threads(THREADS)
-    limit = peak()
+    build_limits()
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         (folder / "model").mkdir()
         model = checkpoint(folder / "model")
         lens = hooked(model) if {"resid", "heads"} & set(args.what) else None
         for what in args.what:
-            {"resid": resid, "heads": heads, "harvest": harvest}[what](folder, model, lens, args.turns, limit)
+            {"resid": resid, "heads": heads, "harvest": harvest}[what](folder, model, lens, args.turns)
 
 
 if __name__ == "__main__":

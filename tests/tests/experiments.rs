@@ -94,6 +94,9 @@ fn script(r: &mut Random, model: &Kind) -> String {
         None => fixed.replacen("hook ", "hook own at ", 1),
     };
     out.push_str(&format!("{named}\nmeasure ld, cross_entropy() on corrupt with own\n"));
+    out.push_str(
+        "data both = [clean, corrupt]\ntop rows of norm(blocks[1].resid.post) over both with own { count: 5 }\n",
+    );
     out.push_str("generate corrupt with less { max: 4, stop: false, temperature: 0.7 }\ngenerate clean { max: 3, stop: false }\n");
     out
 }

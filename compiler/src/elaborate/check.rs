@@ -419,6 +419,7 @@ pub(super) fn name_of(item: &Item) -> Option<&Ident> {
         ItemKind::Run(r) => &r.name,
         ItemKind::Metric(m) => &m.name,
         ItemKind::Sweep(s) => s.name.as_ref()?,
+        ItemKind::Top(t) => &t.name,
         _ => return None,
     })
 }

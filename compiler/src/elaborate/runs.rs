@@ -53,6 +53,7 @@ impl Checker<'_> {
             ItemKind::Generate(g) => self.generate(g)?,
             ItemKind::Measure(m) => StatementKind::Table(self.measure(m)?),
             ItemKind::Sweep(s) => StatementKind::Table(self.sweep(s)?),
+            ItemKind::Top(t) => StatementKind::Table(self.top(t)?),
             ItemKind::Plot(p) => self.plot(p)?,
             ItemKind::Save(name, to) => {
                 StatementKind::Save { table: self.table(name)?.to_owned(), to: to.value.clone() }

@@ -279,6 +279,9 @@ pub struct TableSpec {
     pub own: Vec<TableAxis>,
     /// Row-major over the axes; as many as there are entries, or none where nothing is measured there.
     pub cells: Vec<Cell>,
+    /// Of a `top`: its one axis counts the largest entries of its one metric, over all positions of the runs, which
+    /// are a cell each.
+    pub top: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -290,6 +293,11 @@ pub struct TableAxis {
 }
 
 impl TableAxis {
+    /// Whether entries are called by their numbers, and not by tokens.
+    pub fn numbers_say_it(&self) -> bool {
+        self.labels.first().is_none_or(|l| l == "0")
+    }
+
     /// Takes in the labels of the same axis elsewhere in the table: an entry that is called otherwise there is
     /// called by its number, or as `name` says.
     pub fn agree(&mut self, other: &TableAxis, name: impl Fn(usize) -> Option<String>) {

@@ -49,7 +49,7 @@ impl Checker<'_> {
             self.tables.insert(name.name.clone(), parts.collect());
         }
         let name = s.name.as_ref().map(|n| n.name.clone());
-        Ok(TableSpec { name, axes, columns: found.columns, own: Vec::new(), cells: found.cells })
+        Ok(TableSpec { name, axes, columns: found.columns, own: Vec::new(), cells: found.cells, top: false })
     }
 
     /// Warns of names of a sweep that nothing in it mentions: all of their entries measure the same.

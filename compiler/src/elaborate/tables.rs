@@ -2,14 +2,18 @@
 
 use super::check::Checker;
 use super::edits::{Applied, given_twice};
+use super::positions::RowSet;
 use super::runs::Runs;
-use super::scope::Res;
+use super::scope::{Res, fail};
 use super::script::{Cell, Metric, PlotOption, Read, StatementKind, TableAxis, TableSpec};
 use super::value::Value;
 use std::rc::Rc;
-use steer_lang::ast::{Expr, Ident, Measure, Plot};
+use steer_lang::ast::{Expr, ExprKind, Ident, Measure, Plot, Top};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, codes};
+
+/// No `top` gives more rows.
+const MOST_ROWS: i64 = 100_000;
 
 /// The plots there are.
 pub const PLOTS: &[&str] = &["heat", "line", "bar", "scatter"];
@@ -19,7 +23,56 @@ impl Checker<'_> {
     pub(super) fn measure(&mut self, m: &Measure) -> Res<TableSpec> {
         let (labels, columns, cells) = self.measured(m, &[])?;
         let axes = vec![TableAxis { name: "run".into(), labels, numbers: None }];
-        Ok(TableSpec { name: None, axes, columns, own: Vec::new(), cells })
+        Ok(TableSpec { name: None, axes, columns, own: Vec::new(), cells, top: false })
+    }
+
+    /// The largest entries of a metric over the rows of runs.
+    pub(super) fn top(&mut self, t: &Top) -> Res<TableSpec> {
+        let mut count = 10;
+        for (name, value) in &t.options {
+            if name.name != "count" {
+                return Err(Box::new(
+                    Diagnostic::error(codes::BAD_ARGUMENTS, format!("`top` has no option `{}`", name.name))
+                        .at(name.span, "not known")
+                        .help("there is `count`"),
+                ));
+            }
+            count = self.integer(value)?;
+            if !(1..=MOST_ROWS).contains(&count) {
+                let message = format!("`count` is a whole number from 1 to {MOST_ROWS}");
+                return fail(codes::BAD_ARGUMENTS, message, value.span, format!("this is {count}"));
+            }
+        }
+        let runs = self.subject_under(&t.over.subject, &[], &t.over.with)?;
+        let mut cells = Vec::new();
+        for (run, record) in runs.runs.into_iter().zip(&runs.records) {
+            let mut metric = self.metric(&t.of, record.as_ref())?;
+            // All rows, unless the metric itself or the statement says which.
+            match &t.at {
+                Some(at) => (metric.at, metric.maybe) = (self.selection(Some(at))?, at.maybe),
+                None if !self.says_where(&t.of) => metric.at = RowSet::All,
+                None => {}
+            }
+            cells.push(Cell { reads: vec![Read { run, metrics: [metric].into() }], ..Cell::default() });
+        }
+        let labels = (1..=count).map(|n| n.to_string()).collect();
+        let axes = vec![TableAxis { name: "row".into(), labels, numbers: None }];
+        let columns = vec![self.text_of(t.of.span)];
+        self.tables.insert(t.name.name.clone(), vec!["row".into(), columns[0].clone(), "position".into()]);
+        Ok(TableSpec { name: Some(t.name.name.clone()), axes, columns, own: Vec::new(), cells, top: true })
+    }
+
+    /// Whether a metric is a declared one with positions of its own.
+    fn says_where(&self, e: &Expr) -> bool {
+        let name = match &e.kind {
+            ExprKind::Name(n) => n,
+            ExprKind::Call(f, _) => match &f.kind {
+                ExprKind::Name(n) => n,
+                _ => return false,
+            },
+            _ => return false,
+        };
+        self.metrics.get(name).is_some_and(|m| m.at.is_some())
     }
 
     /// The cells of a measurement, a label for each, and the names of the metrics; `edits` stand before

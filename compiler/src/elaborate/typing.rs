@@ -147,7 +147,10 @@ impl Checker<'_> {
         match a.size {
             Size::Fixed(n) => Ok(TableAxis {
                 name: a.name.to_string(),
-                labels: (0..n).map(|i| i.to_string()).collect(),
+                labels: match &*a.name {
+                    "vocab" => (0..n as u32).map(|t| self.host.piece(t)).collect(),
+                    _ => (0..n).map(|i| i.to_string()).collect(),
+                },
                 numbers: Some((0..n).map(|i| i as f64).collect()),
             }),
             Size::Keys => {

@@ -39,6 +39,14 @@ impl<'a> Printer<'a> {
             ItemKind::Generate(generate) => self.generate(generate, item.span),
             ItemKind::Print(values) => Doc::concat([Doc::text("print "), self.exprs(values)]),
             ItemKind::Sweep(sweep) => self.sweep(sweep),
+            ItemKind::Top(top) => {
+                let head = Doc::Text(format!("top {} of ", top.name.name));
+                let head = Doc::concat([head, self.expr(&top.of)]);
+                let at = top.at.as_ref().map(|at| Doc::concat([Doc::text("at "), self.selection(at)]));
+                let over = self.run_clause("over ", &top.over);
+                let head = header(head, at.into_iter().chain([over]).collect());
+                self.with_options(head, top.over.span, &top.options, item.span)
+            }
             ItemKind::Plot(plot) => {
                 let kind = plot.kind.as_ref().map_or(String::new(), |k| format!(" as {}", k.name));
                 let head = Doc::Text(format!("plot {}{kind}", plot.of.name));

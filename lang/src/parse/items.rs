@@ -63,6 +63,14 @@ impl Build<'_> {
             }
             Rule::print_item => ItemKind::Print(self.exprs(parts.need())),
             Rule::sweep_item | Rule::sweep_inner => ItemKind::Sweep(self.sweep(parts)),
+            Rule::top_item => {
+                let name = self.ident(&parts.need());
+                let of = self.expr(parts.need(), 0);
+                let at = self.rows(&mut parts, Rule::at_rows);
+                let over = self.run(parts.need());
+                let options = parts.next().map(|o| self.options(o)).unwrap_or_default();
+                ItemKind::Top(Top { name, of, at, over, options })
+            }
             Rule::plot_item => {
                 let of = self.ident(&parts.need());
                 let kind = parts.take_if(Rule::field_name).map(|k| self.ident(&k));

@@ -5,7 +5,7 @@ use super::Rule;
 /// Words that begin an item.
 pub(crate) const DECLARATIONS: &[&str] = &[
     "model", "import", "param", "data", "prompt", "vector", "tensor", "fn", "hook", "patch", "run", "metric",
-    "measure", "capture", "generate", "print", "sweep", "plot", "save", "report", "arch",
+    "measure", "capture", "generate", "print", "sweep", "top", "plot", "save", "report", "arch",
 ];
 
 /// Words that begin a statement of a body.
@@ -53,6 +53,7 @@ pub(crate) fn keyword(rule: Rule) -> Option<&'static str> {
         Rule::kw_print => "print",
         Rule::kw_arch => "arch",
         Rule::kw_sweep => "sweep",
+        Rule::kw_top => "top",
         Rule::kw_plot => "plot",
         Rule::kw_save => "save",
         Rule::kw_report => "report",

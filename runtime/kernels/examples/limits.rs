@@ -94,7 +94,46 @@ fn part(panels: usize, t: usize, threads: usize) -> std::ops::Range<usize> {
     panels * t / threads..panels * (t + 1) / threads
 }
 
+/// Seconds that two threads take for the products of some layers of GPT-2-small's shape on so many rows.
+fn products(rows: usize, layers: usize) -> f64 {
+    let isa = Isa::detect();
+    let shapes = [(2304, 768), (768, 768), (3072, 768), (768, 3072)];
+    let weights: Vec<Vec<Packed>> = shapes
+        .iter()
+        .map(|&(o, i)| (0..layers).map(|l| Packed::from_fn(o, i, |o, k| ((o * 3 + k + l) % 17) as f32 - 8.0)).collect())
+        .collect();
+    let x = vec![0.25f32; rows * 3072];
+    let mut y = vec![0.0f32; rows * 3072];
+    let y = Shared(y.as_mut_ptr());
+    let work = |t: usize| {
+        let (from, to) = (rows * t / 2, rows * (t + 1) / 2);
+        for layer in 0..layers {
+            for (w, (outputs, inputs)) in weights.iter().zip(shapes) {
+                let (x, y) = (&x[from * inputs..], unsafe { y.at().add(from * outputs) });
+                unsafe { gemm(isa, x, inputs, to - from, &w[layer], 0..w[layer].panels(), y, outputs) };
+            }
+        }
+    };
+    median(in_turns(2, 3, &[&work])[0].clone())
+}
+
 fn main() {
+    // `limits peak N`: only what N threads reach between registers, in GFLOP/s.
+    if let [Some(word), Some(threads)] = [1, 2].map(|n| std::env::args().nth(n))
+        && word == "peak"
+    {
+        let threads = threads.parse().unwrap_or(1);
+        let (registers, operations) = peak(Isa::detect());
+        let times = in_turns(threads, 3, &[&|_| registers()]);
+        println!("{:.1}", operations * threads as f64 / median(times[0].clone()) / 1e9);
+        return;
+    }
+    if let [Some(word), Some(rows), Some(layers)] = [1, 2, 3].map(|n| std::env::args().nth(n))
+        && word == "products"
+    {
+        println!("{:.3}", products(rows.parse().unwrap_or(1), layers.parse().unwrap_or(1)));
+        return;
+    }
     let isa = std::env::args().nth(1).and_then(|name| Isa::from_name(&name)).unwrap_or(Isa::detect());
     println!("{}", isa.name());
     let dot = rows::dot(isa);

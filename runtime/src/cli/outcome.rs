@@ -62,7 +62,8 @@ impl Outcome<'_> {
             result.write(path).map_err(|e| vec![*e.0])?;
         }
         if let Some(path) = spent {
-            // Left over, it takes a little room and nothing else.
+            // Left over, they take a little room and nothing else.
+            let _ = std::fs::remove_file(path.with_extension("kept.old"));
             let _ = std::fs::remove_file(path);
         }
         stopped.map_or(Ok(()), |d| Err(vec![d]))

@@ -20,6 +20,7 @@ mod show;
 mod statements;
 mod table;
 mod targets;
+mod top;
 
 pub use execute::{Done, merge_on, run, run_on};
 pub use explain::explanation;

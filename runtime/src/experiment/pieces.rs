@@ -125,12 +125,11 @@ pub fn pieces(
     Ok(out)
 }
 
+/// What some units take, and whether they fit into one piece.
+type Look<'l> = dyn Fn(&[usize]) -> Result<(Needs, bool), Diagnostics> + 'l;
+
 /// About the most of the first units that fit into one piece, at least one whatever it takes, beginning with a guess.
-fn most(
-    units: &[usize],
-    guess: usize,
-    look: &dyn Fn(&[usize]) -> Result<(Needs, bool), Diagnostics>,
-) -> Result<(usize, Needs), Diagnostics> {
+fn most(units: &[usize], guess: usize, look: &Look) -> Result<(usize, Needs), Diagnostics> {
     // What is known to fit, and the least that is known not to.
     let mut low: Option<(usize, Needs)> = None;
     let mut high = units.len() + 1;

@@ -111,7 +111,11 @@ impl Results {
                 What::Cell { statement, cell } => {
                     let s = &statements[statement];
                     if let StatementKind::Table(t) = &s.kind {
-                        self.cells[statement][cell] = Some(given.cell(&t.cells[cell], s.span)?);
+                        let numbers = match t.top {
+                            true => given.top(&t.cells[cell], t.axes[0].labels.len(), s.span)?,
+                            false => given.cell(&t.cells[cell], s.span)?,
+                        };
+                        self.cells[statement][cell] = Some(numbers);
                     }
                 }
                 What::Capture => {

@@ -83,6 +83,11 @@ impl Given<'_> {
     }
 }
 
+/// A table with its numbers; cells that were not reached are NaN.
+pub fn frame(spec: &TableSpec, cells: &[Option<Numbers>]) -> Frame {
+    if spec.top { super::top::frame(spec, cells) } else { of_cells(spec, cells) }
+}
+
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
@@ -94,8 +99,7 @@ fn standard_error(values: &[f64]) -> f64 {
     (variance / values.len() as f64).sqrt()
 }
 
-/// A table with its numbers; cells that were not reached are NaN.
-pub fn frame(spec: &TableSpec, cells: &[Option<Numbers>]) -> Frame {
+fn of_cells(spec: &TableSpec, cells: &[Option<Numbers>]) -> Frame {
     let axes = spec.axes.iter().chain(&spec.own).map(|a| FrameAxis {
         name: a.name.clone(),
         labels: a.labels.clone(),

@@ -1,8 +1,12 @@
 //! What earlier rows left behind: keys and values, convolution inputs, scan states.
 
+use crate::error::Error;
+use crate::memory;
+use rayon::prelude::*;
 use std::collections::HashMap;
 use steer_compiler::plan::Reads;
 use steer_compiler::program::{BufId, Instr, Program};
+use steer_kernels::Area;
 
 /// An instruction by its stretch and place.
 pub type Place = (usize, usize);
@@ -10,8 +14,33 @@ pub type Place = (usize, usize);
 /// Keys and values of one attention, or inputs of one convolution, by slot.
 #[derive(Default)]
 pub struct Stored {
-    pub keys: Vec<f32>,
-    pub values: Vec<f32>,
+    pub keys: Area,
+    pub values: Area,
+}
+
+/// Floats that one task copies.
+const COPY: usize = 1 << 16;
+
+/// Puts rows behind those that are there, in room for half as many again where it is not enough.
+pub fn append(to: &mut Area, rows: &[f32]) -> Result<(), Error> {
+    let (len, need) = (to.len(), to.len() + rows.len());
+    if need > to.capacity() {
+        let new = Area::with_capacity(need.max(len + len / 2)).or_else(|| Area::with_capacity(need));
+        let mut new = new.ok_or_else(|| memory::refused(need, "what later tokens read of earlier ones"))?;
+        new.show(len);
+        copy(to, &mut new);
+        *to = new;
+    }
+    to.show(need);
+    copy(rows, &mut to[len..]);
+    Ok(())
+}
+
+fn copy(from: &[f32], to: &mut [f32]) {
+    match from.len() > COPY {
+        true => to.par_chunks_mut(COPY).zip(from.par_chunks(COPY)).for_each(|(to, from)| to.copy_from_slice(from)),
+        false => to.copy_from_slice(from),
+    }
 }
 
 /// States of one scan, by slot: only those that a later row can start from.

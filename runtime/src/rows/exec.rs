@@ -1,15 +1,15 @@
 //! One step: all new rows of all runs through the program.
 
-use super::cache::Keeps;
+use super::cache::{Keeps, append};
 use super::edits::{Taken, edit_inputs, receipts};
 use super::exec_instr::ALONE_FLOATS;
 use super::operations::{Cost, total};
 use super::pool::Pool;
+use super::segments::segments;
 use super::share::{NONE, NewRow, RowsOf, Step, number};
 use super::{RowsEngine, broken};
 use crate::engine::{Extend, RowCount, RowValue, StepResult};
 use crate::error::Error;
-use crate::memory;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -125,13 +125,18 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
             chosen: None,
         };
         edit_inputs(engine, &mut frame);
-        for (i, instr) in stretch.instrs.iter().enumerate() {
-            super::exec_instr::run(engine, &mut frame, (s, i), instr)?;
-            frame.drop_buffers(engine.lives.end(s, i));
-            let cost = engine.costs[s][i];
-            let cost = total(&[cost], frame.rows.first.iter().map(|r| step.rows[*r as usize].position));
-            part.done(engine, cost);
-            result.rows.operations += frame.chosen.take().unwrap_or(cost);
+        for segment in segments(stretch) {
+            let together = super::segments::run(engine, &mut frame, (s, segment.clone()), stretch)?;
+            for i in segment {
+                if !together {
+                    super::exec_instr::run(engine, &mut frame, (s, i), &stretch.instrs[i])?;
+                }
+                frame.drop_buffers(engine.lives.end(s, i));
+                let cost = engine.costs[s][i];
+                let cost = total(&[cost], frame.rows.first.iter().map(|r| step.rows[*r as usize].position));
+                part.done(engine, cost);
+                result.rows.operations += frame.chosen.take().unwrap_or(cost);
+            }
         }
         for keeps in engine.homes.later(s).to_vec() {
             store(engine, &frame, keeps)?;
@@ -241,11 +246,6 @@ fn moved(old: &[f32], len: usize, rows: impl ExactSizeIterator<Item = u32>, pool
 
 /// Appends the rows of a stretch to a cache.
 pub fn store(engine: &mut RowsEngine, frame: &Frame, keeps: Keeps) -> Result<(), Error> {
-    let append = |to: &mut Vec<f32>, rows: &[f32]| -> Result<(), Error> {
-        memory::reserve(to, rows.len(), "what later tokens read of earlier ones")?;
-        to.extend_from_slice(rows);
-        Ok(())
-    };
     if let Some(stored) = engine.caches.stored.get_mut(&keeps.place) {
         append(&mut stored.keys, &frame.buffers[keeps.keys.0 as usize])?;
         if let Some(v) = keeps.values {

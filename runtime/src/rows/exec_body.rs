@@ -95,7 +95,7 @@ pub struct Hooked<'a> {
 
 impl Hooked<'_> {
     pub fn run(&self, engine: &RowsEngine, frame: &mut Frame, place: Place) -> Result<(), Error> {
-        let base: Vec<Shared> = pointers(engine, frame, place, &self.body.call)?.into_iter().map(Shared).collect();
+        let base: Vec<Shared> = pointers(engine, frame, place, &self.body.call, &[])?.into_iter().map(Shared).collect();
         let keys = |position| (self.seen)(position).len();
         let mut given = Given::new(&engine.plan, self.body, &engine.users, frame.step, frame.rows, &keys)?;
         for rows in given.turns(frame.count()) {
@@ -150,7 +150,7 @@ pub fn scan(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &In
     let Instr::Scan { body, state, y, .. } = instr else { return Err(broken("no scan")) };
     let out = room(engine, frame, *y)?;
     let width = engine.program.buffers[y.0 as usize].len;
-    let base: Vec<Shared> = pointers(engine, frame, place, &body.call)?.into_iter().map(Shared).collect();
+    let base: Vec<Shared> = pointers(engine, frame, place, &body.call, &[])?.into_iter().map(Shared).collect();
     let mut given = Given::new(&engine.plan, body, &engine.users, frame.step, frame.rows, &|_| 1)?;
     let mut kept = engine.caches.states.remove(&place).unwrap_or_default();
     let first_slot = engine.caches.slots[place.0] - frame.count() as u32;

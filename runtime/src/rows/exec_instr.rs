@@ -21,7 +21,7 @@ const ALONE: usize = 1 << 17;
 pub const ALONE_FLOATS: usize = 1 << 14;
 
 /// From so many rows a thread on, a product is shared row by row.
-const MANY: usize = 96;
+pub const MANY: usize = 96;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -75,7 +75,7 @@ pub fn run(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Ins
     }
 }
 
-fn matrix(engine: &RowsEngine, place: Place) -> Result<Arc<Vec<Packed>>, Error> {
+pub fn matrix(engine: &RowsEngine, place: Place) -> Result<Arc<Vec<Packed>>, Error> {
     engine.constants.of(place).matrix.clone().ok_or_else(|| broken("a matrix was not loaded"))
 }
 
@@ -104,14 +104,15 @@ pub fn room(engine: &RowsEngine, frame: &mut Frame, b: BufId) -> Result<*mut f32
     Ok(buffer.as_mut_ptr())
 }
 
-/// The pointers of a kernel's arguments; those of a body's own stay null.
+/// The pointers of a kernel's arguments; those of a body's own stay null. Nothing is made for `locals`.
 pub fn pointers(
     engine: &RowsEngine,
     frame: &mut Frame,
     place: Place,
     call: &KernelCall,
+    locals: &[BufId],
 ) -> Result<Vec<*mut f32>, Error> {
-    for b in outputs_of(engine, call) {
+    for b in outputs_of(engine, call).into_iter().filter(|b| !locals.contains(b)) {
         room(engine, frame, b)?;
     }
     let fixed = &engine.constants.of(place).args;
@@ -147,7 +148,7 @@ fn of_edit(v: Option<&mut impl DerefMut<Target = [f32]>>) -> Result<*mut f32, Er
 }
 
 fn kernel(engine: &RowsEngine, frame: &mut Frame, place: Place, call: &KernelCall) -> Result<(), Error> {
-    let pointers: Vec<Shared> = pointers(engine, frame, place, call)?.into_iter().map(Shared).collect();
+    let pointers: Vec<Shared> = pointers(engine, frame, place, call, &[])?.into_iter().map(Shared).collect();
     let n = frame.count();
     let scratch = engine.kernels.scratch_len(call.kernel, 1);
     let width: usize = outputs_of(engine, call).iter().map(|b| engine.program.buffers[b.0 as usize].len).sum();

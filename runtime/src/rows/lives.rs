@@ -1,6 +1,7 @@
 //! How long buffers live: from the instruction that fills one to the last that reads it.
 
 use super::cache::{Homes, kept};
+use super::segments::segments;
 use std::collections::HashMap;
 use steer_compiler::program::{BufId, Instr, KernelArg, LookupIndex, OutputPlace, Program};
 
@@ -13,13 +14,16 @@ pub struct Lives {
     at: Vec<Vec<BufId>>,
     /// By stretch and instruction ([`END`]: the end of the stretch): those that nothing reads any more.
     ends: HashMap<(usize, usize), Vec<BufId>>,
+    /// By stretch and first instruction of a segment: those that nothing outside of it reads.
+    locals: HashMap<(usize, usize), Vec<BufId>>,
 }
 
 impl Lives {
     pub fn of(program: &Program, homes: &Homes) -> Self {
         let n = program.stretches.len();
         let mut last: HashMap<BufId, (usize, usize)> = HashMap::new();
-        let mut made: HashMap<BufId, usize> = HashMap::new();
+        // By stretch and segment.
+        let mut made: HashMap<BufId, (usize, usize)> = HashMap::new();
         let mut seen = |b: BufId, at: (usize, usize)| {
             let l = last.entry(b).or_insert(at);
             *l = (*l).max(at);
@@ -28,9 +32,11 @@ impl Lives {
             for p in &stretch.patches {
                 seen(p.base, (s, 0));
             }
+            let segments = segments(stretch);
             for (i, instr) in stretch.instrs.iter().enumerate() {
+                let start = segments.iter().find(|g| g.contains(&i)).map_or(i, |g| g.start);
                 for b in buffers_of(instr) {
-                    made.entry(b).or_insert(s);
+                    made.entry(b).or_insert((s, start));
                     seen(b, (s, i));
                 }
                 // What is kept is read where it is stored: by the instruction, or at the end of an earlier stretch.
@@ -49,9 +55,16 @@ impl Lives {
             }
         }
         last.retain(|b, _| program.buffers[b.0 as usize].per_row);
-        let mut lives = Lives { at: vec![Vec::new(); n], ends: HashMap::new() };
+        let mut lives = Lives { at: vec![Vec::new(); n], ends: HashMap::new(), locals: HashMap::new() };
         for (b, end) in last {
-            let first = made.get(&b).map_or(n, |m| m + 1);
+            let first = made.get(&b).map_or(n, |m| m.0 + 1);
+            if let Some(of) = made.get(&b)
+                && of.0 == end.0
+                && end.1 != END
+                && of.1 == start_of(program, end)
+            {
+                lives.locals.entry(*of).or_default().push(b);
+            }
             for live in lives.at.iter_mut().take(end.0 + 1).skip(first) {
                 live.push(b);
             }
@@ -71,6 +84,11 @@ impl Lives {
         self.at[s] == [buffer]
     }
 
+    /// The buffers that only a segment knows, by its first instruction.
+    pub fn locals(&self, s: usize, start: usize) -> &[BufId] {
+        self.locals.get(&(s, start)).map_or(&[], Vec::as_slice)
+    }
+
     /// What nothing reads any more after an instruction.
     pub fn end(&self, s: usize, instr: usize) -> &[BufId] {
         self.ends.get(&(s, instr)).map_or(&[], Vec::as_slice)
@@ -80,6 +98,11 @@ impl Lives {
     pub fn end_of(&self, s: usize) -> &[BufId] {
         self.end(s, END)
     }
+}
+
+/// The first instruction of the segment that an instruction is in.
+fn start_of(program: &Program, (s, instr): (usize, usize)) -> usize {
+    segments(&program.stretches[s]).iter().find(|g| g.contains(&instr)).map_or(instr, |g| g.start)
 }
 
 /// The buffers that an instruction itself reads and writes; what it keeps in a cache is read there.

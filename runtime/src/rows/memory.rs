@@ -6,12 +6,16 @@ use super::cache::{Homes, kept};
 use super::constants::{self, wanted};
 use super::edits::acting;
 use super::lives::{Lives, buffers_of};
+use super::segments::segments;
 use std::collections::HashSet;
 use steer_compiler::plan::{Axis, Plan, Size};
 use steer_compiler::program::{BufId, ConstSource, Instr, OutputPlace, Program};
 
 /// What the engine notes of a row besides its values: numbers, places, slots.
 const NOTES: u64 = 200;
+
+/// More rows pass through segments, on any common machine.
+const FEW: u64 = 4096;
 
 /// And of a row in each stretch.
 const NOTES_OF_STRETCH: u64 = 8;
@@ -31,6 +35,9 @@ pub struct Sizes {
 pub struct RowSizes {
     /// The most that is alive at once for each distinct row of a pass.
     pub buffers: u64,
+    /// The same of many rows, which pass through segments: without what only a segment knows, but with all else
+    /// until its end.
+    pub many: u64,
     /// What is alive at the start, which is copied where the set of rows changes there.
     pub entering: u64,
     /// What each distinct row leaves behind for later rows: keys, values, inputs of convolutions.
@@ -57,8 +64,17 @@ impl Sizes {
             let now = |alive: &HashSet<BufId>| alive.iter().map(|b| floats(*b)).sum::<u64>();
             stretches[s].entering = now(&alive);
             let mut most = now(&alive);
+            let segments = segments(stretch);
+            let locals: HashSet<BufId> = segments.iter().flat_map(|g| lives.locals(s, g.start)).copied().collect();
+            let (mut slowly, mut many) = (alive.clone(), most);
             for (i, instr) in stretch.instrs.iter().enumerate() {
-                alive.extend(buffers_of(instr).into_iter().filter(|b| program.buffers[b.0 as usize].per_row));
+                let rows = buffers_of(instr).into_iter().filter(|b| program.buffers[b.0 as usize].per_row);
+                alive.extend(rows.clone());
+                slowly.extend(rows.filter(|b| !locals.contains(b)));
+                many = many.max(now(&slowly) + passing(program, instr));
+                if let Some(segment) = segments.iter().find(|g| g.end == i + 1) {
+                    slowly.retain(|b| !segment.clone().any(|i| lives.end(s, i).contains(b)));
+                }
                 most = most.max(now(&alive) + passing(program, instr));
                 for b in lives.end(s, i) {
                     alive.remove(b);
@@ -76,13 +92,14 @@ impl Sizes {
                 alive.remove(b);
             }
             stretches[s].buffers = most + beside;
+            stretches[s].many = many + beside;
         }
         Sizes { weights: constants::bytes(program), reading: largest(plan, program), stretches }
     }
 
     /// The most that each distinct row of a pass takes, whatever stretch it is in.
     pub fn row(&self) -> u64 {
-        self.stretches.iter().map(|s| s.buffers.max(s.entering * 2)).max().unwrap_or(0)
+        self.stretches.iter().map(|s| s.buffers.max(s.many).max(s.entering * 2)).max().unwrap_or(0)
     }
 
     /// What a row leaves in the caches of all stretches.
@@ -101,7 +118,7 @@ impl Sizes {
         for (s, size) in self.stretches.iter().enumerate() {
             let here = rows.get(s).copied().unwrap_or(0) as u64;
             let before = s.checked_sub(1).and_then(|s| rows.get(s)).copied().unwrap_or(0) as u64;
-            most = most.max(here.saturating_mul(size.buffers));
+            most = most.max(here.min(FEW).saturating_mul(size.buffers)).max(here.saturating_mul(size.many));
             if here != before {
                 most = most.max((here + before).saturating_mul(size.entering));
             }

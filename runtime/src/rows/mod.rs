@@ -18,6 +18,7 @@ mod number;
 mod operations;
 mod pool;
 mod runs;
+mod segments;
 mod share;
 
 pub use count::{Counter, Pass, count};

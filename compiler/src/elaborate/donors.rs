@@ -38,22 +38,25 @@ impl Checker<'_> {
                 "a patch takes the donor's row of the same position: restrict it to positions that both have, or say which belong together, as in `from clean by end`"
             }
             Alignment::End => {
-                "rows belong together as counted from the end: restrict the patch to those that both have"
+                "rows belong together as counted from the end; `on maybe ...` leaves out those without one"
             }
             Alignment::Token => {
-                "rows belong together where both have the same token, in order: restrict the patch to those"
+                "rows belong together where both have the same token, in order; `on maybe ...` leaves out those without one"
             }
-            Alignment::Map(_) => "the list gives the donor's position for each of the run's; -1 is none",
+            Alignment::Map(_) => {
+                "the list gives the donor's position for each of the run's, and -1 is none; `on maybe ...` leaves those out"
+            }
         };
         if missing.is_some() || (grows && place.on.may_generate(seq.prompt)) {
             let row = missing.map_or(String::new(), |m| format!(", such as row {m}"));
+            let lack = match from.by {
+                Alignment::Index => format!("that {} does not have", from.run.label),
+                _ => format!("that have no partner in {}", from.run.label),
+            };
             out.push(
-                Diagnostic::error(
-                    codes::POSITION_RANGE,
-                    format!("`{name}` patches rows that {} does not have{row}", from.run.label),
-                )
-                .at(place.span, format!("{} has {have} tokens", from.run.label))
-                .help(help),
+                Diagnostic::error(codes::POSITION_RANGE, format!("`{name}` patches rows {lack}{row}"))
+                    .at(place.span, format!("{} has {have} tokens", from.run.label))
+                    .help(help),
             );
         }
     }

@@ -40,6 +40,9 @@ impl Runs {
                 if let Some(on) = run.record.as_ref().and_then(|r| u.place.on.filled(r)) {
                     u.place = Rc::new(Place { on, ..(*u.place).clone() });
                 }
+                if let Some(on) = u.place.partnered(run) {
+                    u.place = Rc::new(Place { on, ..(*u.place).clone() });
+                }
                 run.uses.push(u);
             }
         }

@@ -101,6 +101,17 @@ pub struct Place {
     pub span: Span,
 }
 
+impl Place {
+    /// Of `on maybe ...` and a donor: the rows that have a partner in it; `None` where that changes nothing.
+    pub fn partnered(&self, run: &RunSpec) -> Option<RowSet> {
+        let from = self.from.as_ref().filter(|_| self.maybe)?;
+        let donors = from.by.donors(&run.encoded.tokens, &from.run.encoded.tokens);
+        let alone = donors.iter().any(Option::is_none);
+        let known = RowSet::Mask(donors.iter().map(Option::is_some).collect());
+        alone.then(|| RowSet::And(Box::new(self.on.clone()), Box::new(known)))
+    }
+}
+
 /// Another run, and which of its rows belongs to which.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DonorSpec {

@@ -204,6 +204,12 @@ impl Checker<'_> {
         Ok(())
     }
 
+    /// The examples of a set, each with what is run where it is named, if there is something.
+    pub(super) fn prompts_if_any(&self, set: &str, span: Span) -> Vec<(Option<Prompt>, Record)> {
+        let records = self.data.get(set).map(Vec::as_slice).unwrap_or_default();
+        records.iter().map(|r| (field_prompt(r, PROMPT, span).ok(), Rc::clone(r))).collect()
+    }
+
     /// A field of each example of `name` or `name.field`, as what is run.
     pub(super) fn data_prompts(&self, name: &str, span: Span) -> Res<Vec<(Prompt, Record)>> {
         let (set, field) = name.split_once('.').unwrap_or((name, PROMPT));

@@ -288,12 +288,26 @@ impl Checker<'_> {
             );
         };
         let (label, record) = match value {
-            Value::Text(t) => (t.to_string(), None),
+            // A field of an example is still of that example.
+            Value::Text(t) => (t.to_string(), self.example_of(e)),
+            Value::Chat(_) => (label, self.example_of(e)),
             Value::Object(record, _) => (label, Some(record)),
             _ => (label, None),
         };
         let run = RunSpec { record: record.clone(), ..self.run_of(&label, &prompt, e.span)? };
         Ok(Runs { label, runs: vec![run], records: vec![record] })
+    }
+
+    /// The example that a field such as `x.clean` is of.
+    fn example_of(&self, e: &Expr) -> Option<Record> {
+        let ExprKind::Field(of, _) = &e.kind else { return None };
+        match &of.kind {
+            ExprKind::Name(n) => match self.local(n) {
+                Some(Value::Object(record, _)) => Some(Rc::clone(record)),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// A run for each example of `name` or `name.field`.

@@ -2,13 +2,14 @@
 
 use super::chat::Prompt;
 use super::check::Checker;
-use super::data::record_value;
+use super::data::{Record, record_value};
 use super::edits::{Applied, free_name};
 use super::runs::short;
 use super::scope::{Res, fail};
 use super::script::{Cell, TableAxis, TableSpec};
 use super::value::Value;
 use crate::plan::Size;
+use std::collections::HashSet;
 use steer_lang::ast::{Expr, ExprKind, IndexItem, Item, ItemKind, Sweep, SweepAxis, SweepValues};
 use steer_lang::{Diagnostic, Span, codes};
 
@@ -303,13 +304,18 @@ impl Checker<'_> {
                 (0..count).map(entry).collect()
             }
             Value::Data(name) => {
-                let prompts = self.data_prompts(&name, e.span)?;
-                let entry = |(prompt, record): (Prompt, super::data::Record)| Entry {
-                    label: short(prompt.words()),
-                    number: None,
-                    value: record_value(&record),
+                let records = match name.contains('.') {
+                    true => self.data_prompts(&name, e.span)?.into_iter().map(|(p, r)| (Some(p), r)).collect(),
+                    false => self.prompts_if_any(&name, e.span),
                 };
-                prompts.into_iter().map(entry).collect()
+                let mut seen: HashSet<String> = HashSet::new();
+                let entry = |(i, (prompt, record)): (usize, (Option<Prompt>, Record))| {
+                    // Examples that look alike are told apart by their numbers.
+                    let label = prompt.map_or_else(|| format!("{name}[{i}]"), |p| short(p.words()));
+                    let label = if seen.insert(label.clone()) { label } else { format!("{label} [{i}]") };
+                    Entry { label, number: None, value: record_value(&record) }
+                };
+                records.into_iter().enumerate().map(entry).collect()
             }
             Value::List(items) => {
                 let mut out = Vec::new();

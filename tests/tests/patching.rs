@@ -106,6 +106,9 @@ fn number(tensor: u64, element: u64) -> f32 {
     ((z ^ (z >> 31)) >> 56) as f32 - 128.0
 }
 
+/// Adds a tensor by its name, shape, step as a power of two, and middle.
+type Add<'a> = dyn FnMut(&str, &[usize], i32, f32) + 'a;
+
 /// The checkpoint of `random_state` of the fixture's script.
 fn random_small(folder: &Path) -> Result<(), steer::error::Error> {
     const D: usize = 768;
@@ -117,7 +120,7 @@ fn random_small(folder: &Path) -> Result<(), steer::error::Error> {
     };
     add("wte.weight", &[50257, D], -9, 0.0);
     add("wpe.weight", &[1024, D], -12, 0.0);
-    let part = |add: &mut dyn FnMut(&str, &[usize], i32, f32), name: &str, shape: &[usize]| {
+    let part = |add: &mut Add, name: &str, shape: &[usize]| {
         let norm = shape.len() == 1;
         add(&format!("{name}.weight"), shape, if norm { -10 } else { -12 }, if norm { 1.0 } else { 0.0 });
         add(&format!("{name}.bias"), &shape[shape.len() - 1..], -12, 0.0);

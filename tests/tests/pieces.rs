@@ -70,3 +70,32 @@ fn what_no_piece_fits_into_is_refused() {
     assert_eq!(found[0].code, codes::MEMORY);
     assert!(found[0].message.ends_with("--memory allows 100 kB"), "{}", found[0].message);
 }
+
+/// Where a pass has many rows, instructions that work row by row are executed together, some rows at a time.
+#[test]
+fn many_rows_at_once_are_the_same_bits_as_one_position_after_another() {
+    let names = ["Tom", "Lily", "Ben", "Mary", "Anna", "John"];
+    let texts = names.iter().flat_map(|a| names.iter().map(move |b| format!("{a:?} went to the park with {b}")));
+    let texts: Vec<String> = texts.map(|t| format!("{:?}", t.replace('"', ""))).collect();
+    for (model, site) in
+        [("tiny-gpt2", "attn.out"), ("tiny-llama", "attn.out"), ("tiny-mamba", "ssm.out"), ("tiny-mixtral", "attn.out")]
+    {
+        let text = format!(
+            "model {model:?}\ndata d = [{}]\nhook h at blocks[1].{site} on prompt[3..] {{ h *= 0.5 }}\n\
+             measure logit(100), norm(blocks[2].resid.post) on d, d with h\n",
+            texts.join(", ")
+        );
+        let mut sources = Sources::default();
+        let session = Session::open_text(Path::new("many.steer"), text, &SessionOptions::default(), &mut sources)
+            .unwrap_or_else(|d| panic!("{d:#?}"));
+        let bits = |chunk: usize| {
+            let options = PhaseOptions { chunk, ..PhaseOptions::default() };
+            let done = experiment::run(&session, &options, &mut |_| Ok(())).unwrap_or_else(|d| panic!("{d:#?}"));
+            let [steer::report::Output::Table(frame)] = &done.outputs[..] else { panic!("{:?}", done.outputs) };
+            frame.columns.iter().flat_map(|c| &c.values).map(|x| x.to_bits()).collect::<Vec<u64>>()
+        };
+        let whole = bits(usize::MAX);
+        assert_eq!(whole.len(), 2 * 2 * 36);
+        assert_eq!(whole, bits(1), "{model}");
+    }
+}

@@ -44,7 +44,8 @@ pub struct Checker<'a> {
     pub(super) named: BTreeMap<String, Named>,
     /// Edits by their place in the source, sites and bound names, so that a sweep compiles each once.
     pub(super) compiled: HashMap<EditKey, usize>,
-    /// The names of the sweeps around, with their values in the present cell.
+    /// Names that stand before the script's own: of the sweeps around, with their values in the present cell, or of
+    /// the arguments of a metric.
     pub(super) locals: Vec<(String, Value)>,
     /// The edits without a name of the sweeps around the one in hand.
     pub(super) around: Vec<Applied>,

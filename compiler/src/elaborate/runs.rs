@@ -440,9 +440,11 @@ impl Checker<'_> {
                 found.extend(no_partner(m, run, other, by_end, s.span));
             }
         }
-        let mut seen: HashSet<(&RowSet, &RunSpec)> = HashSet::new();
+        // Equal runs may be of examples with other fields.
+        let mut seen: HashSet<(&RowSet, Option<RowSet>, &RunSpec)> = HashSet::new();
         for (set, run, maybe) in reads {
-            if seen.insert((set, run)) && found.len() < MOST {
+            let filled = run.record.as_deref().and_then(|r| set.filled(r));
+            if seen.insert((set, filled, run)) && found.len() < MOST {
                 self.rows_of(set, run, s.span, maybe, false, &mut found);
             }
         }

@@ -304,11 +304,6 @@ pub struct TableAxis {
 }
 
 impl TableAxis {
-    /// Whether entries are called by their numbers, and not by tokens.
-    pub fn numbers_say_it(&self) -> bool {
-        self.labels.first().is_none_or(|l| l == "0")
-    }
-
     /// Takes in the labels of the same axis elsewhere in the table: an entry that is called otherwise there is
     /// called by its number, or as `name` says.
     pub fn agree(&mut self, other: &TableAxis, name: impl Fn(usize) -> Option<String>) {

@@ -44,12 +44,16 @@ impl Checker<'_> {
             }
         }
         let runs = self.subject_under(&t.over.subject, &[], &t.over.with)?;
+        let at = match &t.at {
+            Some(at) => Some((self.selection(Some(at))?, at.maybe)),
+            None => None,
+        };
         let mut cells = Vec::new();
         for (run, record) in runs.runs.into_iter().zip(&runs.records) {
             let mut metric = self.metric(&t.of, record.as_ref())?;
             // All rows, unless the metric itself or the statement says which.
-            match &t.at {
-                Some(at) => (metric.at, metric.maybe) = (self.selection(Some(at))?, at.maybe),
+            match &at {
+                Some(at) => (metric.at, metric.maybe) = at.clone(),
                 None if !self.says_where(&t.of) => metric.at = RowSet::All,
                 None => {}
             }
@@ -58,7 +62,9 @@ impl Checker<'_> {
         let labels = (1..=count).map(|n| n.to_string()).collect();
         let axes = vec![TableAxis { name: "row".into(), labels, numbers: None }];
         let columns = vec![self.text_of(t.of.span)];
-        self.tables.insert(t.name.name.clone(), vec!["row".into(), columns[0].clone(), "position".into()]);
+        let mut parts = vec!["row".into(), columns[0].clone(), "position".into()];
+        parts.extend((cells.len() > 1).then(|| "run".to_owned()));
+        self.tables.insert(t.name.name.clone(), parts);
         Ok(TableSpec { name: Some(t.name.name.clone()), axes, columns, own: Vec::new(), cells, top: true })
     }
 

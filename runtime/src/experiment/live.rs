@@ -3,7 +3,7 @@
 use super::phase::{PhaseOptions, Prepared};
 use super::sample::sample;
 use super::session::{Session, one};
-use crate::engine::{Engine, Extend, RowCount, RowReceipt, StepResult};
+use crate::engine::{Engine, Extend, RowCount, RowReceipt};
 use crate::error::Error;
 use crate::interrupt;
 use crate::progress::{Bar, Unit};
@@ -246,14 +246,10 @@ fn prompts(
         let (before, rows) = (gathered.prompt_rows, work.iter().map(|w| w.tokens.len()).sum::<usize>());
         let seen = Arc::clone(progress);
         engine.watch(Some(Box::new(move |part| seen((before as f64 + part * rows as f64) / all))));
-        let result = engine.extend(&work);
+        let done = step(engine, &work, gathered);
         engine.watch(None);
-        match result {
-            Err(e) if e.0.code == codes::STOPPED => {
-                gathered.stopped = true;
-                break;
-            }
-            result => keep(gathered, result?),
+        if !done? {
+            break;
         }
         gathered.prompt_rows += rows;
         progress(gathered.prompt_rows as f64 / all);
@@ -283,12 +279,21 @@ fn extend(prepared: &Prepared, run: usize, l: &Live, start: usize, stop: usize, 
     Extend { run, tokens: l.tokens[start..stop].to_vec(), active, donor_positions: donors, reads }
 }
 
-fn keep(gathered: &mut Gathered, result: StepResult) {
+/// Lets an engine compute some rows and takes over what they gave; false where ctrl-C came between.
+fn step(engine: &mut dyn Engine, work: &[Extend], gathered: &mut Gathered) -> Result<bool, Error> {
+    let result = match engine.extend(work) {
+        Err(e) if e.0.code == codes::STOPPED => {
+            gathered.stopped = true;
+            return Ok(false);
+        }
+        result => result?,
+    };
     for v in result.values {
         gathered.values.insert((v.run, v.output, v.position), v.data);
     }
     gathered.receipts.extend(result.receipts);
     gathered.rows += result.rows;
+    Ok(true)
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -367,8 +372,11 @@ fn grow(
             break;
         }
         let clock = Instant::now();
-        keep(gathered, engine.extend(&work).map_err(one)?);
+        let done = step(engine, &work, gathered).map_err(one)?;
         gathered.new_seconds += clock.elapsed().as_secs_f64();
+        if !done {
+            break;
+        }
         bar.inc(1);
     }
     Ok(())

@@ -22,7 +22,8 @@ pub struct Given<'a> {
 }
 
 /// One entry of a table: for each metric its average over the runs and their positions, and the standard
-/// error of that over several runs. A metric with axes of its own has an average for each of its entries.
+/// error of that over several runs. A metric with axes of its own has an average for each of its entries. Of a run of a
+/// `top`: the largest values, their positions, and their places among the metric's own entries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Numbers {
     pub means: Vec<Vec<f64>>,

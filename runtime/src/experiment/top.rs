@@ -89,8 +89,9 @@ fn own(axes: &[TableAxis], entry: usize) -> String {
     let mut parts: Vec<String> = Vec::new();
     for a in axes.iter().rev() {
         let n = a.labels.len().max(1);
-        let label = a.labels.get(rest % n).map_or("", String::as_str);
-        parts.push(if a.numbers_say_it() { format!("{} {label}", a.name) } else { format!("{label:?}") });
+        let (entry, label) = (rest % n, a.labels.get(rest % n).map_or("", String::as_str));
+        // A token says by itself what it is.
+        parts.push(if label == entry.to_string() { format!("{} {label}", a.name) } else { format!("{label:?}") });
         rest /= n;
     }
     parts.reverse();

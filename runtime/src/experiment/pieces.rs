@@ -102,6 +102,14 @@ pub fn pieces(
     let bar = Bar::new("planning", Unit::Steps(units.len() as u64));
     let mut out: Vec<Piece> = Vec::new();
     let text = |u: &&usize| experiment.units[**u].what == What::Text;
+    // Texts are pieces of their own, unless all is one.
+    let texts = units.iter().filter(text).count();
+    if texts > 0 && texts < units.len() {
+        let (needs, fits) = look(units)?;
+        if fits {
+            return Ok(vec![Piece { units: units.to_vec(), needs }]);
+        }
+    }
     // Neighbours are alike: a piece has about as many units as the one before.
     let mut guess = units.len();
     for texts in [false, true] {
@@ -113,13 +121,6 @@ pub fn pieces(
             rest = &rest[count..];
             guess = count;
             bar.inc(count as u64);
-        }
-    }
-    // What fits into one piece together is one.
-    if let [_, _] = &out[..] {
-        let (needs, fits) = look(units)?;
-        if fits {
-            return Ok(vec![Piece { units: units.to_vec(), needs }]);
         }
     }
     Ok(out)

@@ -5,7 +5,6 @@ use super::edits::{Taken, edit_inputs, receipts};
 use super::exec_instr::ALONE_FLOATS;
 use super::operations::{Cost, total};
 use super::pool::Pool;
-use super::segments::segments;
 use super::share::{NONE, NewRow, RowsOf, Step, number};
 use super::{RowsEngine, broken};
 use crate::engine::{Extend, RowCount, RowValue, StepResult};
@@ -125,7 +124,7 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
             chosen: None,
         };
         edit_inputs(engine, &mut frame);
-        for segment in segments(stretch) {
+        for segment in engine.lives.segments(s).to_vec() {
             let together = super::segments::run(engine, &mut frame, (s, segment.clone()), stretch)?;
             for i in segment {
                 if !together {

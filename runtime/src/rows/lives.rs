@@ -3,6 +3,7 @@
 use super::cache::{Homes, kept};
 use super::segments::segments;
 use std::collections::HashMap;
+use std::ops::Range;
 use steer_compiler::program::{BufId, Instr, KernelArg, LookupIndex, OutputPlace, Program};
 
 /// The end of a stretch, as a place among its instructions.
@@ -14,6 +15,8 @@ pub struct Lives {
     at: Vec<Vec<BufId>>,
     /// By stretch and instruction ([`END`]: the end of the stretch): those that nothing reads any more.
     ends: HashMap<(usize, usize), Vec<BufId>>,
+    /// By stretch: its segments.
+    segments: Vec<Vec<Range<usize>>>,
     /// By stretch and first instruction of a segment: those that nothing outside of it reads.
     locals: HashMap<(usize, usize), Vec<BufId>>,
 }
@@ -21,6 +24,8 @@ pub struct Lives {
 impl Lives {
     pub fn of(program: &Program, homes: &Homes) -> Self {
         let n = program.stretches.len();
+        let segments: Vec<Vec<Range<usize>>> = program.stretches.iter().map(segments).collect();
+        let start = |s: usize, i: usize| segments[s].iter().find(|g| g.contains(&i)).map_or(i, |g| g.start);
         let mut last: HashMap<BufId, (usize, usize)> = HashMap::new();
         // By stretch and segment.
         let mut made: HashMap<BufId, (usize, usize)> = HashMap::new();
@@ -32,11 +37,9 @@ impl Lives {
             for p in &stretch.patches {
                 seen(p.base, (s, 0));
             }
-            let segments = segments(stretch);
             for (i, instr) in stretch.instrs.iter().enumerate() {
-                let start = segments.iter().find(|g| g.contains(&i)).map_or(i, |g| g.start);
                 for b in buffers_of(instr) {
-                    made.entry(b).or_insert((s, start));
+                    made.entry(b).or_insert((s, start(s, i)));
                     seen(b, (s, i));
                 }
                 // What is kept is read where it is stored: by the instruction, or at the end of an earlier stretch.
@@ -55,13 +58,14 @@ impl Lives {
             }
         }
         last.retain(|b, _| program.buffers[b.0 as usize].per_row);
-        let mut lives = Lives { at: vec![Vec::new(); n], ends: HashMap::new(), locals: HashMap::new() };
+        let mut lives =
+            Lives { at: vec![Vec::new(); n], ends: HashMap::new(), segments: Vec::new(), locals: HashMap::new() };
         for (b, end) in last {
             let first = made.get(&b).map_or(n, |m| m.0 + 1);
             if let Some(of) = made.get(&b)
                 && of.0 == end.0
                 && end.1 != END
-                && of.1 == start_of(program, end)
+                && of.1 == start(end.0, end.1)
             {
                 lives.locals.entry(*of).or_default().push(b);
             }
@@ -71,7 +75,13 @@ impl Lives {
             lives.ends.entry(end).or_default().push(b);
         }
         lives.at.iter_mut().for_each(|live| live.sort_unstable());
+        lives.segments = segments;
         lives
+    }
+
+    /// The instructions of a stretch in order, those together that work row by row.
+    pub fn segments(&self, s: usize) -> &[Range<usize>] {
+        &self.segments[s]
     }
 
     /// The buffers that are alive at the start of a stretch.
@@ -98,11 +108,6 @@ impl Lives {
     pub fn end_of(&self, s: usize) -> &[BufId] {
         self.end(s, END)
     }
-}
-
-/// The first instruction of the segment that an instruction is in.
-fn start_of(program: &Program, (s, instr): (usize, usize)) -> usize {
-    segments(&program.stretches[s]).iter().find(|g| g.contains(&instr)).map_or(instr, |g| g.start)
 }
 
 /// The buffers that an instruction itself reads and writes; what it keeps in a cache is read there.

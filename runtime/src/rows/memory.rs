@@ -6,7 +6,6 @@ use super::cache::{Homes, kept};
 use super::constants::{self, wanted};
 use super::edits::acting;
 use super::lives::{Lives, buffers_of};
-use super::segments::segments;
 use std::collections::HashSet;
 use steer_compiler::plan::{Axis, Plan, Size};
 use steer_compiler::program::{BufId, ConstSource, Instr, OutputPlace, Program};
@@ -64,7 +63,7 @@ impl Sizes {
             let now = |alive: &HashSet<BufId>| alive.iter().map(|b| floats(*b)).sum::<u64>();
             stretches[s].entering = now(&alive);
             let mut most = now(&alive);
-            let segments = segments(stretch);
+            let segments = lives.segments(s);
             let locals: HashSet<BufId> = segments.iter().flat_map(|g| lives.locals(s, g.start)).copied().collect();
             let (mut slowly, mut many) = (alive.clone(), most);
             for (i, instr) in stretch.instrs.iter().enumerate() {

@@ -6,7 +6,6 @@ use super::exec::{Frame, ROWS};
 use super::exec_instr::{MANY, Shared, matrix, pointers, room, with_scratch};
 use super::{RowsEngine, broken};
 use crate::error::Error;
-use crate::memory;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
@@ -51,7 +50,7 @@ impl Rows {
 }
 
 /// What is done to a block of rows.
-enum Step {
+enum Task {
     Kernel { kernel: KernelId, args: Vec<Rows>, scratch: usize },
     Product { x: Rows, y: Rows, weights: Arc<Vec<Packed>>, extra: usize, x_has_batch: bool },
 }
@@ -71,23 +70,22 @@ pub fn run(
     let locals = engine.lives.locals(s, segment.start);
     let mut blocks: Vec<Area> = Vec::with_capacity(locals.len());
     for b in locals {
-        let len = threads * BLOCK * engine.program.buffers[b.0 as usize].len;
-        blocks.push(Area::zeros(len).ok_or_else(|| memory::refused(len, ROWS))?);
+        blocks.push(frame.pool.take(threads * BLOCK, engine.program.buffers[b.0 as usize].len, ROWS)?);
     }
     let local = |b: BufId| {
         let at = locals.iter().position(|l| *l == b)?;
         Some(Rows::Block(Shared(blocks[at].as_ptr().cast_mut()), engine.program.buffers[b.0 as usize].len))
     };
-    let mut steps = Vec::with_capacity(segment.len());
+    let mut tasks = Vec::with_capacity(segment.len());
     for i in segment {
-        steps.push(match &stretch.instrs[i] {
+        tasks.push(match &stretch.instrs[i] {
             Instr::Kernel(call) => {
                 let pointers = pointers(engine, frame, (s, i), call, locals)?;
                 let rows = |(arg, at): (&KernelArg, *mut f32)| match arg {
                     KernelArg::Buffer(b) => local(*b).unwrap_or(Rows::All(Shared(at))),
                     _ => Rows::All(Shared(at)),
                 };
-                Step::Kernel {
+                Task::Kernel {
                     kernel: call.kernel,
                     args: call.args.iter().zip(pointers).map(rows).collect(),
                     scratch: engine.kernels.scratch_len(call.kernel, 1),
@@ -99,7 +97,7 @@ pub fn run(
                     None => Rows::All(Shared(room(engine, frame, *y)?)),
                 };
                 let all = Rows::All(Shared(frame.buffers[x.0 as usize].as_mut_ptr()));
-                Step::Product {
+                Task::Product {
                     x: local(*x).unwrap_or(all),
                     y: out,
                     weights: matrix(engine, (s, i))?,
@@ -114,21 +112,22 @@ pub fn run(
     (0..n.div_ceil(block)).into_par_iter().for_each(|b| {
         let thread = rayon::current_thread_index().unwrap_or(0);
         let rows = b * block..((b + 1) * block).min(n);
-        steps.iter().for_each(|step| step.run(engine, thread, rows.clone()));
+        tasks.iter().for_each(|task| task.run(engine, thread, rows.clone()));
     });
+    blocks.into_iter().for_each(|b| frame.pool.give(b));
     Ok(true)
 }
 
-impl Step {
+impl Task {
     /// Nobody else has these rows meanwhile.
     fn run(&self, engine: &RowsEngine, thread: usize, rows: Range<usize>) {
         match self {
-            Step::Kernel { kernel, args, scratch } => with_scratch(*scratch, |scratch| {
+            Task::Kernel { kernel, args, scratch } => with_scratch(*scratch, |scratch| {
                 let args: Vec<*mut f32> = args.iter().map(|p| p.first(thread, rows.start)).collect();
                 // SAFETY: one pointer a parameter, valid for these rows of the frame; each call has rows of its own.
                 unsafe { engine.kernels.call(*kernel, &args, rows, 1, scratch) };
             }),
-            Step::Product { x, y, weights, extra, x_has_batch } => {
+            Task::Product { x, y, weights, extra, x_has_batch } => {
                 let (inner, outer) = (weights[0].inputs(), weights[0].outputs());
                 let x_stride = if *x_has_batch { weights.len() * inner } else { inner };
                 let y_stride = weights.len() * outer;

@@ -3,6 +3,7 @@
 use super::chat::{Chat, Prompt, as_prompt};
 use super::check::Checker;
 use super::scope::{Res, fail};
+use super::slotted::{field, fill};
 use super::value::{Value, from_json};
 use serde_json::{Map, Value as Json};
 use std::rc::Rc;
@@ -168,7 +169,7 @@ impl Checker<'_> {
         for (i, record) in of.into_iter().enumerate() {
             let mut map = (*record).clone();
             for (field, text, at) in &texts {
-                let filled = fill(text, &record).map_err(|slot| {
+                let filled = filled(text, &record).map_err(|slot| {
                     Box::new(
                         Diagnostic::error(codes::UNKNOWN_NAME, format!("example {i} has no field `{slot}`"))
                             .at(*at, "a slot of this text")
@@ -261,20 +262,15 @@ fn only_prompt(prompt: Json) -> Record {
     Rc::new(Map::from_iter([(PROMPT.to_owned(), prompt)]))
 }
 
-/// Replaces `{field}` by the record's; the error is the name of a field that it lacks.
-fn fill(text: &str, record: &Record) -> Result<String, String> {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(open) = rest.find('{') {
-        let Some(close) = rest[open..].find('}').map(|c| open + c) else { break };
-        let name = &rest[open + 1..close];
-        out.push_str(&rest[..open]);
-        match record.get(name) {
-            Some(Json::String(s)) => out.push_str(s),
-            Some(other) => out.push_str(&other.to_string()),
-            None => return Err(name.to_owned()),
+/// The text with the record's fields in its slots; the error is the name of a field that it lacks.
+fn filled(text: &str, record: &Record) -> Result<String, String> {
+    let mut lacks = None;
+    let out = fill(text, |name| {
+        let found = field(record, name);
+        if found.is_none() {
+            lacks.get_or_insert_with(|| name.to_owned());
         }
-        rest = &rest[close + 1..];
-    }
-    Ok(out + rest)
+        found
+    });
+    lacks.map_or(Ok(out), Err)
 }

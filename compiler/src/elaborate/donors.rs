@@ -1,8 +1,8 @@
 //! Whether the rows that an edit takes values from are there, and fit.
 
 use super::check::Checker;
+use super::fitting::sequence;
 use super::positions::{Alignment, RowSet};
-use super::runs::sequence;
 use super::script::{DonorSpec, EditDecl, Place, RunSpec};
 use crate::plan::Op;
 use steer_lang::{Diagnostic, codes};

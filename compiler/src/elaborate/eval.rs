@@ -1,6 +1,7 @@
 //! Expressions: what the compiler computes itself, and what becomes nodes of the Plan.
 
 use super::scope::{Eval, Res, fail, names};
+use super::slotted::fill;
 use super::value::{Closure, Value, from_json};
 use crate::plan::{Axis, Binary, NodeId, Type, Unary};
 use std::rc::Rc;
@@ -77,27 +78,20 @@ impl Eval<'_> {
 
     /// Replaces `{name}` and `{name.field}` by their values; a name that is an axis stays, for weights spread over files.
     pub fn interpolate(&mut self, text: &str, span: Span) -> Res<String> {
-        let mut out = String::new();
-        let mut rest = text;
-        while let Some(open) = rest.find('{') {
-            let Some(close) = rest[open..].find('}').map(|c| open + c) else { break };
-            let name = &rest[open + 1..close];
-            out.push_str(&rest[..open]);
-            match self.slot(name, span) {
-                Some(Value::Text(t)) => out.push_str(&t),
-                Some(Value::Axes(_)) | None => out.push_str(&rest[open..=close]),
-                Some(v) => match v.as_number() {
-                    Some(n) => out.push_str(&n.to_string()),
-                    None => out.push_str(&rest[open..=close]),
-                },
-            }
-            rest = &rest[close + 1..];
-            if out.len() > LONGEST {
-                return fail(codes::WRONG_KIND, "this text grows too long", span, "here");
-            }
+        let mut length = text.len();
+        let out = fill(text, |name| {
+            let value = match self.slot(name, span)? {
+                Value::Text(t) => t.to_string(),
+                Value::Axes(_) => return None,
+                v => v.as_number()?.to_string(),
+            };
+            length += value.len();
+            (length <= LONGEST).then_some(value)
+        });
+        match length > LONGEST {
+            true => fail(codes::WRONG_KIND, "this text grows too long", span, "here"),
+            false => Ok(out),
         }
-        out.push_str(rest);
-        Ok(out)
     }
 
     /// What a slot of a text names, if it does.

@@ -1,6 +1,7 @@
 //! Which rows of a sequence a selection means.
 
 use super::chat::{ASSISTANT, Content, Turn};
+use super::slotted::{field, fill};
 use serde_json::Value as Json;
 
 /// The fields of an example of a data set.
@@ -174,8 +175,8 @@ impl RowSet {
             (x, y) => Some((Box::new(x.unwrap_or_else(|| a.clone())), Box::new(y.unwrap_or_else(|| b.clone())))),
         };
         match self {
-            RowSet::After(text) => fill(text, fields).map(RowSet::After),
-            RowSet::Matching(text) => fill(text, fields).map(RowSet::Matching),
+            RowSet::After(text) => with_fields(text, fields).map(RowSet::After),
+            RowSet::Matching(text) => with_fields(text, fields).map(RowSet::Matching),
             RowSet::Part(of, part) => of.filled(fields).map(|of| RowSet::Part(Box::new(of), part.clone())),
             RowSet::Or(a, b) => both(a, b).map(|(a, b)| RowSet::Or(a, b)),
             RowSet::And(a, b) => both(a, b).map(|(a, b)| RowSet::And(a, b)),
@@ -316,24 +317,15 @@ fn beyond(part: &[Interval], len: usize, name: &'static str, out: &mut Vec<Misfi
     }
 }
 
-/// A text with fields of an example in its slots `{field}`; `None` where it has none of them.
-fn fill(text: &str, fields: &Fields) -> Option<String> {
-    let (mut out, mut rest, mut any) = (String::new(), text, false);
-    while let Some((before, (name, after))) = rest.split_once('{').and_then(|(b, r)| Some((b, r.split_once('}')?))) {
-        out.push_str(before);
-        match fields.get(name) {
-            Some(Json::String(s)) => out.push_str(s),
-            Some(v @ Json::Number(_)) => out.push_str(&v.to_string()),
-            _ => {
-                out.push('{');
-                rest = &rest[before.len() + 1..];
-                continue;
-            }
-        }
-        any = true;
-        rest = after;
-    }
-    any.then(|| out + rest)
+/// A text with fields of an example in its slots; `None` where it has none of them.
+fn with_fields(text: &str, fields: &Fields) -> Option<String> {
+    let mut any = false;
+    let out = fill(text, |name| {
+        let found = field(fields, name);
+        any |= found.is_some();
+        found
+    });
+    any.then_some(out)
 }
 
 fn within(part: Option<&[Interval]>, start: usize, end: usize, n: usize) -> Vec<bool> {

@@ -12,10 +12,10 @@ use crate::error::Error;
 use crate::memory;
 use crate::progress::{Bar, Unit};
 use crate::report::{self, Output, Value};
-use crate::tensors::Named;
+use crate::tensors::Parts;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use steer_compiler::elaborate::{PrintItem, RowSet, RunSpec, Statement, StatementKind, TableSpec};
 use steer_figures::Frame;
 use steer_lang::{Diagnostic, Diagnostics};
@@ -158,37 +158,36 @@ fn capture(
     place: &Place,
     results: &Results,
 ) -> Result<(Vec<Output>, String), Diagnostics> {
-    let mut shapes = BTreeMap::new();
-    let mut stored: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
+    let path = session.path(to);
+    let mut stored: Vec<(String, Vec<usize>, Vec<Cow<[f32]>>)> = Vec::new();
     for (run, spec) in place.runs.iter().zip(runs) {
         let rows = positions(&on.rows(&spec.sequence()));
         for (site, output) in sites.iter().zip(&place.outputs) {
-            let found: Vec<&Arc<[f32]>> =
-                rows.iter().filter_map(|p| results.captured.get(&(*run, *output, *p))).collect();
             let ty = experiment.prepared.plan.ty(experiment.prepared.plan.outputs[*output].node);
             let widest = rows.iter().max().map_or(0, |p| p + 1);
-            let mut shape = vec![found.len()];
+            let found = rows.iter().filter_map(|p| results.captured.get(&(*run, *output, *p)));
+            let data = found.map(|v| padded(v, ty.has_keys(), widest, ty.len_with(1))).collect::<Result<Vec<_>, _>>();
+            let data = data.map_err(one)?;
+            let mut shape = vec![data.len()];
             shape.extend(ty.axes.iter().map(|a| match a.size {
                 steer_compiler::plan::Size::Fixed(n) => n,
                 steer_compiler::plan::Size::Keys => widest,
             }));
-            let mut data = memory::room(shape.iter().product(), "what is captured").map_err(one)?;
-            for v in found {
-                extend_padded(&mut data, v, ty.has_keys(), widest, ty.len_with(1));
-            }
             let name = if runs.len() == 1 { site.clone() } else { format!("{}.{site}", spec.label) };
-            shapes.insert(name.clone(), shape.clone());
             stored.push((name, shape, data));
         }
     }
-    let path = session.path(to);
+    let shapes = stored.iter().map(|(name, shape, _)| (name.clone(), shape.clone())).collect();
     if !results.measured {
         return Ok((Vec::new(), unwritten("captured", &path)));
     }
-    let named: Vec<Named> = stored.iter().map(|(name, shape, data)| Named { name, shape, data }).collect();
+    let mut named: Vec<Parts> = Vec::new();
+    for (name, shape, data) in &stored {
+        named.push(Parts { name, shape, data: data.iter().map(|d| &**d).collect() });
+    }
     let metadata = BTreeMap::from([("producer".to_owned(), format!("steer {}", env!("CARGO_PKG_VERSION")))]);
     let bar = Bar::new(&format!("writing {to}"), Unit::Unknown);
-    crate::tensors::write_safetensors(&path, &named, &metadata).map_err(one)?;
+    crate::tensors::write_parts(&path, &named, &metadata).map_err(one)?;
     drop(bar);
     let shown = named.iter().take(SHAPES).map(|n| format!("{} {:?}", n.name, n.shape)).collect::<Vec<_>>().join(", ");
     let more = if named.len() > SHAPES { format!(" and {} more", named.len() - SHAPES) } else { String::new() };
@@ -196,14 +195,16 @@ fn capture(
     Ok((vec![Output::Capture { file: to.to_owned(), tensors: shapes }], text))
 }
 
-/// Appends a row; rows with fewer keys than the widest are filled with zeros at the end of each head.
-fn extend_padded(data: &mut Vec<f32>, row: &[f32], keyed: bool, widest: usize, heads: usize) {
-    if !keyed {
-        return data.extend_from_slice(row);
-    }
+/// A row; one with fewer keys than the widest is filled with zeros at the end of each head.
+fn padded(row: &[f32], keyed: bool, widest: usize, heads: usize) -> Result<Cow<'_, [f32]>, Error> {
     let keys = row.len() / heads.max(1);
+    if !keyed || keys == widest {
+        return Ok(Cow::Borrowed(row));
+    }
+    let mut data = memory::room(heads * widest, "what is captured")?;
     for part in row.chunks_exact(keys.max(1)) {
         data.extend_from_slice(part);
         data.resize(data.len() + widest - keys, 0.0);
     }
+    Ok(Cow::Owned(data))
 }

@@ -103,7 +103,8 @@ pub fn run_on(
     let execution = Execution { session, experiment: &experiment, values: &values, options };
     let shows = keeping.shard.is_none();
     let run = execution.run(&pieces, &mut results, &mut kept, shows.then_some(&mut show), &mut clock);
-    if let Err(mut e) = run {
+    let written = kept.as_mut().map_or(Ok(()), Kept::end).map_err(one);
+    if let Err(mut e) = run.and(written) {
         show.abandon();
         if let (Some(kept), Some(first)) = (&kept, e.first_mut()) {
             first.help = Some(match first.help.take() {
@@ -274,7 +275,7 @@ impl Execution<'_> {
                     break;
                 }
                 if let Some(kept) = kept {
-                    kept.append(&results.of_piece(experiment, &part, &gathered)).map_err(one)?;
+                    kept.append(results.of_piece(experiment, &part, &gathered)).map_err(one)?;
                 }
             }
         }

@@ -7,11 +7,14 @@ use super::statements::{Experiment, What};
 use crate::error::Error;
 use crate::interrupt;
 use crate::progress::{Bar, Unit};
+use std::cell::Cell;
 use std::collections::HashSet;
 use steer_lang::Diagnostics;
 
 /// A pass of a piece has about so many rows at most, so that results come now and then.
 const ROWS: usize = 16384;
+/// And so many where more of them would share nothing: a pass over few rows takes little memory, used again and again.
+const ALONE: usize = 4096;
 /// And a piece takes about so many floating-point operations: what is finished is kept piece by piece, and an
 /// interruption costs no more than one. Minutes on two cores.
 const OPERATIONS: u64 = 20_000_000_000_000;
@@ -86,13 +89,14 @@ pub fn pieces(
     options: &PhaseOptions,
     budget: Option<u64>,
 ) -> Result<Vec<Piece>, Diagnostics> {
+    let rows = Cell::new(ROWS);
     // What a piece of these takes, and whether they fit into one.
     let look = |units: &[usize]| -> Result<(Needs, bool), Diagnostics> {
         interrupt::check().map_err(|e| vec![*e.0])?;
         let part = Part::new(experiment, units);
         let longest = part.prepared.runs.iter().map(|r| r.encoded.tokens.len()).max().unwrap_or(0);
         let needs = part.needs(experiment, options).map_err(|e| vec![*e.0])?;
-        let small = needs.pass_rows <= ROWS.max(16 * longest) && needs.operations <= OPERATIONS;
+        let small = needs.pass_rows <= rows.get().max(16 * longest) && needs.operations <= OPERATIONS;
         let fits = small && budget.is_none_or(|b| needs.total() <= b);
         Ok((needs, fits))
     };
@@ -115,6 +119,10 @@ pub fn pieces(
     for texts in [false, true] {
         let rest: Vec<usize> = units.iter().filter(|u| text(u) == texts).copied().collect();
         let mut rest = &rest[..];
+        rows.set(ROWS);
+        if alone(rest, guess.min(rest.len()), &look)? {
+            rows.set(ALONE);
+        }
         while !rest.is_empty() {
             let (count, needs) = most(rest, guess.min(rest.len()), &look)?;
             out.push(Piece { units: rest[..count].to_vec(), needs });
@@ -128,6 +136,21 @@ pub fn pieces(
 
 /// What some units take, and whether they fit into one piece.
 type Look<'l> = dyn Fn(&[usize]) -> Result<(Needs, bool), Diagnostics> + 'l;
+
+/// Whether a quarter of the first units takes a quarter of the operations: what is computed for one of them is of no
+/// use to another.
+fn alone(units: &[usize], guess: usize, look: &Look) -> Result<bool, Diagnostics> {
+    if units.len() < 4 {
+        return Ok(false);
+    }
+    let (count, all) = most(units, guess, look)?;
+    if all.pass_rows <= ALONE || count < 4 {
+        return Ok(false);
+    }
+    let (some, _) = look(&units[..count / 4])?;
+    let share = (count / 4) as f64 / count as f64;
+    Ok(some.operations as f64 <= 1.1 * share * all.operations as f64)
+}
 
 /// About the most of the first units that fit into one piece, at least one whatever it takes, beginning with a guess.
 fn most(units: &[usize], guess: usize, look: &Look) -> Result<(usize, Needs), Diagnostics> {

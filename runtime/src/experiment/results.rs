@@ -62,13 +62,32 @@ pub struct Finished {
     /// Statement, cell, and its numbers.
     pub cells: Vec<(usize, usize, Numbers)>,
     /// Run, output and position.
-    pub captured: Vec<(usize, usize, usize, Vec<f32>)>,
+    #[serde(with = "captured")]
+    pub captured: Vec<(usize, usize, usize, Arc<[f32]>)>,
     /// Run, its new tokens, and their text.
     pub texts: Vec<(usize, Vec<u32>, String)>,
     /// Edit and run.
     pub did: Vec<(u32, usize, Rows)>,
     pub selected: Vec<(usize, u32, u64)>,
     pub work: Work,
+}
+
+/// Values that are shared in memory, and written as if they were not.
+mod captured {
+    use super::Arc;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    type Value<T> = (usize, usize, usize, T);
+
+    pub fn serialize<S: Serializer>(values: &[Value<Arc<[f32]>>], to: S) -> Result<S::Ok, S::Error> {
+        let plain: Vec<Value<&[f32]>> = values.iter().map(|(r, o, p, v)| (*r, *o, *p, &**v)).collect();
+        plain.serialize(to)
+    }
+
+    pub fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Vec<Value<Arc<[f32]>>>, D::Error> {
+        let plain = Vec::<Value<Vec<f32>>>::deserialize(from)?;
+        Ok(plain.into_iter().map(|(r, o, p, v)| (r, o, p, v.into())).collect())
+    }
 }
 
 impl Results {
@@ -177,7 +196,7 @@ impl Results {
                 What::Capture => {
                     for (run, output, rows) in &unit.reads {
                         let values = rows.iter().filter_map(|p| Some((*p, self.captured.get(&(*run, *output, *p))?)));
-                        out.captured.extend(values.map(|(p, v)| (*run, *output, p, v.to_vec())));
+                        out.captured.extend(values.map(|(p, v)| (*run, *output, p, Arc::clone(v))));
                     }
                 }
                 What::Text => {
@@ -214,7 +233,7 @@ impl Results {
             self.cells[statement][cell] = Some(numbers);
         }
         for (run, output, position, values) in kept.captured {
-            self.captured.insert((run, output, position), values.into());
+            self.captured.insert((run, output, position), values);
         }
         for (run, tokens, text) in kept.texts {
             (self.generated[run], self.texts[run], self.ended[run]) = (tokens, text, true);

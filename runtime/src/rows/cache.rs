@@ -25,7 +25,8 @@ const COPY: usize = 1 << 16;
 pub fn append(to: &mut Area, rows: &[f32]) -> Result<(), Error> {
     let (len, need) = (to.len(), to.len() + rows.len());
     if need > to.capacity() {
-        let new = Area::with_capacity(need.max(len + len / 2)).or_else(|| Area::with_capacity(need));
+        let more = (len + len / 2).max(to.capacity() + to.capacity() / 8);
+        let new = Area::with_capacity(need.max(more)).or_else(|| Area::with_capacity(need));
         let mut new = new.ok_or_else(|| memory::refused(need, "what later tokens read of earlier ones"))?;
         new.show(len);
         copy(to, &mut new);
@@ -73,6 +74,18 @@ impl Caches {
             }
         }
         c
+    }
+
+    /// Forgets all rows, and keeps the memory for others.
+    pub fn clear(&mut self) {
+        for stored in self.stored.values_mut() {
+            stored.keys.show(0);
+            stored.values.show(0);
+        }
+        for states in self.states.values_mut() {
+            states.free.extend(states.at.drain().map(|(_, state)| state));
+        }
+        self.slots.fill(0);
     }
 }
 

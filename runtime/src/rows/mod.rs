@@ -117,8 +117,12 @@ impl Engine for RowsEngine {
         self.users = Users::new(&self.program, &runs)?;
         self.pasts = Pasts::new(&self.program, runs.len());
         let n = self.program.stretches.len();
+        // Pieces of an experiment are alike: the next one fills the same memory, unless it is much smaller.
+        match runs.len() >= self.runs.len() / 2 {
+            true => self.caches.clear(),
+            false => self.caches = Caches::new(&self.program),
+        }
         self.runs = runs.into_iter().map(|r| RunState::new(r, n)).collect();
-        self.caches = Caches::new(&self.program);
         Ok(())
     }
 

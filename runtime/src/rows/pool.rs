@@ -13,10 +13,15 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool for a pass of which no stretch has more rows than `most`, with the memory of the pass before.
+    /// A pool for a pass of which no stretch has more rows than `most`, with the memory of the pass before. A pass of
+    /// few rows after one of many gives back what it does not need.
     pub fn of(most: usize, before: Pool) -> Self {
-        let free = if before.most == most { before.free } else { Vec::new() };
-        Pool { free, most }
+        // A few more rows in the next pass are no reason for other memory.
+        let most = most.next_multiple_of((most.next_power_of_two() / 8).max(1));
+        match before.most / 4 < most && most <= before.most {
+            true => before,
+            false => Pool { free: Vec::new(), most },
+        }
     }
 
     /// Room for `rows` rows of `width`; what it holds is of no matter.
@@ -48,7 +53,7 @@ mod tests {
 
     #[test]
     fn memory_is_used_again_for_other_numbers_of_rows() {
-        let mut pool = Pool::of(100, Pool::default());
+        let mut pool = Pool::of(97, Pool::default());
         let a = pool.take(10, 8, "a").unwrap();
         let at = a.as_ptr();
         pool.give(a);
@@ -57,6 +62,10 @@ mod tests {
         pool.give(b);
         let c = pool.take(100, 9, "c").unwrap();
         assert_ne!(c.as_ptr(), at);
-        assert!(Pool::of(50, pool).free.is_empty());
+        let mut fewer = Pool::of(50, pool);
+        let d = fewer.take(50, 9, "d").unwrap();
+        assert_eq!(d.capacity(), 112 * 9);
+        fewer.give(d);
+        assert!(Pool::of(113, Pool::of(20, fewer)).free.is_empty());
     }
 }

@@ -8,7 +8,7 @@ mod safetensors;
 pub use elements::{Dtype, check_finite, widen};
 pub use header::{Header, Info};
 pub use npy::{parse_npy, read_npy, write_npy};
-pub use safetensors::{Named, list_safetensors, read_safetensors, write_safetensors};
+pub use safetensors::{Named, Parts, list_safetensors, read_safetensors, write_parts, write_safetensors};
 
 use crate::error::Error;
 use std::path::Path;

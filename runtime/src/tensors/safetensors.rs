@@ -18,6 +18,14 @@ pub struct Named<'a> {
     pub data: &'a [f32],
 }
 
+/// A tensor to write, whose data lies in several places.
+pub struct Parts<'a> {
+    pub name: &'a str,
+    pub shape: &'a [usize],
+    /// One after the other.
+    pub data: Vec<&'a [f32]>,
+}
+
 /// What a file holds, without reading its data.
 pub fn list_safetensors(path: &Path) -> Result<Header, Error> {
     let map = files::map(path)?;
@@ -76,24 +84,30 @@ pub(crate) fn some_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 /// Writes tensors in the order of their names, completely or not at all. Equal tensors give equal bytes.
 pub fn write_safetensors(path: &Path, tensors: &[Named<'_>], metadata: &BTreeMap<String, String>) -> Result<(), Error> {
-    let mut order: Vec<&Named<'_>> = tensors.iter().collect();
+    let parts = tensors.iter().map(|t| Parts { name: t.name, shape: t.shape, data: vec![t.data] });
+    write_parts(path, &parts.collect::<Vec<_>>(), metadata)
+}
+
+/// The same for tensors whose data lies in several places.
+pub fn write_parts(path: &Path, tensors: &[Parts<'_>], metadata: &BTreeMap<String, String>) -> Result<(), Error> {
+    let mut order: Vec<&Parts<'_>> = tensors.iter().collect();
     order.sort_by_key(|t| t.name);
     let header = header_text(&order, metadata);
     files::write_atomic(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(header.as_bytes())?;
-        order.iter().try_for_each(|t| write_floats(out, t.data))
+        order.iter().flat_map(|t| &t.data).try_for_each(|data| write_floats(out, data))
     })
 }
 
-fn header_text(order: &[&Named<'_>], metadata: &BTreeMap<String, String>) -> String {
+fn header_text(order: &[&Parts<'_>], metadata: &BTreeMap<String, String>) -> String {
     let mut map = Map::new();
     if !metadata.is_empty() {
         map.insert("__metadata__".into(), json!(metadata));
     }
     let mut at = 0;
     for t in order {
-        let end = at + t.data.len() * 4;
+        let end = at + t.data.iter().map(|d| d.len()).sum::<usize>() * 4;
         map.insert(t.name.into(), json!({ "dtype": "F32", "shape": t.shape, "data_offsets": [at, end] }));
         at = end;
     }

@@ -94,6 +94,14 @@ impl Journal {
         Ok(journal)
     }
 
+    /// A journal on a device that is always full.
+    #[cfg(all(test, target_os = "linux"))]
+    pub fn begin_full() -> Self {
+        let path = PathBuf::from("/dev/full");
+        let file = File::options().write(true).open(&path).expect("a device of every Linux");
+        Journal { path, file }
+    }
+
     /// Goes on behind what is held.
     pub fn go_on(path: &Path, held: &Held) -> Result<Self, Error> {
         let open = || -> std::io::Result<File> {
@@ -113,11 +121,11 @@ impl Journal {
 
     fn frame<T: Serialize>(&mut self, content: &T) -> Result<(), Error> {
         let unwritable = |_| Error::new(codes::KEPT, "a piece cannot be kept").help("this is a bug in steer");
-        let content = postcard::to_allocvec(content).map_err(unwritable)?;
-        let mut frame = Vec::with_capacity(content.len() + 12);
-        frame.extend((content.len() as u64).to_le_bytes());
-        frame.extend(crc32fast::hash(&content).to_le_bytes());
-        frame.extend(content);
+        // The content behind room for what is said of it.
+        let mut frame = postcard::to_extend(content, vec![0; 12]).map_err(unwritable)?;
+        let (head, content) = frame.split_at_mut(12);
+        head[..8].copy_from_slice(&(content.len() as u64).to_le_bytes());
+        head[8..].copy_from_slice(&crc32fast::hash(content).to_le_bytes());
         self.put(&frame)
     }
 

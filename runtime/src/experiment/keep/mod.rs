@@ -2,6 +2,7 @@
 //! over machines.
 
 mod journal;
+mod writer;
 
 pub use journal::{Header, held};
 
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use steer_compiler::plan::print;
 use steer_kernels::Isa;
 use steer_lang::{Diagnostic, Diagnostics, codes};
+use writer::Writer;
 
 /// A part of an experiment, of which there are `of`; the first has the number 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +112,7 @@ pub fn header(
 
 /// The file of a run, and what it began with.
 pub struct Kept {
-    journal: Journal,
+    writer: Writer,
     /// Whether the file is removed when the run is complete.
     passing: bool,
     pub warnings: Diagnostics,
@@ -146,7 +148,7 @@ impl Kept {
             }
             let journal = Journal::go_on(&path, &held).map_err(one)?;
             take(held, experiment, results, &path)?;
-            return Ok(Some(Kept { journal, passing, warnings }));
+            return Ok(Some(Kept { writer: Writer::new(journal), passing, warnings }));
         }
         let mut warnings = Diagnostics::new();
         if there && passing {
@@ -166,7 +168,7 @@ impl Kept {
             return Err(one(Error::new(codes::KEPT, message).help(help)));
         }
         match Journal::begin(&path, &header) {
-            Ok(journal) => Ok(Some(Kept { journal, passing, warnings })),
+            Ok(journal) => Ok(Some(Kept { writer: Writer::new(journal), passing, warnings })),
             // What nobody asked for must not stop a run.
             Err(_) if passing => Ok(None),
             Err(e) => Err(one(e)),
@@ -174,16 +176,21 @@ impl Kept {
     }
 
     pub fn path(&self) -> &Path {
-        &self.journal.path
+        self.writer.path()
     }
 
-    pub fn append(&mut self, piece: &Finished) -> Result<(), Error> {
-        self.journal.append(piece)
+    pub fn append(&mut self, piece: Finished) -> Result<(), Error> {
+        self.writer.append(piece)
+    }
+
+    /// Waits until all pieces are on the disk.
+    pub fn end(&mut self) -> Result<(), Error> {
+        self.writer.end()
     }
 
     /// The file to remove once the run is complete and its results are out.
     pub fn spent(self) -> Option<PathBuf> {
-        self.passing.then_some(self.journal.path)
+        self.passing.then(|| self.path().to_path_buf())
     }
 }
 

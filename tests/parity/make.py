@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from transformers import (AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig,
-                          LlamaForCausalLM, MambaConfig, MambaForCausalLM, MixtralConfig, MixtralForCausalLM)
+from transformers import (AutoConfig, AutoModelForCausalLM, Gemma3ForConditionalGeneration, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig,
+                          GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM, MixtralConfig, MixtralForCausalLM)
 
-from taps import record
+from taps import HEAD_NORMS, NORMS_BEHIND, record, seen
 
 HERE = Path(__file__).parent
 # No token ends a generation here, so that a fixture may generate any number of them.
@@ -51,6 +51,30 @@ def mixtral(**kw):
             "rope_type": "default", "rope_theta": 10000.0}, **kw}))
 
 
+def decoder(kind, **kw):
+    """A small one of the families that are like Llama, GPT-2 or OPT."""
+    sizes = {"vocab_size": 53, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 3, "num_attention_heads": 4,
+             "num_key_value_heads": 2, "max_position_embeddings": 64}
+    if kind == "gpt_neo":
+        sizes |= {"num_layers": 3, "num_heads": 4}
+    if kind == "opt":
+        sizes |= {"ffn_dim": 20}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**NO_ENDS, **sizes, **kw}))
+
+
+def gemma3_images(**kw):
+    """With a part that reads images, which no fixture of ours does."""
+    text = decoder("gemma3_text", **kw).config.to_dict()
+    vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "image_size": 8, "patch_size": 4}
+    config = AutoConfig.for_model("gemma3", **NO_ENDS, text_config=text, vision_config={"model_type": "siglip_vision_model", **vision},
+                                  mm_tokens_per_image=4, image_token_index=52, boi_token_index=51, eoi_token_index=50)
+    return Gemma3ForConditionalGeneration(config)
+
+
+def rope(kind, theta=10000.0, **kw):
+    return {"rope_type": kind, "rope_theta": theta, **kw}
+
+
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
 
 # name: (the model, what to do to the folder)
@@ -74,6 +98,45 @@ VARIANTS = {
     "mixtral-top2": (lambda: mixtral(), {}),
     "mixtral-top3": (lambda: mixtral(num_local_experts=8, num_experts_per_tok=3, head_dim=8, tie_word_embeddings=True), {"stacked": True}),
     "mixtral-top1": (lambda: mixtral(num_experts_per_tok=1, num_local_experts=8), {"dtype": torch.bfloat16, "then": "old_keys"}),
+    "mistral-window": (lambda: decoder("mistral", sliding_window=5, head_dim=6), {}),
+    "mistral-linear": (lambda: decoder("mistral", sliding_window=None, tie_word_embeddings=True, rope_parameters=rope("linear", factor=4.0)),
+                       {"dtype": torch.bfloat16, "then": "old_keys"}),
+    "qwen2-window": (lambda: decoder("qwen2", use_sliding_window=True, sliding_window=4, max_window_layers=1, tie_word_embeddings=True), {}),
+    "qwen2-hub": (lambda: decoder("qwen2", use_sliding_window=True, sliding_window=6, max_window_layers=2, rope_parameters=rope(
+        "yarn", 1000.0, factor=4.0, original_max_position_embeddings=16)), {"dtype": torch.bfloat16, "then": "old_keys"}),
+    "qwen3-norms": (lambda: decoder("qwen3", head_dim=8, tie_word_embeddings=True, rope_parameters=rope(
+        "yarn", 100.0, factor=8.0, original_max_position_embeddings=8, mscale=1.2, mscale_all_dim=0.5, truncate=False, beta_fast=4.0)), {}),
+    "qwen3-mixed": (lambda: decoder("qwen3", head_dim=6, attention_bias=True, use_sliding_window=True, sliding_window=3, layer_types=[
+        "full_attention", "sliding_attention", "full_attention"], rope_parameters=rope("dynamic", factor=2.0)), {}),
+    "gemma-gelu": (lambda: decoder("gemma", head_dim=6, num_key_value_heads=1, num_hidden_layers=2), {"then": "gemma_hub"}),
+    "gemma-bias": (lambda: decoder("gemma", head_dim=4, attention_bias=True, num_hidden_layers=2, tie_word_embeddings=False), {}),
+    "gemma2-caps": (lambda: decoder("gemma2", head_dim=6, sliding_window=4, query_pre_attn_scalar=10, attn_logit_softcapping=3.0,
+                                    final_logit_softcapping=4.0), {}),
+    "gemma2-plain": (lambda: decoder("gemma2", head_dim=4, sliding_window=5, attn_logit_softcapping=None, final_logit_softcapping=None,
+                                     num_hidden_layers=2, tie_word_embeddings=False), {"then": "old_keys"}),
+    "gemma3-layers": (lambda: decoder("gemma3_text", head_dim=6, sliding_window=4, num_hidden_layers=3, query_pre_attn_scalar=10, layer_types=[
+        "sliding_attention", "full_attention", "sliding_attention"], final_logit_softcapping=4.0, rope_parameters={
+        "full_attention": rope("linear", 5000.0, factor=8.0), "sliding_attention": rope("default", 100.0)}), {}),
+    "gemma3-old": (lambda: decoder("gemma3_text", head_dim=4, sliding_window=3, sliding_window_pattern=2, rope_parameters={
+        "full_attention": rope("linear", 5000.0, factor=8.0), "sliding_attention": rope("default", 100.0)}), {"then": "gemma3_old"}),
+    "gemma3-images": (lambda: gemma3_images(head_dim=4, sliding_window=3, num_hidden_layers=2, sliding_window_pattern=2), {}),
+    "gemma3-renamed": (lambda: gemma3_images(head_dim=4, sliding_window=3, num_hidden_layers=2, sliding_window_pattern=2),
+                       {"then": "gemma3_renamed"}),
+    "phi3-window": (lambda: decoder("phi3", sliding_window=5), {}),
+    "phi3-long": (lambda: decoder("phi3", hidden_size=32, num_hidden_layers=2, tie_word_embeddings=True, max_position_embeddings=96,
+                                  original_max_position_embeddings=24, rope_parameters=rope("longrope", short_factor=[1.0, 1.3], long_factor=[
+                                      2.0, 9.0], partial_rotary_factor=0.5)), {"then": "old_keys"}),
+    "olmo2-grouped": (lambda: decoder("olmo2"), {}),
+    "olmo2-bias": (lambda: decoder("olmo2", attention_bias=True, num_key_value_heads=4, num_hidden_layers=2, tie_word_embeddings=True),
+                   {"dtype": torch.bfloat16, "then": "old_keys"}),
+    "gptneo-local": (lambda: decoder("gpt_neo", window_size=4, attention_types=[[["global", "local"], 1], [["local"], 1]], tie_word_embeddings=False),
+                     {}),
+    "gptneo-hub": (lambda: decoder("gpt_neo", window_size=5, num_layers=2, num_hidden_layers=2, attention_types=[[["global", "local"], 1]]),
+                   {"then": "gpt_neo_hub"}),
+    "opt-before": (lambda: decoder("opt", tie_word_embeddings=True), {"then": "opt_hub"}),
+    "opt-behind": (lambda: decoder("opt", do_layer_norm_before=False, word_embed_proj_dim=12, num_hidden_layers=2), {}),
+    "opt-plain": (lambda: decoder("opt", enable_bias=False, layer_norm_elementwise_affine=False, num_hidden_layers=2, tie_word_embeddings=False),
+                  {"dtype": torch.float16}),
 }
 
 
@@ -93,8 +156,9 @@ def randomize(model, generator):
             elif name.endswith("bias"):
                 p.copy_(0.2 * randn(p))
             elif p.ndim == 1:
-                p.copy_(1 + 0.3 * randn(p))
-            elif any(s in name for s in ("wte", "wpe", "embed_tokens", "embed_in", "embeddings")):
+                # Gemma's norms multiply with 1 + weight.
+                p.copy_(int("gemma" not in model.config.model_type) + 0.3 * randn(p))
+            elif any(s in name for s in ("wte", "wpe", "embed_tokens", "embed_positions", "embed_in", "embeddings")):
                 p.copy_(0.6 * randn(p))
             else:
                 transposed = isinstance(model, GPT2LMHeadModel) and "lm_head" not in name
@@ -117,11 +181,14 @@ def old_keys(folder):
         rope = c.pop("rope_parameters", None)
         if rope is not None:
             theta, part = rope.pop("rope_theta"), rope.pop("partial_rotary_factor", None)
+            c.pop("layer_types", None)
             c["rope_scaling"] = rope if rope["rope_type"] != "default" else None
             if c["model_type"] == "gpt_neox":
                 c["rotary_emb_base"], c["rotary_pct"] = int(theta), part
             else:
                 c["rope_theta"] = theta
+                if part is not None:
+                    c["partial_rotary_factor"] = part
         if "dtype" in c:
             c["torch_dtype"] = c.pop("dtype")
         c["transformers_version"] = "4.44.0"
@@ -176,6 +243,47 @@ def mamba_hub(folder):
         c.update(d_model=c["hidden_size"], d_inner=c["intermediate_size"], n_layer=c["num_hidden_layers"], fused_add_norm=True, rms_norm=True,
                  ssm_cfg={}, pad_vocab_size_multiple=8)
     edit_config(folder, config)
+
+
+def gemma_hub(folder):
+    """The published Gemma: an activation that is meant otherwise."""
+    old_keys(folder)
+    edit_config(folder, lambda c: c.update(hidden_act="gelu"))
+
+
+def gemma3_old(folder):
+    """The keys of transformers 4: a base for each kind of layer, a pattern."""
+    def edit(c):
+        ropes = c.pop("rope_parameters")
+        c.pop("layer_types", None)
+        c.pop("_sliding_window_pattern", None)
+        far = ropes["full_attention"]
+        c.update(rope_theta=far.pop("rope_theta"), rope_local_base_freq=ropes["sliding_attention"]["rope_theta"], rope_scaling=far,
+                 sliding_window_pattern=2, torch_dtype=c.pop("dtype"), transformers_version="4.50.0")
+    edit_config(folder, edit)
+
+
+def gemma3_renamed(folder):
+    """The names that newer versions of transformers have in memory, and some checkpoints on disk."""
+    edit_weights(folder, lambda weights: {
+        k.replace("language_model.model.", "model.language_model.").replace("language_model.lm_head.", "lm_head."): v for k, v in weights.items()})
+
+
+def gpt_neo_hub(folder):
+    """The published GPT-Neo: masks as buffers, and the kinds of layers listed."""
+    def edit(weights):
+        for i in range(2):
+            weights[f"transformer.h.{i}.attn.attention.bias"] = torch.ones(64, 64, dtype=torch.bool).tril()[None, None]
+            weights[f"transformer.h.{i}.attn.attention.masked_bias"] = torch.tensor(-1e9)
+        return weights
+    edit_weights(folder, edit)
+    edit_config(folder, lambda c: c.update(attention_layers=["global", "local"]))
+
+
+def opt_hub(folder):
+    """The published OPT: a short config, names without `model.`."""
+    edit_weights(folder, lambda weights: {k.removeprefix("model."): v for k, v in weights.items()})
+    edit_config(folder, lambda c: [c.pop(k, None) for k in ("enable_bias", "layer_norm_elementwise_affine", "tie_word_embeddings", "dtype")])
 
 
 # -- the checks ---------------------------------------------------------------------------------------------------
@@ -245,6 +353,65 @@ def verify(model, s, plain):
     close("logits", model.lm_head(s["unembed.in"]), s["logits"])
 
 
+def parts(model):
+    """The layers of the newer families: each with its attention, output projections, scale and window."""
+    kind, config = model.config.model_type, model.config.get_text_config()
+    if kind == "gpt_neo":
+        for l in model.transformer.h:
+            a = l.attn.attention
+            yield l, a.out_proj, l.mlp.c_proj, 1.0, config.window_size if a.attention_type == "local" else None
+    elif kind == "opt":
+        for l in model.model.decoder.layers:
+            yield l, l.self_attn.out_proj, l.fc2, l.self_attn.scaling, None
+    else:
+        for l in (model.model.language_model if kind == "gemma3" else model.model).layers:
+            a = l.self_attn
+            yield l, a.o_proj, l.mlp.down_proj, a.scaling, getattr(a, "sliding_window", config.sliding_window if kind in ("mistral", "phi3") else None)
+
+
+def verify_parts(model, s, plain):
+    """The same for the newer families."""
+    close("logits", s["logits"], plain)
+    kind, config = model.config.model_type, model.config.get_text_config()
+    resid = s["embed"] + s.get("pos_embed", 0)
+    for i, (layer, out, down, scale, window) in enumerate(parts(model)):
+        v = lambda name: s[f"blocks.{i}.{name}"]
+        has = lambda name: f"blocks.{i}.{name}" in s
+        close(f"{i} resid.pre", v("resid.pre"), resid)
+        if kind in HEAD_NORMS:
+            flat = lambda x: x.flatten(1) if kind == "olmo2" else x
+            close(f"{i} attn.q_norm", flat(v("attn.q_norm")), layer.self_attn.q_norm(flat(v("attn.q"))))
+            close(f"{i} attn.k_norm", flat(v("attn.k_norm")), layer.self_attn.k_norm(flat(v("attn.k"))))
+        q, k = (v("attn.q_rot"), v("attn.k_rot")) if has("attn.q_rot") else (v("attn.q"), v("attn.k"))
+        group = q.shape[1] // k.shape[1]
+        scores = torch.einsum("qhd,khd->qhk", q, k.repeat_interleave(group, 1)) * scale
+        cap = config.attn_logit_softcapping if kind == "gemma2" else None
+        scores = torch.tanh(scores / cap) * cap if cap else scores
+        past = seen(0, len(q), len(q), window)[:, None]
+        assert window is None or window < len(q), f"{i}: the window holds all"
+        close(f"{i} attn.scores", v("attn.scores"), torch.where(past, scores, 0.0))
+        close(f"{i} attn.pattern", v("attn.pattern"), torch.where(past, scores, -torch.inf).softmax(-1))
+        close(f"{i} attn.z", v("attn.z"), torch.einsum("qhk,khd->qhd", v("attn.pattern"), v("attn.v").repeat_interleave(group, 1)))
+        behind = kind in NORMS_BEHIND
+        close(f"{i} attn.out", out(v("attn.z").flatten(1)), v("attn.proj" if behind else "attn.out"))
+        close(f"{i} mlp.out", down(v("mlp.act")), v("mlp.proj" if behind else "mlp.out"))
+        if behind:
+            close(f"{i} attn norm", layer.post_attention_layernorm(v("attn.proj")), v("attn.out"))
+            close(f"{i} mlp norm", layer.post_feedforward_layernorm(v("mlp.proj")), v("mlp.out"))
+        if has("mlp.up"):
+            act = getattr(layer.mlp, "act_fn", None) or layer.mlp.activation_fn
+            close(f"{i} mlp.act", v("mlp.act"), act(v("mlp.pre")) * v("mlp.up"))
+        norms = (layer.self_attn_layer_norm, layer.final_layer_norm) if kind == "opt" and not config.do_layer_norm_before else (lambda x: x,) * 2
+        close(f"{i} resid.mid", v("resid.mid"), norms[0](resid + v("attn.out")))
+        close(f"{i} resid.post", v("resid.post"), norms[1](v("resid.mid") + v("mlp.out")))
+        resid = v("resid.post")
+    read = s["unembed.in"]
+    if kind == "opt" and model.model.decoder.project_out is not None:
+        read = model.model.decoder.project_out(read)
+    logits, cap = model.lm_head(read), getattr(config, "final_logit_softcapping", None)
+    close("logits", torch.tanh(logits / cap) * cap if cap else logits, s["logits"])
+
+
 def make(name):
     build, options = VARIANTS[name]
     seed = 1000 + list(VARIANTS).index(name)
@@ -262,10 +429,10 @@ def make(name):
     if "then" in options:
         globals()[options["then"]](folder)
     model = load(name)
-    tokens = torch.randint(model.config.vocab_size, (12 + seed % 5,), generator=generator)
+    tokens = torch.randint(model.config.get_text_config().vocab_size, (12 + seed % 5,), generator=generator)
     sites, plain = record(model, tokens.tolist())
     with torch.no_grad():
-        verify(model, sites, plain)
+        (verify if model.config.model_type in ("gpt2", "gpt_neox", "mamba", "llama", "mixtral") else verify_parts)(model, sites, plain)
     small = [k for k, v in sites.items() if v.abs().mean() < 1e-2 and not k.endswith(("attn.pattern", "moe.gates"))]
     assert not small, small
     save_file({"tokens": tokens.to(torch.int32), **{k: v.contiguous() for k, v in sites.items()}}, folder / "expected.safetensors")
@@ -277,7 +444,8 @@ def make(name):
 
 def load(name):
     kw = {} if name.startswith("mamba") else {"attn_implementation": "eager"}
-    return AutoModelForCausalLM.from_pretrained(HERE / name, dtype=torch.float32, **kw).eval()
+    kind = Gemma3ForConditionalGeneration if name in ("gemma3-images", "gemma3-renamed") else AutoModelForCausalLM
+    return kind.from_pretrained(HERE / name, dtype=torch.float32, **kw).eval()
 
 
 def main():

@@ -8,13 +8,24 @@ leaves it). Values come with rows first: [T, ...], as in the fixtures. A site in
 outside of the data flow, so an edit of it is an error. `start` is the position of the first row, for cached decoding.
 """
 
+import importlib
+
 import torch
 import torch.nn.functional as F
 from transformers.models.gpt2 import modeling_gpt2
+from transformers.models.gpt_neo import modeling_gpt_neo
 from transformers.models.gpt_neox import modeling_gpt_neox
 from transformers.models.llama import modeling_llama
 from transformers.models.mamba import modeling_mamba
 from transformers.models.mixtral import modeling_mixtral
+
+# Decoders of Llama's kind: where transformers computes them.
+ROTARY = {kind: importlib.import_module(f"transformers.models.{module}.modeling_{module}") for kind, module in {
+    "mistral": "mistral", "qwen2": "qwen2", "qwen3": "qwen3", "gemma": "gemma", "gemma2": "gemma2", "gemma3_text": "gemma3",
+    "gemma3": "gemma3", "phi3": "phi3", "olmo2": "olmo2"}.items()}
+# Norms of queries and keys; norms behind the parts.
+HEAD_NORMS = ("qwen3", "gemma3_text", "gemma3", "olmo2")
+NORMS_BEHIND = ("gemma2", "gemma3_text", "gemma3", "olmo2")
 
 READ_ONLY = ("resid.mid", "moe.scores", "moe.gates", "moe.act", "moe.expert_out", "ssm.x", "ssm.gate", "attn.k", "attn.v")
 
@@ -41,8 +52,11 @@ class Taps:
     def out(self, module, site):
         """Taps the output of a module (its first part, where it returns several)."""
         def hook(_, __, output):
-            first = output[0] if isinstance(output, tuple) else output
+            first = output.logits if hasattr(output, "logits") else output[0] if isinstance(output, tuple) else output
             new = self.tap(site, first.squeeze(0)).unsqueeze(0)
+            if hasattr(output, "logits"):
+                output.logits = new
+                return output
             return (new, *output[1:]) if isinstance(output, tuple) else new
         self.undo.append(module.register_forward_hook(hook).remove)
 
@@ -72,18 +86,20 @@ class Taps:
         return self.at(name, x[0].transpose(0, 1)).transpose(0, 1).unsqueeze(0)
 
     def eager(self, original):
-        rotary = original.__module__ != modeling_gpt2.__name__
+        learned = original.__module__ == modeling_gpt2.__name__
 
-        def attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **kwargs):
+        def attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, sliding_window=None, softcap=None, **kwargs):
             start, rows, keys = self.start, query.shape[2], key.shape[2]
-            if not rotary:
+            if learned:
                 query = self.heads("attn.q", query)
                 self.heads("attn.k", key[:, :, start:])
             self.heads("attn.v", value[:, :, start:])
             group = query.shape[1] // key.shape[1]
             key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)
             scores = torch.matmul(query, key.transpose(2, 3)) * scaling
-            past = torch.arange(keys)[None] <= torch.arange(start, start + rows)[:, None]
+            if softcap is not None:
+                scores = torch.tanh(scores / softcap) * softcap
+            past = seen(start, rows, keys, sliding_window)
             scores = self.heads("attn.scores", torch.where(past, scores, 0.0))
             weights = torch.where(past, scores, float("-inf")).softmax(-1)
             weights = self.heads("attn.pattern", weights)
@@ -91,9 +107,22 @@ class Taps:
             return z.transpose(1, 2).contiguous(), weights
         return attention
 
-    def rotary(self, original):
+    def neo(self, module, query, key, value, attention_mask=None):
+        """The attention of GPT-Neo is a method."""
+        window = module.config.window_size if module.attention_type == "local" else None
+        z, weights = self.eager(modeling_gpt2.eager_attention_forward)(module, query, key, value, None, 1.0, sliding_window=window)
+        return z.transpose(1, 2), weights
+
+    def projected(self, module, site, d_head):
+        """Taps a projection [1, T, head * d_head]."""
+        def hook(_, __, output):
+            rows = self.tap(site, output[0].unflatten(-1, (-1, d_head)))
+            return rows.flatten(1).unsqueeze(0)
+        self.undo.append(module.register_forward_hook(hook).remove)
+
+    def rotary(self, original, names=("attn.q", "attn.k")):
         def apply(q, k, cos, sin, *args, **kwargs):
-            q, k = self.heads("attn.q", q), self.heads("attn.k", k)
+            q, k = self.heads(names[0], q), self.heads(names[1], k)
             q, k = original(q, k, cos, sin, *args, **kwargs)
             return self.heads("attn.q_rot", q), self.heads("attn.k_rot", k)
         return apply
@@ -170,8 +199,10 @@ class Taps:
 
     def __enter__(self):
         m, kind = self.model, self.model.config.model_type
-        {"gpt2": self.gpt2, "llama": self.llama, "mixtral": self.llama, "gpt_neox": self.neox, "mamba": self.mamba}[kind](m)
-        self.out(m.lm_head, "logits")
+        {"gpt2": self.gpt2, "llama": self.llama, "mixtral": self.llama, "gpt_neox": self.neox, "mamba": self.mamba, "gpt_neo": self.gpt_neo,
+         "opt": self.opt}.get(kind, self.decoder)(m)
+        # A cap of logits stands behind the head.
+        self.out(m if getattr(m.config.get_text_config(), "final_logit_softcapping", None) else m.lm_head, "logits")
         return self
 
     def __exit__(self, *_):
@@ -230,6 +261,97 @@ class Taps:
             self.block(i, l, l.input_layernorm, l.self_attn, l.post_attention_layernorm, l.mlp, inner, act)
         self.out(t.norm, "unembed.in")
 
+    def decoder(self, m):
+        kind = m.config.model_type
+        code, config = ROTARY[kind], m.config.get_text_config()
+        t = m.model.language_model if kind == "gemma3" else m.model
+        self.out(t.embed_tokens, "embed")
+        self.patch(code, "eager_attention_forward", self.eager(code.eager_attention_forward))
+        normed = kind in HEAD_NORMS
+        names = ("attn.q_norm", "attn.k_norm") if normed else ("attn.q", "attn.k")
+        self.patch(code, "apply_rotary_pos_emb", self.rotary(code.apply_rotary_pos_emb, names))
+        for i, l in enumerate(t.layers):
+            b = f"blocks.{i}"
+            if normed:
+                self.projected(l.self_attn.q_proj, f"{b}.attn.q", l.self_attn.head_dim)
+                self.projected(l.self_attn.k_proj, f"{b}.attn.k", l.self_attn.head_dim)
+            if kind == "phi3":
+                self.gate_up(l.mlp.gate_up_proj, b)
+            else:
+                self.out(l.mlp.gate_proj, f"{b}.mlp.pre")
+                self.out(l.mlp.up_proj, f"{b}.mlp.up")
+            if kind not in NORMS_BEHIND:
+                self.block(i, l, l.input_layernorm, l.self_attn, l.post_attention_layernorm, l.mlp, [], l.mlp.down_proj)
+                continue
+            self.enter(l, i)
+            self.into(l, f"{b}.resid.pre")
+            if kind == "olmo2":
+                self.into(l.self_attn, f"{b}.attn.in")
+                self.reads(l.mlp, f"{b}.resid.mid")
+                self.into(l.mlp, f"{b}.mlp.in")
+            else:
+                self.out(l.input_layernorm, f"{b}.attn.in")
+                self.into(l.pre_feedforward_layernorm, f"{b}.resid.mid")
+                self.out(l.pre_feedforward_layernorm, f"{b}.mlp.in")
+            self.out(l.self_attn, f"{b}.attn.proj")
+            self.out(l.post_attention_layernorm, f"{b}.attn.out")
+            self.into(l.mlp.down_proj, f"{b}.mlp.act")
+            self.out(l.mlp, f"{b}.mlp.proj")
+            self.out(l.post_feedforward_layernorm, f"{b}.mlp.out")
+            self.out(l, f"{b}.resid.post")
+        self.out(t.norm, "unembed.in")
+
+    def reads(self, module, site):
+        """Shows the first input of a module and leaves it."""
+        def hook(_, args):
+            self.tap(site, args[0].squeeze(0))
+        self.undo.append(module.register_forward_pre_hook(hook).remove)
+
+    def gate_up(self, module, block):
+        def hook(_, __, output):
+            gate, up = output[0].chunk(2, -1)
+            return torch.cat([self.tap(f"{block}.mlp.pre", gate), self.tap(f"{block}.mlp.up", up)], -1).unsqueeze(0)
+        self.undo.append(module.register_forward_hook(hook).remove)
+
+    def gpt_neo(self, m):
+        t = m.transformer
+        self.out(t.wte, "embed")
+        self.out(t.wpe, "pos_embed")
+        self.patch(modeling_gpt_neo.GPTNeoSelfAttention, "_attn", lambda module, *args: self.neo(module, *args))
+        for i, l in enumerate(t.h):
+            self.block(i, l, l.ln_1, l.attn, l.ln_2, l.mlp, [(l.mlp.c_fc, "pre")], l.mlp.c_proj)
+        self.out(t.ln_f, "unembed.in")
+
+    def opt(self, m):
+        t, first = m.model.decoder, m.config.do_layer_norm_before
+        self.out(t.project_in or t.embed_tokens, "embed")
+        self.out(t.embed_positions, "pos_embed")
+        code = importlib.import_module("transformers.models.opt.modeling_opt")
+        self.patch(code, "eager_attention_forward", self.eager(code.eager_attention_forward))
+        for i, l in enumerate(t.layers):
+            b = f"blocks.{i}"
+            self.enter(l, i)
+            self.into(l, f"{b}.resid.pre")
+            for name in "qk":
+                self.projected(getattr(l.self_attn, f"{name}_proj"), f"{b}.attn.{name}", l.self_attn.head_dim)
+            self.out(l.self_attn, f"{b}.attn.out")
+            if first:
+                self.out(l.self_attn_layer_norm, f"{b}.attn.in")
+                self.into(l.final_layer_norm, f"{b}.resid.mid")
+                self.out(l.final_layer_norm, f"{b}.mlp.in")
+            else:
+                self.into(l.self_attn, f"{b}.attn.in")
+                self.out(l.self_attn_layer_norm, f"{b}.resid.mid")
+                self.into(l.fc1, f"{b}.mlp.in")
+            self.out(l.fc1, f"{b}.mlp.pre")
+            self.into(l.fc2, f"{b}.mlp.act")
+            self.out(l.fc2, f"{b}.mlp.out")
+            self.out(l, f"{b}.resid.post")
+        if t.final_layer_norm is not None:
+            self.out(t.final_layer_norm, "unembed.in")
+        else:
+            self.into(t.project_out or m.lm_head, "unembed.in")
+
     def mamba(self, m):
         t = m.backbone
         self.out(t.embeddings, "embed")
@@ -245,6 +367,12 @@ class Taps:
             self.out(l.mixer, f"blocks.{i}.ssm.out")
             self.out(l, f"blocks.{i}.resid.post")
         self.out(t.norm_f, "unembed.in")
+
+
+def seen(start, rows, keys, window):
+    """Which keys a row sees: those up to its own, as many as the window holds."""
+    row, key = torch.arange(start, start + rows)[:, None], torch.arange(keys)[None]
+    return (key <= row) & (row - key < (window or keys))
 
 
 def record(model, tokens):

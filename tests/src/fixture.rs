@@ -17,8 +17,11 @@ pub fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// The five architectures, as the folders of `tests/parity` begin.
+/// The architectures that `effects/` has edits of, as the folders of `tests/parity` begin.
 pub const FAMILIES: &[&str] = &["gpt2", "llama", "neox", "mamba", "mixtral"];
+
+/// The others, which differ from these in settings and in how blocks are put together.
+pub const MORE: &[&str] = &["mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "olmo2", "gptneo", "opt"];
 
 /// Every checkpoint of `tests/parity`, in order.
 pub fn checkpoints() -> Vec<String> {

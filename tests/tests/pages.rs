@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use steer::experiment::{self, PhaseOptions, Session, SessionOptions};
 use steer::report::render;
+use steer_lang::ast::ItemKind;
 use steer_lang::{Diagnostic, Sources, codes};
 use steer_tests::cases::{Folder, listed, package};
 
@@ -66,6 +67,39 @@ fn every_example_of_a_document_does_what_it_says() {
             };
             assert!(right, "{name}:\n{script}\n{}", render(&diagnostics, &sources, false));
         }
+    }
+}
+
+/// The architectures of the standard library, as the README lists them.
+fn architectures() -> String {
+    let mut out = String::from("| | `architectures` in config.json | model file |\n|---|---|---|\n");
+    for (name, text) in steer_compiler::elaborate::STANDARD.iter().filter(|(n, _)| n.starts_with("stdlib/models/")) {
+        let file = Sources::default().add(*name, *text);
+        for item in steer_lang::parse(file, text).0.items {
+            let ItemKind::Arch(arch) = &item.kind else { continue };
+            let doc = item.doc.unwrap_or_default().replace('\n', " ");
+            let names: Vec<&str> = arch.names.iter().map(|n| n.value.as_str()).collect();
+            let about = doc.split(':').next().unwrap_or_default();
+            out += &format!("| {} | {} | `{name}` |\n", about.trim(), names.join(", "));
+        }
+    }
+    out
+}
+
+/// `STEER_BLESS=1` writes the list.
+#[test]
+fn the_readme_lists_the_architectures() {
+    let path = package("../README.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let want = architectures();
+    let head = want.lines().next().unwrap();
+    let (before, list) = text.split_once(head).expect("the README has the list");
+    let end = list.find("\n\n").expect("something follows the list");
+    let whole = format!("{before}{}{}", want.trim_end(), &list[end..]);
+    if std::env::var_os("STEER_BLESS").is_some() {
+        fs::write(path, whole).unwrap();
+    } else {
+        assert_eq!(text, whole, "STEER_BLESS=1 writes the list");
     }
 }
 

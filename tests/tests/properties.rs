@@ -14,7 +14,7 @@ use steer_compiler::elaborate::RunSpec;
 use steer_compiler::plan::generate::{self, Lcg, VOCAB};
 use steer_compiler::plan::rules::{self, Options, RULES};
 use steer_compiler::plan::{Axis, Size, Tensor, Weight};
-use steer_tests::fixture::{FAMILIES, TOLERANCE, checkpoints, distance, folder, model, size};
+use steer_tests::fixture::{FAMILIES, MORE, TOLERANCE, checkpoints, distance, folder, model, size};
 use steer_tests::random::{Generated, Kinds, Surroundings, script};
 use steer_tests::run::{Compiled, Feed, Outcome, all, compile, engine, feed, rows_engine};
 use steer_tests::script::{Scratch, compiled, feeds, generated, loaded, phase, session};
@@ -38,9 +38,10 @@ struct Case {
     lcg: Lcg,
 }
 
-/// Calls `f` with the scripts of every architecture, each on one of its checkpoints.
+/// Calls `f` with the scripts of every architecture, each on one of its checkpoints; with fewer where it differs in
+/// settings alone.
 fn each(test: &str, count: u64, kinds: Kinds, f: &mut dyn FnMut(&mut Case)) {
-    for family in FAMILIES {
+    for (family, count) in FAMILIES.iter().map(|f| (f, count)).chain(MORE.iter().map(|f| (f, count.div_ceil(6)))) {
         let names: Vec<String> = checkpoints().into_iter().filter(|n| n.starts_with(&format!("{family}-"))).collect();
         for (i, name) in names.iter().enumerate() {
             let checkpoint = model(&folder("parity").join(name));

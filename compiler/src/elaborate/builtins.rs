@@ -2,6 +2,7 @@
 
 use super::call::Args;
 use super::direct::DIRECT;
+use super::model::Longest;
 use super::scope::{Eval, Res, fail, names};
 use super::value::Value;
 use crate::plan::{Axis, Binary, NodeId, Reduce, Size, Unary};
@@ -52,6 +53,7 @@ pub const NAMES: &[&str] = &[
     "conv1d",
     "scan",
     "table",
+    "longest",
     "fail",
     "load",
     "stored",
@@ -186,6 +188,7 @@ impl Eval<'_> {
             "attend" => self.attend(args, span)?,
             "scan" => self.scan(args, span)?,
             "table" => self.table(args, span)?,
+            "longest" => self.longest(args)?,
             "load" => {
                 return Err(Box::new(
                     Diagnostic::error(codes::WRONG_KIND, "`load` reads a file into a declared tensor")
@@ -314,9 +317,12 @@ impl Eval<'_> {
         Ok(Value::Node(self.typed(r, span)?))
     }
 
-    /// `size(axis)`, or `size(x, axis)` of a value that has it.
+    /// `size(axis)`, `size(x, axis)` of a value that has it, or `size(list)`.
     fn size(&mut self, args: &mut Args) -> Res<Value> {
         let (v, at) = args.need(0, "x")?;
+        if let Value::List(items) = &v {
+            return Ok(Value::Number(items.len() as f64));
+        }
         if let (Value::Node(x), Some((axis, at2))) = (&v, args.get(1, "axis")) {
             let axis = single_axis(&axis, at2)?;
             let ty = self.plan().ty(*x);
@@ -369,6 +375,20 @@ impl Eval<'_> {
             return fail(codes::WRONG_KIND, "`stored` takes the name of a tensor, in a model file", at, "not here");
         };
         Ok(Value::Bool(model.stored.contains(&format!("{}{name}", self.under))))
+    }
+
+    /// How many tokens a sequence may have, and why no more.
+    fn longest(&mut self, args: &mut Args) -> Res<Value> {
+        let (n, at) = args.need(0, "tokens")?;
+        let tokens = self.size_of_config(&n, "the model", "positions", at)?;
+        let (why, at) = args.need(1, "why")?;
+        let (Value::Text(why), Some(model)) = (&why, &mut self.model) else {
+            return fail(codes::WRONG_KIND, "`longest` takes a number and the reason, in a model file", at, "not here");
+        };
+        if model.longest.as_ref().is_none_or(|l| tokens < l.tokens) {
+            model.longest = Some(Longest { tokens, why: why.as_ref().into() });
+        }
+        Ok(Value::None)
     }
 
     fn linear(&mut self, args: &mut Args, span: Span) -> Res<Value> {

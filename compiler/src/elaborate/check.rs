@@ -3,7 +3,7 @@
 use super::chat::{Prompt, as_prompt};
 use super::data::Record;
 use super::edits::{Applied, Named, free_name};
-use super::model::Model;
+use super::model::{Longest, Model};
 use super::params::{parse_value, type_name};
 use super::runs::Runs;
 use super::scope::{Eval, Res, TensorType, fail, is_silent};
@@ -26,6 +26,7 @@ pub struct Checker<'a> {
     pub(super) sources: &'a Sources,
     pub(super) layers: u32,
     pub(super) plan: Plan,
+    pub(super) longest: Option<Longest>,
     pub(super) axes: BTreeMap<String, Size>,
     pub(super) site_names: BTreeSet<String>,
     pub(super) globals: Scope,
@@ -90,6 +91,7 @@ pub fn check(
         site_names: built.plan.sites.iter().map(|s| s.name.clone()).collect(),
         axes: known_axes(built.axes, &built.plan),
         plan: built.plan,
+        longest: built.longest,
         model,
         globals: Scope::new(),
         params: Vec::new(),

@@ -66,6 +66,14 @@ pub struct Built {
     pub diagnostics: Diagnostics,
     pub counted: Vec<Counted>,
     pub keys: Vec<(EditId, usize, Span)>,
+    pub longest: Option<Longest>,
+}
+
+/// How many tokens a sequence may have, and what stands against more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Longest {
+    pub tokens: usize,
+    pub why: Rc<str>,
 }
 
 /// A parameter of an edit that counts entries of an axis.
@@ -89,6 +97,7 @@ pub struct ModelState<'a> {
     /// What bodies of hooks index with parameters, and keys that they name by number.
     pub counted: Vec<Counted>,
     pub keys: Vec<(EditId, usize, Span)>,
+    pub longest: Option<Longest>,
 }
 
 impl Model {
@@ -138,6 +147,7 @@ impl Model {
             diagnostics: Vec::new(),
             counted: Vec::new(),
             keys: Vec::new(),
+            longest: None,
         });
         for i in instances {
             e.b.edit(Edit {
@@ -159,8 +169,8 @@ impl Model {
         }
         let Some(state) = e.model.take() else { return Err(broken("no model")) };
         let (axes, layers) = (e.axes, state.layers.unwrap_or(0));
-        let ModelState { diagnostics, counted, keys, .. } = state;
-        Ok(Built { plan: e.b.finish(), axes, layers, diagnostics, counted, keys })
+        let ModelState { diagnostics, counted, keys, longest, .. } = state;
+        Ok(Built { plan: e.b.finish(), axes, layers, diagnostics, counted, keys, longest })
     }
 }
 

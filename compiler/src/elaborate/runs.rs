@@ -4,6 +4,7 @@ use super::chat::{Prompt, Written, as_prompt};
 use super::check::Checker;
 use super::data::Record;
 use super::edits::{Applied, given_twice};
+use super::model::Longest;
 use super::scope::{Eval, Res, fail, silent};
 use super::script::{Encoded, GenerateOptions, Place, PrintItem, RunSpec, StatementKind};
 use super::value::Value;
@@ -158,14 +159,14 @@ impl Checker<'_> {
             }
         }
         let runs = self.run_expr(&g.run)?.runs;
-        if let (Some(places), Some(longest)) = (self.places(), runs.iter().map(|r| r.encoded.tokens.len()).max()) {
+        if let (Some(limit), Some(longest)) = (self.longest(), runs.iter().map(|r| r.encoded.tokens.len()).max()) {
             // The last token that is made is not read again.
-            let room = (places + 1).saturating_sub(longest);
+            let room = (limit.tokens + 1).saturating_sub(longest);
             if o.max > room {
                 return Err(Box::new(
                     Diagnostic::error(
                         codes::POSITION_RANGE,
-                        format!("{} new tokens do not fit after {longest}: the model has {places} positions", o.max),
+                        format!("{} new tokens do not fit after {longest}: {}", o.max, limit.why),
                     )
                     .at(g.run.span, format!("room for {room}"))
                     .help(if room == 0 {
@@ -179,9 +180,10 @@ impl Checker<'_> {
         Ok(StatementKind::Generate { runs, options: o })
     }
 
-    /// How many positions a model has that looks them up in a table.
-    fn places(&self) -> Option<usize> {
-        self.plan
+    /// How long a sequence may be: as the model file says, and where positions are looked up in a table, as many as it has.
+    fn longest(&self) -> Option<Longest> {
+        let table = self
+            .plan
             .nodes
             .iter()
             .filter_map(|n| match n.op {
@@ -193,7 +195,9 @@ impl Checker<'_> {
                     .and_then(|a| if let Size::Fixed(n) = a.size { Some(n) } else { None }),
                 _ => None,
             })
-            .min()
+            .min();
+        let table = table.map(|tokens| Longest { tokens, why: format!("the model has {tokens} positions").into() });
+        self.longest.iter().cloned().chain(table).min_by_key(|l| l.tokens)
     }
 
     fn print(&mut self, e: &Expr) -> Res<PrintItem> {
@@ -373,16 +377,16 @@ impl Checker<'_> {
                     .help("this tokenizer puts nothing before a text: write at least one word"),
             ));
         }
-        if let Some(places) = self.places()
-            && encoded.tokens.len() > places
+        if let Some(limit) = self.longest()
+            && encoded.tokens.len() > limit.tokens
         {
             return Err(Box::new(
                 Diagnostic::error(
                     codes::POSITION_RANGE,
-                    format!("this text has {} tokens, and the model has {places} positions", encoded.tokens.len()),
+                    format!("this text has {} tokens, and {}", encoded.tokens.len(), limit.why),
                 )
                 .at(span, "too long")
-                .help("shorten it, or use a model with more positions"),
+                .help("shorten it, or use a model for longer texts"),
             ));
         }
         if let (Some(vocab), Some(t)) = (self.vocab(), encoded.tokens.iter().max())

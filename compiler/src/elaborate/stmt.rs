@@ -105,6 +105,10 @@ impl Eval<'_> {
         let Some(ident) = dotted_path(name) else {
             return fail(codes::BAD_TARGET, "only a name can be assigned to", target.span, "this is no name");
         };
+        let of_model = ident == "resid" && self.model.is_some() && self.hook.is_none();
+        if of_model && op == AssignOp::Set && index.is_none() {
+            return self.assign_stream(value);
+        }
         if matches!(ident.as_str(), "h0" | "layer" | "token" | "position" | "resid") {
             return Err(Box::new(
                 Diagnostic::error(codes::BAD_TARGET, format!("`{ident}` can only be read"))
@@ -136,6 +140,17 @@ impl Eval<'_> {
         };
         let new = if ident == "h" { self.fit(new, old_node, value.span)? } else { new };
         self.rebind(&ident, Value::Node(new));
+        Ok(())
+    }
+
+    /// Another residual stream from here on, as behind the norm of a post-norm block.
+    fn assign_stream(&mut self, value: &Expr) -> Res<()> {
+        let v = self.expr(value)?;
+        let mut node = self.node(&v, value.span)?;
+        if let Some(old) = self.resid {
+            node = self.fit(node, old, value.span)?;
+        }
+        self.resid = Some(node);
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! Element types of tensor files, and their widening to f32.
 
+use super::gguf::Blocks;
 use crate::error::Error;
 use crate::memory;
 use half::slice::HalfFloatSliceExt;
@@ -16,6 +17,8 @@ pub enum Dtype {
     F64,
     I64,
     I32,
+    /// Quantized elements of a GGUF file.
+    Blocks(Blocks),
     /// A type that exists but that steer cannot compute with yet, and its bits.
     Other(&'static str, usize),
 }
@@ -63,16 +66,26 @@ impl Dtype {
             Dtype::F64 => "F64",
             Dtype::I64 => "I64",
             Dtype::I32 => "I32",
+            Dtype::Blocks(blocks) => blocks.name(),
             Dtype::Other(name, _) => name,
         }
     }
 
-    /// Bits of one element.
+    /// Whether weights may have it.
+    pub fn is_weight(self) -> bool {
+        matches!(self, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::Blocks(_))
+    }
+
+    /// Bits of one element; of quantized ones on the average.
     pub fn bits(self) -> usize {
         match self {
             Dtype::F16 | Dtype::BF16 => 16,
             Dtype::F32 | Dtype::I32 => 32,
             Dtype::F64 | Dtype::I64 => 64,
+            Dtype::Blocks(blocks) => {
+                let (elements, bytes) = blocks.size();
+                (8 * bytes).div_ceil(elements)
+            }
             Dtype::Other(_, bits) => bits,
         }
     }
@@ -98,6 +111,7 @@ pub fn widen(dtype: Dtype, bytes: &[u8]) -> Result<Option<Vec<f32>>, Error> {
                 halves.convert_to_f32_slice(out);
             }
         },
+        Dtype::Blocks(blocks) => return blocks.widen(bytes).map(Some),
         Dtype::Other(..) => return Ok(None),
     };
     let size = dtype.bits() / 8;

@@ -1,5 +1,6 @@
 //! From what a script calls its model to a folder.
 
+use super::is_gguf;
 use crate::error::Error;
 use std::path::{Path, PathBuf};
 use steer_lang::codes;
@@ -18,7 +19,7 @@ pub fn find_model(name: &str, script_dir: Option<&Path>) -> Result<PathBuf, Erro
         tried.push(name.into());
     }
     // A folder that merely has the model's name must not hide the model.
-    let is_model = |p: &&PathBuf| p.join("config.json").is_file();
+    let is_model = |p: &&PathBuf| p.join("config.json").is_file() || (is_gguf(p) && p.is_file());
     if let Some(found) = tried.iter().find(is_model) {
         return Ok(found.clone());
     }
@@ -28,8 +29,30 @@ pub fn find_model(name: &str, script_dir: Option<&Path>) -> Result<PathBuf, Erro
         return Ok(found);
     }
     match tried.iter().find(|p| p.exists()) {
-        Some(found) => Ok(found.clone()),
+        Some(found) => one_file(found).map(|file| file.unwrap_or_else(|| found.clone())),
         None => Err(not_found(name, &tried, &shelves)),
+    }
+}
+
+/// The model of a folder that has no configuration: its only GGUF file, or the first part of it.
+fn one_file(folder: &Path) -> Result<Option<PathBuf>, Error> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|e| e.path()).filter(|p| is_gguf(p)).collect();
+    files.retain(|p| {
+        let stem = p.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        // Of several parts the first one stands for all.
+        !stem.rsplit_once("-of-").is_some_and(|(first, _)| !first.ends_with("-00001"))
+    });
+    files.sort();
+    match &files[..] {
+        [] => Ok(None),
+        [file] => Ok(Some(file.clone())),
+        _ => {
+            let names: Vec<String> =
+                files.iter().filter_map(|f| f.file_name()?.to_str()).map(|n| format!("`{n}`")).collect();
+            let message = format!("`{}` holds several models: {}", folder.display(), names.join(", "));
+            Err(Error::new(codes::NO_MODEL, message).help("name one of the files"))
+        }
     }
 }
 

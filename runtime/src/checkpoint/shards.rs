@@ -1,5 +1,6 @@
 //! Which weight files a folder has, and which tensor is in which.
 
+use super::gguf::Change;
 use crate::error::Error;
 use crate::files;
 use crate::tensors::{Header, torch_header};
@@ -19,6 +20,8 @@ pub(super) struct Shard {
     pub path: PathBuf,
     pub header: Header,
     map: Option<Mmap>,
+    /// How tensors lie otherwise in the file than their places say.
+    changes: BTreeMap<String, Change>,
 }
 
 impl Shard {
@@ -29,7 +32,22 @@ impl Shard {
             true => torch_header(bytes, &path)?,
             false => Header::parse(bytes, &path)?,
         };
-        Ok(Shard { path, header, map })
+        Ok(Shard { path, header, map, changes: BTreeMap::new() })
+    }
+
+    /// A file whose header has been read, with changes by the name of the tensor.
+    pub fn new(path: PathBuf, header: Header, map: Option<Mmap>, changes: BTreeMap<String, Change>) -> Self {
+        Shard { path, header, map, changes }
+    }
+
+    /// All elements of a tensor in order; `None` for a type that cannot be read so.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<f32>>, Error> {
+        let Some(place) = self.header.tensors.get(name) else { return Ok(None) };
+        let values = place.read(self.bytes())?;
+        match (values, self.changes.get(name)) {
+            (Some(values), Some(change)) => change.undo(values, &place.shape).map(Some),
+            (values, _) => Ok(values),
+        }
     }
 
     /// The whole file.

@@ -148,15 +148,9 @@ impl Checkpoint {
             });
             return Some(d);
         }
-        match place.dtype {
-            Dtype::F32 | Dtype::F16 | Dtype::BF16 => None,
-            other => Some(
-                bad(format!(
-                    "`{found}` has the element type {}; weights are read from F32, F16 and BF16",
-                    other.name()
-                ))
-                .help("quantized checkpoints are not read yet: use the model in one of these formats"),
-            ),
+        match place.dtype.is_weight() {
+            true => None,
+            false => Some(bad(format!("`{found}` {}", place.dtype.refused())).help(Dtype::READ)),
         }
     }
 }

@@ -107,7 +107,7 @@ impl Session {
         };
         let found = find_model(&model_name, from_script).map_err(place)?;
         let checkpoint = Arc::new(Checkpoint::open(&found).map_err(place)?);
-        let described = models::describe(library, &checkpoint, &given, &[&folder, &found], sources)?;
+        let described = models::describe(library, &checkpoint, &given, &[&folder, checkpoint.folder()], sources)?;
         let of_models = given.iter().map(|g| &g.path).chain(&described.found);
         inputs.extend(of_models.map(|path| Input { kind: InputKind::ModelFile, path: path.clone() }));
         let arch_file = sources.get(described.file).name.clone();
@@ -162,7 +162,7 @@ impl Session {
     /// An error where the command line names a file that must not be written.
     pub fn may_write(&self, path: &Path) -> Result<(), Error> {
         let statements = self.script.statements.iter().map(|s| &s.kind);
-        inputs::clash(path, statements, &self.folder, &self.inputs, self.checkpoint.folder())?;
+        inputs::clash(path, statements, &self.folder, &self.inputs, self.checkpoint.path())?;
         files::check_target(path)
     }
 }
@@ -174,7 +174,7 @@ impl ModelSession {
         let given = models::add(&mut library, arch, sources)?;
         let found = find_model(name, None).map_err(one)?;
         let checkpoint = Arc::new(Checkpoint::open(&found).map_err(one)?);
-        let described = models::describe(library, &checkpoint, &given, &[&found], sources)?;
+        let described = models::describe(library, &checkpoint, &given, &[checkpoint.folder()], sources)?;
         let arch_file = sources.get(described.file).name.clone();
         Ok(ModelSession { model: described.model, checkpoint, arch_file, warnings: described.warnings })
     }

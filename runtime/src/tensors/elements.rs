@@ -71,6 +71,14 @@ impl Dtype {
         }
     }
 
+    /// What weights may be, for whoever has others.
+    pub const READ: &str = "weights are read from F32, F16, BF16 and the quantized types Q8_0, Q2_K to Q6_K, Q4_0, Q4_1, Q5_0, Q5_1 and IQ4_NL of GGUF: use the model in one of these";
+
+    /// Why weights of this type are not read.
+    pub fn refused(self) -> String {
+        format!("has the element type {}, of which weights are not read", self.name())
+    }
+
     /// Whether weights may have it.
     pub fn is_weight(self) -> bool {
         matches!(self, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::Blocks(_))

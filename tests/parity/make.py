@@ -131,8 +131,8 @@ VARIANTS = {
     "gemma3-renamed": (lambda: gemma3_images(head_dim=4, sliding_window=3, num_hidden_layers=2, sliding_window_pattern=2),
                        {"then": "gemma3_renamed"}),
     "phi3-window": (lambda: decoder("phi3", sliding_window=5), {}),
-    "phi3-long": (lambda: decoder("phi3", hidden_size=32, num_hidden_layers=2, tie_word_embeddings=True, max_position_embeddings=96,
-                                  original_max_position_embeddings=24, rope_parameters=rope("longrope", short_factor=[1.0, 1.3], long_factor=[
+    "phi3-long": (lambda: decoder("phi3", hidden_size=32, num_hidden_layers=2, tie_word_embeddings=True, max_position_embeddings=240,
+                                  original_max_position_embeddings=60, rope_parameters=rope("longrope", short_factor=[1.0, 1.3], long_factor=[
                                       2.0, 9.0], partial_rotary_factor=0.5)), {"then": "old_keys"}),
     "olmo2-grouped": (lambda: decoder("olmo2"), {}),
     "olmo2-bias": (lambda: decoder("olmo2", attention_bias=True, num_key_value_heads=4, num_hidden_layers=2, tie_word_embeddings=True),

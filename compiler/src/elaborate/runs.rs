@@ -158,6 +158,9 @@ impl Checker<'_> {
                 }
             }
         }
+        if self.plan.is_whole() {
+            return Err(whole_text("`generate` asks for the next token", g.run.span));
+        }
         let runs = self.run_expr(&g.run)?.runs;
         if let (Some(limit), Some(longest)) = (self.longest(), runs.iter().map(|r| r.encoded.tokens.len()).max()) {
             // The last token that is made is not read again.
@@ -428,4 +431,13 @@ pub(super) fn short(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().take(39).chain(['…']).collect()
+}
+
+/// The error for what only a model has a meaning for that reads from left to right.
+pub(super) fn whole_text(what: &str, span: Span) -> Box<Diagnostic> {
+    Box::new(
+        Diagnostic::error(codes::WHOLE_TEXT, format!("{what}, and this model reads its text as a whole"))
+            .at(span, "this wants a model that reads from left to right")
+            .help("measure what it gives for a masked token, as in `metric m = log_prob(\"shop\") at matching \"[MASK]\"`"),
+    )
 }

@@ -411,6 +411,16 @@ impl MetricExpr {
         out
     }
 
+    /// Whether it is of what the model says of tokens.
+    pub fn reads_logits(&self) -> bool {
+        let mut reads = false;
+        self.visit(&mut |m| {
+            let other = matches!(m, MetricExpr::Number(_) | MetricExpr::Row(_) | MetricExpr::Neg(_));
+            reads |= !other && !matches!(m, MetricExpr::Call(..) | MetricExpr::Binary(..));
+        });
+        reads
+    }
+
     /// Calls `f` on every part.
     pub fn visit<'a>(&'a self, f: &mut dyn FnMut(&'a MetricExpr)) {
         f(self);

@@ -1,6 +1,7 @@
 //! Tensor files: safetensors and npy, read as f32 and written atomically.
 
 mod elements;
+pub mod gguf;
 mod header;
 mod npy;
 mod safetensors;

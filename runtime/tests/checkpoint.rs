@@ -47,9 +47,12 @@ fn a_folder_without_weights_can_be_checked() {
     assert!(c.validate(&[weight("w", &[&[("d", 2)]])]).is_empty());
     let e = c.read_f32("w").unwrap_err();
     assert!(e.0.message.contains("has no weights"), "{e}");
-    folder.write("pytorch_model.bin", b"PK");
+    folder.write("adapter.bin", b"PK");
     let e = Checkpoint::open(folder.path()).unwrap().read_f32("w").unwrap_err();
-    assert!(e.0.message.contains("`pytorch_model.bin` is a pickle"), "{e}");
+    assert!(e.0.message.contains("nor pytorch_model.bin; `adapter.bin` would have to"), "{e}");
+    folder.write("pytorch_model.bin", b"PK");
+    let e = Checkpoint::open(folder.path()).unwrap_err();
+    assert!(e.0.message.contains("not a sound zip archive"), "{e}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Hugging Face folders: the configuration, and weights in one or several safetensors files.
+//! Hugging Face folders: the configuration, and weights in one or several files of safetensors or PyTorch.
 //!
 //! Opening one reads the configuration and the headers of the weight files; data is read when a tensor is.
 
@@ -15,7 +15,7 @@ pub use hash::{FileHash, sha256};
 pub use names::names;
 
 use crate::error::Error;
-use crate::tensors::{Dtype, Info as Place, widen};
+use crate::tensors::{Dtype, Info as Place};
 use shards::Shard;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -108,7 +108,7 @@ impl Checkpoint {
         let found = self.resolve(name).ok_or_else(|| self.missing(name))?;
         let (shard, place) = self.place(found).ok_or_else(|| self.missing(name))?;
         let wide = match place.dtype {
-            Dtype::F32 | Dtype::F16 | Dtype::BF16 => widen(place.dtype, &shard.bytes()[place.bytes.clone()])?,
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => place.read(shard.bytes())?,
             _ => None,
         };
         wide.ok_or_else(|| {

@@ -20,6 +20,7 @@ pub const STANDARD: &[(&str, &str)] = &[
     ("stdlib/models/llama.steer", include_str!("../../../stdlib/models/llama.steer")),
     ("stdlib/models/mamba.steer", include_str!("../../../stdlib/models/mamba.steer")),
     ("stdlib/models/mixtral.steer", include_str!("../../../stdlib/models/mixtral.steer")),
+    ("stdlib/methods/dictionaries.steer", include_str!("../../../stdlib/methods/dictionaries.steer")),
     ("stdlib/methods/directions.steer", include_str!("../../../stdlib/methods/directions.steer")),
     ("stdlib/methods/noise.steer", include_str!("../../../stdlib/methods/noise.steer")),
     ("stdlib/methods/statistics.steer", include_str!("../../../stdlib/methods/statistics.steer")),

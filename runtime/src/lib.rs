@@ -9,6 +9,7 @@ pub mod files;
 mod guard;
 pub mod interrupt;
 pub mod memory;
+pub mod parquet;
 pub mod progress;
 pub mod reference;
 pub mod report;

@@ -7,9 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use steer::checkpoint::{Checkpoint, Config};
 use steer::experiment::{PhaseOptions, Session, prepare_all};
-use steer::tensors::Header;
+use steer::parquet::parse_parquet;
+use steer::tensors::gguf::Gguf;
+use steer::tensors::{Header, parse_dictionary, parse_directions, parse_npy, parse_npz, torch_header};
 use steer::tokens::Tokens;
-use steer_compiler::elaborate::{Chat, Content, Encoded, Host, Library, Message, Model, Scope, Written, check};
+use steer_compiler::elaborate::{
+    Chat, Content, Dictionary, Encoded, Host, Library, Message, Model, Scope, Written, check,
+};
 use steer_lang::{Diagnostic, FileId, Severity, Sources, Span};
 use steer_tests::cases::{listed, package, read};
 
@@ -80,8 +84,8 @@ fn mutated(seeds: &[Vec<u8>], words: &[&str], mut f: impl FnMut(usize, Vec<u8>) 
     assert!(0 < taken && taken < TIMES, "{taken} of {TIMES} were taken");
 }
 
-/// No files, and the tokenizer of tiny-llama.
-struct Files(Rc<Tokens>);
+/// No files but one sparse autoencoder, and the tokenizer of tiny-llama.
+struct Files(Rc<Tokens>, Dictionary);
 
 impl Host for Files {
     fn text(&self, _: &str, _: FileId) -> Result<String, String> {
@@ -90,6 +94,10 @@ impl Host for Files {
 
     fn tensor_shape(&self, _: &str, _: Option<&str>, _: FileId) -> Result<Vec<usize>, Box<Diagnostic>> {
         Ok(vec![128])
+    }
+
+    fn dictionary(&self, _: &str, _: FileId) -> Result<Dictionary, Box<Diagnostic>> {
+        Ok(self.1.clone())
     }
 
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>> {
@@ -190,6 +198,13 @@ const WORDS: &[&str] = &[
     "before",
     "\"\"",
     "\"Tom\"",
+    "sae",
+    "lens",
+    "lens.site",
+    "encode",
+    "splice",
+    "site(\"model.layers.1.mlp\")",
+    "site(\"blocks.2.hook_resid_pre\")",
 ];
 
 /// Every script that is shipped and every case.
@@ -211,6 +226,7 @@ fn scripts() -> Vec<Vec<u8>> {
 fn scripts_are_checked_or_refused() {
     let checkpoint = Arc::new(Checkpoint::open(&package("models/tiny-llama")).unwrap());
     let tokens = Rc::new(Tokens::open(checkpoint.folder()).unwrap().unwrap());
+    let files = Files(Rc::clone(&tokens), dictionary(&read(&package("cases/data/sae/cfg.json"))).unwrap());
     let mut sources = Sources::default();
     let library = Library::standard(&mut sources).unwrap();
     let mut compiled = 0;
@@ -232,7 +248,7 @@ fn scripts_are_checked_or_refused() {
             return false;
         }
         let model = Rc::new(Model::new(library, checkpoint.config().value.clone()).unwrap());
-        let (script, found) = check(&tree.items, model, &Files(Rc::clone(&tokens)), &sources, &[]);
+        let (script, found) = check(&tree.items, model, &files, &sources, &[]);
         let errors = found.iter().any(|d| d.severity == Severity::Error);
         assert_eq!(script.is_none(), errors, "a script and errors exclude each other");
         let drawn = steer::report::render(&found, &sources, false);
@@ -260,6 +276,103 @@ fn scripts_are_checked_or_refused() {
             }
         }
         true
+    });
+}
+
+/// The sparse autoencoder of the cases with another configuration.
+fn dictionary(config: &[u8]) -> Option<Dictionary> {
+    let path = package("cases/data/sae/sae_weights.safetensors");
+    let header = Header::parse(&read(&path), &path).unwrap();
+    parse_dictionary(config, Path::new("cfg.json"), &header).ok()
+}
+
+#[test]
+fn configurations_of_autoencoders_are_followed_or_refused() {
+    let checkpoint = Checkpoint::open(&package("models/tiny-llama")).unwrap();
+    let tokens = Rc::new(Tokens::open(checkpoint.folder()).unwrap().unwrap());
+    let text = "sae lens = \"a\"\nhook loud at lens.site {\nlet f = encode(lens, h)\nf[feature = 3] = 1\nh = splice(lens, h, f)\n}\n\
+                metric all = decode(lens, encode(lens, lens.site), lens.site) at [1]\n\
+                measure all on \"Tom went\" with loud\n";
+    let mut sources = Sources::default();
+    let mut library = Library::standard(&mut sources).unwrap();
+    let file = sources.add("a.steer", text);
+    let (tree, found) = steer_lang::parse(file, text);
+    assert!(found.is_empty(), "{found:?}");
+    library.add_script(&tree.items).unwrap();
+    let model = Rc::new(Model::new(library, checkpoint.config().value.clone()).unwrap());
+    let mut seeds = vec![read(&package("cases/data/sae/cfg.json"))];
+    seeds.extend(["layer_norm", "topk_rescaled", "gated", "older_topk"].map(|n| {
+        let text = String::from_utf8(read(&package("files/saes").join(n).join("cfg.json"))).unwrap();
+        text.replace("blocks.2.ln2.hook_normalized", "blocks.1.hook_resid_post").into_bytes()
+    }));
+    let words = [
+        "0",
+        "-1",
+        "2.5",
+        "1e300",
+        "null",
+        "true",
+        "[]",
+        "{}",
+        "\"topk\"",
+        "\"jumprelu\"",
+        "\"layer_norm\"",
+        "\"blocks.2.hook_mlp_out\"",
+        "\"model.layers.1\"",
+        "k",
+        "architecture",
+        "hook_name",
+        "\"blocks.1.attn.hook_z\"",
+    ];
+    mutated(&seeds, &words, |_, config| {
+        let Some(found) = dictionary(&config) else { return false };
+        let files = Files(Rc::clone(&tokens), found);
+        let (script, found) = check(&tree.items, Rc::clone(&model), &files, &sources, &[]);
+        let drawn = steer::report::render(&found, &sources, false);
+        assert!(!drawn.contains("bug in steer"), "{drawn}");
+        script.is_some()
+    });
+}
+
+#[test]
+fn files_of_tensors_are_read_or_refused() {
+    let seeds = |names: &[&str]| -> Vec<Vec<u8>> { names.iter().map(|n| read(&package("files").join(n))).collect() };
+    let path = Path::new("a");
+    // Texts of the formats, and numbers that are lengths and opcodes.
+    let words = [
+        "data/0",
+        "storage",
+        "torch",
+        "FloatStorage",
+        "direction.1",
+        "\u{1}",
+        "\u{0}\u{0}",
+        "}",
+        "]",
+        "R",
+        "Q",
+        "h\u{0}",
+        "(",
+        "t",
+        ".",
+    ];
+    let torch = seeds(&["nested.pt", "legacy.pt", "one.pth", "unsafe.pt"]);
+    mutated(&torch, &words, |_, bytes| {
+        let Ok(header) = torch_header(&bytes, path) else { return false };
+        header.tensors.values().all(|info| info.read(&bytes).is_ok())
+    });
+    mutated(&seeds(&["repeng.gguf", "generator.gguf", "with_zero.gguf"]), &words, |_, bytes| {
+        let Ok(file) = Gguf::parse(&bytes) else { return false };
+        assert!(file.tensors.iter().all(|t| bytes.get(t.bytes.clone()).is_some()));
+        let _ = parse_directions(&bytes, path);
+        true
+    });
+    mutated(&seeds(&["plain.npz", "packed.npz"]), &words, |i, bytes| {
+        parse_npz(&bytes, path, Some(["a", "b"][i / 2 % 2])).is_ok()
+    });
+    mutated(&[read(&package("cases/data/names.parquet"))], &words, |_, bytes| parse_parquet(bytes, path).is_ok());
+    mutated(&[read(&package("cases/data/right.npy"))], &["<f4", "<f8", "(", ",", "True", "9"], |_, bytes| {
+        parse_npy(&bytes, path).is_ok()
     });
 }
 

@@ -35,6 +35,7 @@ pub const STANDARD: &[(&str, &str)] = &[
     ("stdlib/models/qwen2.steer", include_str!("../../../stdlib/models/qwen2.steer")),
     ("stdlib/models/qwen3.steer", include_str!("../../../stdlib/models/qwen3.steer")),
     ("stdlib/models/roberta.steer", include_str!("../../../stdlib/models/roberta.steer")),
+    ("stdlib/methods/dictionaries.steer", include_str!("../../../stdlib/methods/dictionaries.steer")),
     ("stdlib/methods/directions.steer", include_str!("../../../stdlib/methods/directions.steer")),
     ("stdlib/methods/noise.steer", include_str!("../../../stdlib/methods/noise.steer")),
     ("stdlib/methods/statistics.steer", include_str!("../../../stdlib/methods/statistics.steer")),

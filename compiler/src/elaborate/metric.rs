@@ -370,7 +370,11 @@ impl Checker<'_> {
                     return false;
                 }
                 Some(SitePath::Dotted(root, rest)) if !scope.contains_key(root) => {
-                    let block = matches!(self.globals.get(root), Some(Value::Block(_))) && !rest.is_empty();
+                    let block = match self.globals.get(root) {
+                        Some(Value::Block(_)) => !rest.is_empty(),
+                        Some(Value::Record(..)) => rest == "site",
+                        _ => false,
+                    };
                     let name = if rest.is_empty() { root.to_owned() } else { format!("{root}.{rest}") };
                     let known = self.globals.contains_key(root) || self.metrics.contains_key(root);
                     site |= block || (!known && self.site_names.contains(&name));

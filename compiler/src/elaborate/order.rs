@@ -156,7 +156,7 @@ impl<'a> Known<'a> {
 /// What comes first where nothing is mentioned.
 fn rank(item: &Item) -> u8 {
     match &item.kind {
-        ItemKind::Param(_) | ItemKind::Data(_) | ItemKind::Prompt(_) => 0,
+        ItemKind::Param(_) | ItemKind::Data(_) | ItemKind::Prompt(_) | ItemKind::Sae(_) => 0,
         ItemKind::Tensor(_) => 1,
         ItemKind::Hook(h) if h.from.is_none() => 2,
         ItemKind::Hook(_) | ItemKind::Patch(_) => 3,
@@ -170,6 +170,7 @@ fn word(item: &Item) -> &'static str {
         ItemKind::Data(_) => "data set",
         ItemKind::Prompt(_) => "prompt",
         ItemKind::Tensor(_) => "tensor",
+        ItemKind::Sae(_) => "sparse autoencoder",
         ItemKind::Hook(_) => "hook",
         ItemKind::Patch(_) => "patch",
         ItemKind::Run(_) => "run",
@@ -205,6 +206,10 @@ impl Mentions {
                 self.expr(&t.value);
                 t.at.iter().for_each(|s| self.site(s));
                 self.selection(t.on.as_ref());
+            }
+            ItemKind::Sae(s) => {
+                self.expr(&s.folder);
+                s.at.iter().for_each(|at| self.site(at));
             }
             ItemKind::Fn(f) => {
                 self.own.extend(f.params.iter().map(|p| p.name.name.clone()));

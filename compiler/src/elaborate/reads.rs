@@ -124,6 +124,10 @@ impl Eval<'_> {
             }
             Some(SitePath::Dotted(root, rest)) => match self.local(root).or_else(|| self.global(root, e.span)) {
                 Some(Value::Block(l)) if !rest.is_empty() => Ok(Some(format!("blocks[{l}].{rest}"))),
+                Some(Value::Record(fields, _)) if rest == "site" => match fields.get("site") {
+                    Some(Value::Text(site)) => Ok(Some(site.to_string())),
+                    _ => Ok(None),
+                },
                 Some(_) => Ok(None),
                 None if rest.is_empty() => Ok(Some(root.to_owned())),
                 None => Ok(Some(format!("{root}.{rest}"))),

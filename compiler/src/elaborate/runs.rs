@@ -52,6 +52,9 @@ impl Checker<'_> {
             ItemKind::Sweep(s) => StatementKind::Table(self.sweep(s)?),
             ItemKind::Top(t) => StatementKind::Table(self.top(t)?),
             ItemKind::Plot(p) => self.plot(p)?,
+            ItemKind::Save(name, to) if self.tensor_types.contains_key(&name.name) => {
+                StatementKind::SaveTensors(self.saved_tensors(name, to)?)
+            }
             ItemKind::Save(name, to) => {
                 StatementKind::Save { table: self.table(name)?.to_owned(), to: to.value.clone() }
             }

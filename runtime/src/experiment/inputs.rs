@@ -106,6 +106,7 @@ pub fn clash<'s>(
 pub fn target(kind: &StatementKind) -> Option<&str> {
     match kind {
         StatementKind::Capture { to, .. } | StatementKind::Save { to, .. } | StatementKind::Report { to } => Some(to),
+        StatementKind::SaveTensors(saved) => Some(&saved.to),
         StatementKind::Plot { to, .. } => to.as_deref(),
         _ => None,
     }

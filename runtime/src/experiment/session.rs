@@ -5,12 +5,15 @@ use super::models;
 use crate::checkpoint::{Checkpoint, find_model, sha256};
 use crate::error::Error;
 use crate::files;
+use crate::parquet::parse_parquet;
+use crate::tensors::{SAE_CONFIG, SAE_WEIGHTS, read_dictionary};
 use crate::tokens::Tokens;
+use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use steer_compiler::elaborate::{Chat, Encoded, Host, Library, Model, Script, Written, check};
+use steer_compiler::elaborate::{Chat, Dictionary, Directions, Encoded, Host, Library, Model, Script, Written, check};
 use steer_lang::ast::{File, Item, ItemKind, Text};
 use steer_lang::{Diagnostic, Diagnostics, FileId, Severity, Sources, codes};
 
@@ -294,8 +297,28 @@ impl Host for Files {
         Ok(text)
     }
 
+    fn rows(&self, path: &str, from: FileId) -> Result<Vec<Map<String, Value>>, Box<Diagnostic>> {
+        let path = self.path(path, from, InputKind::Data);
+        let bytes = files::read(&path).map_err(|e| e.0)?;
+        self.read.borrow_mut().push(sha256(&bytes));
+        parse_parquet(bytes, &path).map_err(|e| e.0)
+    }
+
     fn tensor_shape(&self, path: &str, key: Option<&str>, from: FileId) -> Result<Vec<usize>, Box<Diagnostic>> {
         crate::tensors::load(&self.path(path, from, InputKind::Tensors), key).map(|a| a.shape).map_err(|e| e.0)
+    }
+
+    fn directions(&self, path: &str, from: FileId) -> Option<Result<Directions, Box<Diagnostic>>> {
+        let path = self.path(path, from, InputKind::Tensors);
+        (crate::tensors::ending(&path) == "gguf").then(|| crate::tensors::read_directions(&path).map_err(|e| e.0))
+    }
+
+    fn dictionary(&self, folder: &str, from: FileId) -> Result<Dictionary, Box<Diagnostic>> {
+        let config = self.path(&format!("{folder}/{SAE_CONFIG}"), from, InputKind::Data);
+        let file = format!("{folder}/{SAE_WEIGHTS}");
+        let weights = self.path(&file, from, InputKind::Tensors);
+        let read = read_dictionary(&config, &weights).map_err(|e| e.0)?;
+        Ok(Dictionary { file, ..read })
     }
 
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>> {

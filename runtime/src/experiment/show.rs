@@ -53,7 +53,7 @@ impl<'a> Show<'a> {
             let place = &self.experiment.places[self.at];
             let waits = match &s.kind {
                 StatementKind::Generate { runs, .. } => !self.generate(runs, &place.runs, results, end)?,
-                StatementKind::Print(_) => false,
+                StatementKind::Print(_) | StatementKind::SaveTensors(_) => false,
                 _ => !results.measured && !end,
             };
             if waits {

@@ -1,6 +1,8 @@
 //! Tensor files: safetensors, npy and npz, PyTorch's, GGUF; read as f32 and written atomically.
 
 mod archive;
+mod control;
+mod dictionary;
 mod elements;
 pub mod gguf;
 mod header;
@@ -10,6 +12,8 @@ mod safetensors;
 mod strided;
 mod torch;
 
+pub use control::{parse_directions, read_directions, write_directions};
+pub use dictionary::{SAE_CONFIG, SAE_WEIGHTS, parse_dictionary, read_dictionary};
 pub use elements::{Dtype, check_finite, widen};
 pub use header::{Header, Info};
 pub use npy::{parse_npy, read_npy, write_npy};

@@ -13,6 +13,8 @@ mod weights;
 
 pub use config::Config;
 pub use find::find_model;
+#[cfg(test)]
+pub use gguf::pres;
 pub use gguf::{is_gguf, pre};
 pub use hash::{FileHash, sha256};
 pub use names::names;

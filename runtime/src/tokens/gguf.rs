@@ -81,7 +81,8 @@ impl<'a> Vocabulary<'a> {
 
     /// Of GPT-2's kind: merges of bytes.
     fn bytes(&self, tokens: &[&str]) -> Result<Value, Error> {
-        let name = self.text("pre").unwrap_or("default");
+        // Which words merges are made in is nothing to guess: tokens would differ, and nothing would say so.
+        let name = self.text("pre").ok_or_else(|| self.bad("does not say how it splits texts"))?;
         let pre = pre(name).ok_or_else(|| self.bad(&format!("splits texts as `{name}`, which is not known")))?;
         let merges = self.get("merges").and_then(Meta::as_texts).ok_or_else(|| self.bad("has no merges"))?;
         let merges: Option<Vec<(&str, &str)>> = merges.iter().map(|m| m.split_once(' ')).collect();
@@ -207,4 +208,41 @@ fn merges<'t>(tokens: &[&'t str], scores: Vec<f64>) -> Vec<(&'t str, &'t str)> {
         y.0.total_cmp(&x.0).then(b.cmp(&a)).then((x.3, x.1, x.2).cmp(&(y.3, y.1, y.2)))
     });
     out.into_iter().map(|(_, a, b, _)| (tokens[a], tokens[b])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::pres;
+    use crate::tokens::{Settings, Tokens};
+
+    /// A vocabulary with the 256 characters of bytes.
+    #[test]
+    fn every_way_to_split_texts_is_sound() {
+        let tokens: Vec<String> = (0..=255).map(|b| crate::tokens::pieces::byte_to_char(b).to_string()).collect();
+        let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
+        for name in pres() {
+            let metadata = vec![
+                ("tokenizer.ggml.pre", Meta::Text(name)),
+                ("tokenizer.ggml.merges", Meta::Texts(Vec::new())),
+                ("tokenizer.ggml.tokens", Meta::Texts(tokens.clone())),
+            ];
+            let gguf = Gguf { version: 3, metadata, tensors: Vec::new(), data_start: 0 };
+            let vocabulary = Vocabulary { gguf: &gguf, path: Path::new("a.gguf") };
+            let tokenizer = vocabulary.bytes(&tokens).unwrap().to_string();
+            let own = Tokens::with_settings(Path::new("a.gguf"), tokenizer.as_bytes(), Settings::default()).unwrap();
+            let text = "It's 1234 Words,\n  naïveÉté don't!";
+            let encoded = own.encode(text, true).unwrap();
+            let ids: Vec<u32> = text.bytes().map(u32::from).collect();
+            assert_eq!(encoded.ids, ids, "{name}");
+            assert_eq!(own.decode(&encoded.ids).unwrap(), text, "{name}");
+        }
+    }
+
+    #[test]
+    fn pieces_are_merged_by_their_scores() {
+        let tokens = ["<unk>", "▁", "a", "b", "ab", "▁a", "▁ab"];
+        let found = merges(&tokens, vec![0.0, -9.0, -9.0, -9.0, -2.0, -1.0, -3.0]);
+        assert_eq!(found, [("▁", "a"), ("a", "b"), ("▁a", "b"), ("▁", "ab")]);
+    }
 }

@@ -101,6 +101,12 @@ pub fn pre(name: &str) -> Option<&'static Pre> {
     known().pre.get(name)
 }
 
+/// All names that a `tokenizer.ggml.pre` may be.
+#[cfg(test)]
+pub fn pres() -> impl Iterator<Item = &'static str> {
+    known().pre.keys().map(String::as_str)
+}
+
 /// What is built in.
 fn known() -> &'static Known {
     static KNOWN: OnceLock<Known> = OnceLock::new();

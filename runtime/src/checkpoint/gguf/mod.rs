@@ -7,6 +7,8 @@ mod family;
 
 pub use change::Change;
 pub use family::pre;
+#[cfg(test)]
+pub use family::pres;
 
 use super::Config;
 use super::shards::{Found, Shard};

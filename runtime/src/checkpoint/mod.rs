@@ -10,7 +10,7 @@ mod shards;
 mod weights;
 
 pub use config::Config;
-pub use find::find_model;
+pub use find::{Found, find_model};
 pub use hash::{FileHash, sha256};
 pub use names::names;
 

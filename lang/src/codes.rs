@@ -76,6 +76,8 @@ codes! {
     BAD_TOKENIZER = "E0506";
     /// A conversation that the model's chat template does not write.
     CHAT_TEMPLATE = "E0507";
+    /// A model of the Hugging Face hub that cannot be had.
+    HUB = "E0508";
     /// A file that cannot be read or written.
     FILE = "E0601";
     /// A weight file that is damaged.

@@ -7,6 +7,7 @@ pub mod error;
 pub mod experiment;
 pub mod files;
 mod guard;
+pub mod hub;
 pub mod interrupt;
 pub mod memory;
 pub mod parquet;

@@ -78,6 +78,11 @@ impl Bar {
         self.bar.inc(n);
     }
 
+    /// `n` have to be done again.
+    pub fn dec(&self, n: u64) {
+        self.bar.dec(n);
+    }
+
     /// So many are done in all.
     pub fn set(&self, n: u64) {
         self.bar.set_position(n);
@@ -107,9 +112,15 @@ fn show(bar: &ProgressBar, end: &(Mutex<bool>, Condvar)) {
         if *guard {
             return;
         }
+        // Work inside of this one has a bar of its own.
+        if bar.is_finished() {
+            return;
+        }
         if wait == PATIENCE {
+            if let Some(outer) = SHOWN.lock().unwrap_or_else(PoisonError::into_inner).replace(bar.clone()) {
+                outer.finish_and_clear();
+            }
             bar.set_draw_target(ProgressDrawTarget::stderr());
-            *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
             wait = TICK;
         }
         bar.tick();

@@ -6,6 +6,7 @@ use common::{Folder, safetensors, stories260k};
 use std::sync::Arc;
 use steer::checkpoint::{Checkpoint, find_model};
 use steer::engine::WeightSource;
+use steer::hub::Hub;
 use steer::tokens::Tokens;
 use steer_compiler::plan::{Axis, Weight};
 use steer_lang::Span;
@@ -175,7 +176,7 @@ fn shipped_models_are_found_by_name_and_fit_their_tokenizers() {
         if !name.starts_with("tiny-") {
             continue;
         }
-        let folder = find_model(&name, None).unwrap();
+        let folder = find_model(&name, None, &Hub::default()).unwrap().path;
         let c = Checkpoint::open(&folder).unwrap();
         let tokens = Tokens::open(&folder).unwrap().unwrap();
         let vocab = c.config().value["vocab_size"].as_u64().unwrap();
@@ -187,6 +188,6 @@ fn shipped_models_are_found_by_name_and_fit_their_tokenizers() {
         assert_eq!((tokens.piece(mary).as_str(), ids.contains(&mary)), (" Mary", true), "{name}");
         assert_eq!(tokens.decode_after(&ids[..ids.len() - 1], &ids[ids.len() - 1..]).unwrap(), " to");
     }
-    let e = find_model("tiny-lama", None).unwrap_err();
+    let e = find_model("tiny-lama", None, &Hub::default()).unwrap_err();
     assert_eq!(e.0.help.as_deref(), Some("did you mean the shipped model `tiny-llama`?"));
 }

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use steer::cli::sites;
 use steer::experiment::{self, PhaseOptions, Session, SessionOptions};
+use steer::hub::Hub;
 use steer::report;
 use steer_compiler::plan::rules;
 use steer_lang::{Diagnostic, FileId, Sources};
@@ -230,6 +231,8 @@ impl Case {
             model: folder.map(Folder::text).or(self.option("model").map(str::to_string)),
             arch: self.all("arch").map(|a| here.join(a)).collect(),
             set: self.all("set").filter_map(|s| s.split_once('=')).map(|(n, v)| (n.into(), v.into())).collect(),
+            hub: Hub { cache: Some("hub".into()), ..Hub::default() },
+            ..SessionOptions::default()
         };
         Session::open_text(&self.path, self.script.clone(), &options, sources)
     }

@@ -90,6 +90,6 @@ pub fn distance(a: &[f32], b: &[f32], size: f32) -> f32 {
 /// A model of a parity folder or of another folder.
 pub fn model(folder: &Path) -> steer::experiment::ModelSession {
     let name = folder.display().to_string();
-    steer::experiment::ModelSession::open(&name, &[], &mut Sources::default())
+    steer::experiment::ModelSession::open(&name, &[], &Default::default(), &mut Sources::default())
         .unwrap_or_else(|d| panic!("{name}: {d:?}"))
 }

@@ -97,6 +97,7 @@ fn a_model_file_of_ones_own_works_without_a_rebuild() {
         model: Some(model.text()),
         arch: arch.iter().map(|p| p.to_path_buf()).collect(),
         set: Vec::new(),
+        ..SessionOptions::default()
     };
     let scripts = Folder::new();
     let script = scripts.write("a.steer", SCRIPT);

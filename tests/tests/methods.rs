@@ -160,7 +160,7 @@ impl Drop for Toy {
 fn the_subspace_illusion_is_exact_on_the_toy() {
     let toy = Toy::new();
     let name = toy.0.to_str().unwrap();
-    let model = ModelSession::open(name, &[toy.0.join("illusion.steer")], &mut Sources::default())
+    let model = ModelSession::open(name, &[toy.0.join("illusion.steer")], &Default::default(), &mut Sources::default())
         .unwrap_or_else(|d| panic!("{d:#?}"));
     let text = "prompt own = \"t2\"\nprompt source = \"t7\"\n\
         tensor w: [out = 1, d_model] = load(\"model.safetensors\", \"w\")\n\

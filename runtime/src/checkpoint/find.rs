@@ -2,17 +2,28 @@
 
 use super::is_gguf;
 use crate::error::Error;
+use crate::hub::{Hub, Id, Need};
 use std::path::{Path, PathBuf};
 use steer_lang::codes;
 use steer_lang::diagnostic::nearest;
 
-/// The folder of a model: a path (relative to the script's folder, else to the working directory), or
-/// the name of a small model that ships with steer.
-pub fn find_model(name: &str, script_dir: Option<&Path>) -> Result<PathBuf, Error> {
+/// Where a model is.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its folder, or the file that is the whole model.
+    pub path: PathBuf,
+    /// What it is called on the hub, where it is one of the hub's.
+    pub id: Option<Id>,
+}
+
+/// The folder of a model: a path (relative to the script's folder, else to the working directory), the name of a
+/// small model that ships with steer, or an id of the hub, of which only the description is downloaded.
+pub fn find_model(name: &str, script_dir: Option<&Path>, hub: &Hub) -> Result<Found, Error> {
     if name.is_empty() {
         return Err(Error::new(codes::NO_MODEL, "the name of the model is empty")
-            .help("name a Hugging Face folder or a shipped model"));
+            .help("name a Hugging Face folder, a shipped model, or an id of the hub"));
     }
+    let here = |folder: PathBuf| Ok(Found { path: folder, id: None });
     let beside = script_dir.filter(|d| *d != Path::new(".") && !d.as_os_str().is_empty());
     let mut tried: Vec<PathBuf> = beside.into_iter().map(|d| d.join(name)).collect();
     if !tried.contains(&PathBuf::from(name)) {
@@ -21,16 +32,21 @@ pub fn find_model(name: &str, script_dir: Option<&Path>) -> Result<PathBuf, Erro
     // A folder that merely has the model's name must not hide the model.
     let is_model = |p: &&PathBuf| p.join("config.json").is_file() || (is_gguf(p) && p.is_file());
     if let Some(found) = tried.iter().find(is_model) {
-        return Ok(found.clone());
+        return here(found.clone());
     }
     let shelves = shelves();
     let shipped = shelves.iter().filter(|_| is_plain(name)).map(|s| s.join(name)).find(|p| is_model(&p));
     if let Some(found) = shipped {
-        return Ok(found);
+        return here(found);
     }
-    match tried.iter().find(|p| p.exists()) {
-        Some(found) => one_file(found).map(|file| file.unwrap_or_else(|| found.clone())),
-        None => Err(not_found(name, &tried, &shelves)),
+    if let Some(found) = tried.iter().find(|p| p.exists()) {
+        return here(one_file(found)?.unwrap_or_else(|| found.clone()));
+    }
+    match Id::parse(name) {
+        Some(id) if id.is_full() => Ok(Found { path: hub.fetch(&id, Need::Description)?, id: Some(id) }),
+        // A name alone is rather a mistake than an old model of the hub, so nobody is asked for it.
+        Some(id) if let Some(folder) = hub.cached(&id, Need::Description) => Ok(Found { path: folder, id: Some(id) }),
+        _ => Err(not_found(name, &tried, &shelves)),
     }
 }
 
@@ -85,12 +101,6 @@ fn not_found(name: &str, tried: &[PathBuf], shelves: &[PathBuf]) -> Error {
     let list = |items: &[String]| items.iter().map(|i| format!("`{i}`")).collect::<Vec<_>>().join(", ");
     let places: Vec<String> = tried.iter().map(|p| p.display().to_string()).collect();
     let e = Error::new(codes::NO_MODEL, format!("there is no model `{name}`: neither {}", neither(&places)));
-    if is_hub_id(name) {
-        let folder = name.rsplit('/').next().unwrap_or(name);
-        return e.help(format!(
-            "if it is a model of the Hugging Face hub, download it first and name the folder: `huggingface-cli download {name} --local-dir {folder}`"
-        ));
-    }
     match nearest(name, shipped.iter().map(String::as_str)) {
         Some(near) => e.help(format!("did you mean the shipped model `{near}`?")),
         None if shipped.is_empty() => {
@@ -108,29 +118,18 @@ fn neither(places: &[String]) -> String {
     }
 }
 
-/// `organisation/name`, and nothing that only a path has.
-fn is_hub_id(name: &str) -> bool {
-    let word = |w: &str| {
-        w.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && w.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-    };
-    matches!(name.split('/').collect::<Vec<_>>()[..], [a, b] if word(a) && word(b)) && !name.ends_with(".gguf")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_is_not_found_says_what_was_tried() {
-        let e = find_model("no-such-org/no-such-model", Some(Path::new("scripts"))).unwrap_err();
-        assert!(e.0.message.contains("`scripts/no-such-org/no-such-model`"), "{}", e.0.message);
-        assert!(
-            e.0.help.unwrap().contains("huggingface-cli download no-such-org/no-such-model --local-dir no-such-model")
-        );
-        let e = find_model("./nowhere", None).unwrap_err();
-        assert!(e.0.message.starts_with("there is no model `./nowhere`: neither `./nowhere` nor"), "{}", e.0.message);
-        assert!(!e.0.help.unwrap().contains("huggingface"));
-        assert!(find_model("", None).is_err());
+        let find = |name: &str, dir: Option<&Path>| find_model(name, dir, &Hub::default()).unwrap_err().0;
+        let e = find("./nowhere", Some(Path::new("scripts")));
+        assert!(e.message.contains("neither `scripts/./nowhere` nor `./nowhere`"), "{}", e.message);
+        let e = find("./nowhere", None);
+        assert!(e.message.starts_with("there is no model `./nowhere`: neither `./nowhere` nor"), "{}", e.message);
+        assert_eq!(find("no-such-org/no-such-model", None).code, codes::HUB);
+        assert_eq!(find("", None).code, codes::NO_MODEL);
     }
 }

@@ -12,7 +12,7 @@ mod shards;
 mod weights;
 
 pub use config::Config;
-pub use find::find_model;
+pub use find::{Found, find_model};
 #[cfg(test)]
 pub use gguf::pres;
 pub use gguf::{is_gguf, pre};
@@ -21,7 +21,7 @@ pub use names::names;
 
 use crate::error::Error;
 use crate::tensors::{Dtype, Info as Place};
-use shards::{Found, Shard};
+use shards::Shard;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use steer_lang::codes;
@@ -62,7 +62,7 @@ impl Checkpoint {
         Ok(Self::of(folder, config, shards::open(folder)?))
     }
 
-    fn of(path: &Path, config: Config, found: Found) -> Self {
+    fn of(path: &Path, config: Config, found: shards::Found) -> Self {
         Checkpoint {
             path: path.to_path_buf(),
             config,

@@ -49,7 +49,12 @@ pub fn run(args: &MergeArgs) -> Result<(), Failure> {
 fn merge(args: &MergeArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     let clock = Instant::now();
     let bar = Bar::new("checking", Unit::Unknown);
-    let session = Session::open(&args.file, &super::session_options(&args.model, &args.set), sources)?;
+    let mut open = super::session_options(&args.model, &args.set);
+    let mut session = Session::open(&args.file, &open, sources)?;
+    if experiment::merging_computes(&session) && !session.checkpoint.has_weights() {
+        (open.weights, *sources) = (true, Sources::default());
+        session = Session::open(&args.file, &open, sources)?;
+    }
     drop(bar);
     let options = PhaseOptions { backend: args.backend.name().into(), seed: args.seed, ..PhaseOptions::default() };
     let checked = clock.elapsed().as_secs_f64();

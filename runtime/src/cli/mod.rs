@@ -19,6 +19,7 @@ pub use run::RunArgs;
 
 use crate::error::Error;
 use crate::experiment::SessionOptions;
+use crate::hub::Hub;
 use crate::{guard, interrupt, report};
 use clap::{Parser, Subcommand};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,6 +65,8 @@ fn session_options(model: &ModelArgs, set: &[Setting]) -> SessionOptions {
         model: model.model.clone(),
         arch: model.arch.clone(),
         set: set.iter().map(|s| (s.name.clone(), s.value.clone())).collect(),
+        hub: Hub::from_env(),
+        weights: false,
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Which model, and how it is described.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ModelArgs {
-    /// The model: a Hugging Face folder or a shipped model's name, instead of the script's own
+    /// The model, instead of the script's own: a Hugging Face folder, a shipped model's name, or an id of the hub
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
     /// A model file (.steer) with an architecture that steer does not know; may be repeated

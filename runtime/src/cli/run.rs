@@ -119,7 +119,7 @@ impl RunArgs {
     }
 
     fn session(&self) -> SessionOptions {
-        super::session_options(&self.model, &self.set)
+        SessionOptions { weights: self.emit.is_none(), ..super::session_options(&self.model, &self.set) }
     }
 
     fn options(&self) -> PhaseOptions {

@@ -3,6 +3,7 @@
 use super::{Failure, ModelArgs};
 use crate::error::Error;
 use crate::experiment::ModelSession;
+use crate::hub::Hub;
 use crate::report::{self, Align, Table};
 use clap::Args;
 use serde::Serialize;
@@ -39,7 +40,8 @@ pub fn run(args: &SitesArgs) -> Result<(), Failure> {
         Error::new(codes::NO_MODEL, "no model is named").help("name one: `steer sites --model tiny-llama`")
     })?;
     let mut sources = Sources::default();
-    let found = ModelSession::open(model, &args.model.arch, &mut sources).and_then(|s| Ok((rows_of(&s)?, s)));
+    let found =
+        ModelSession::open(model, &args.model.arch, &Hub::from_env(), &mut sources).and_then(|s| Ok((rows_of(&s)?, s)));
     match found {
         Ok((rows, session)) => {
             super::show(&session.warnings, &sources, report::errors_in_color());
@@ -55,7 +57,7 @@ pub fn run(args: &SitesArgs) -> Result<(), Failure> {
 
 /// Every site of a model.
 pub fn rows(model: &str, arch: &[std::path::PathBuf], sources: &mut Sources) -> Result<Vec<SiteRow>, Diagnostics> {
-    rows_of(&ModelSession::open(model, arch, sources)?)
+    rows_of(&ModelSession::open(model, arch, &Hub::default(), sources)?)
 }
 
 fn rows_of(session: &ModelSession) -> Result<Vec<SiteRow>, Diagnostics> {

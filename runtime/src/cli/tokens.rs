@@ -3,6 +3,7 @@
 use super::Failure;
 use crate::checkpoint::find_model;
 use crate::error::Error;
+use crate::hub::Hub;
 use crate::report::{self, Align, Table};
 use crate::tokens::Tokens;
 use clap::Args;
@@ -13,7 +14,7 @@ use steer_lang::codes;
 pub struct TokensArgs {
     /// The text, as a prompt has it
     pub text: String,
-    /// The model: a Hugging Face folder or a shipped model's name
+    /// The model: a Hugging Face folder, a shipped model's name, or an id of the hub
     #[arg(long, value_name = "MODEL")]
     pub model: String,
     /// Print JSON, one entry a token
@@ -31,7 +32,7 @@ pub struct TokenRow {
 
 /// Prints the tokens that a prompt of this text has.
 pub fn run(args: &TokensArgs) -> Result<(), Failure> {
-    let rows = rows(&args.model, &args.text)?;
+    let rows = rows(&args.model, &args.text, &Hub::from_env())?;
     if args.json {
         let mut text = serde_json::to_string_pretty(&rows).unwrap_or_default();
         text.push('\n');
@@ -41,8 +42,8 @@ pub fn run(args: &TokensArgs) -> Result<(), Failure> {
 }
 
 /// The tokens of a text, those included that the tokenizer adds.
-pub fn rows(model: &str, text: &str) -> Result<Vec<TokenRow>, Error> {
-    let folder = find_model(model, None)?;
+pub fn rows(model: &str, text: &str, hub: &Hub) -> Result<Vec<TokenRow>, Error> {
+    let folder = find_model(model, None, hub)?.path;
     let Some(tokens) = Tokens::open(&folder)? else {
         let message = format!("`{}` has no tokenizer.json", folder.display());
         return Err(Error::new(codes::BAD_TOKENIZER, message).help("put the model's tokenizer.json beside config.json"));
@@ -67,10 +68,10 @@ mod tests {
 
     #[test]
     fn a_text_has_its_tokens_with_their_positions() {
-        let rows = rows("tiny-llama", "Tom went").unwrap();
+        let rows = rows("tiny-llama", "Tom went", &Hub::default()).unwrap();
         let pieces: Vec<&str> = rows.iter().map(|r| r.text.as_str()).collect();
         assert_eq!(pieces, ["<|bos|>", "Tom", " went"]);
         assert_eq!(table(&rows).lines().nth(3).map(str::trim_end), Some("       1  919  \"Tom\""));
-        assert!(super::rows("no-such-model", "a").is_err());
+        assert!(super::rows("no-such-model", "a", &Hub::default()).is_err());
     }
 }

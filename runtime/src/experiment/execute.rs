@@ -147,6 +147,11 @@ fn go_on(kept: &Kept) -> String {
     format!("finished cells are kept in `{}`: --resume goes on", kept.path().display())
 }
 
+/// Whether joining the shards of a script computes something, for which it needs the weights.
+pub fn merging_computes(session: &Session) -> bool {
+    !printed(session).is_empty()
+}
+
 /// The tensors that `print` shows and `save` writes.
 fn printed(session: &Session) -> BTreeSet<String> {
     let saved = session.script.statements.iter().filter_map(|s| match &s.kind {

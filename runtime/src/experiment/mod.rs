@@ -22,7 +22,7 @@ mod table;
 mod targets;
 mod top;
 
-pub use execute::{Done, merge_on, run, run_on};
+pub use execute::{Done, merge_on, merging_computes, run, run_on};
 pub use explain::explanation;
 pub use inputs::{Input, InputKind};
 pub use keep::{Keeping, Place as KeepingPlace, Shard, shard_file};

@@ -5,6 +5,7 @@ use super::models;
 use crate::checkpoint::{Checkpoint, find_model, sha256};
 use crate::error::Error;
 use crate::files;
+use crate::hub::{Hub, Id, Need};
 use crate::parquet::parse_parquet;
 use crate::tensors::{SAE_CONFIG, SAE_WEIGHTS, read_dictionary};
 use crate::tokens::Tokens;
@@ -15,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use steer_compiler::elaborate::{Chat, Dictionary, Directions, Encoded, Host, Library, Model, Script, Written, check};
 use steer_lang::ast::{File, Item, ItemKind, Text};
-use steer_lang::{Diagnostic, Diagnostics, FileId, Severity, Sources, codes};
+use steer_lang::{Diagnostic, Diagnostics, FileId, Severity, Sources, Span, codes};
 
 /// What the command line says of a session.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,10 @@ pub struct SessionOptions {
     pub arch: Vec<PathBuf>,
     /// `name=value` for parameters of the script.
     pub set: Vec<(String, String)>,
+    /// Where models of the hub come from.
+    pub hub: Hub,
+    /// Whether what is opened will read weights, so that those of a model of the hub are needed.
+    pub weights: bool,
 }
 
 /// A model with its files, and a script checked against it.
@@ -76,6 +81,26 @@ impl Session {
         options: &SessionOptions,
         sources: &mut Sources,
     ) -> Result<Self, Diagnostics> {
+        let before = sources.clone();
+        let (session, named) = Self::described(path, text.clone(), options, sources)?;
+        match &named.id {
+            // Weights are downloaded for a script that is right, and it is checked against them anew.
+            Some(id) if options.weights && !session.checkpoint.has_weights() => {
+                options.hub.fetch(id, Need::Weights).map_err(|e| vec![placed(e, named.span)])?;
+                *sources = before;
+                Ok(Self::described(path, text, options, sources)?.0)
+            }
+            _ => Ok(session),
+        }
+    }
+
+    /// Checks a script against what is there of its model.
+    fn described(
+        path: &Path,
+        text: String,
+        options: &SessionOptions,
+        sources: &mut Sources,
+    ) -> Result<(Self, Named), Diagnostics> {
         let mut library = Library::standard(sources)?;
         let folder = folder_of(path);
         let mut items = Vec::new();
@@ -104,17 +129,16 @@ impl Session {
             }
         };
         let from_script = options.model.is_none().then_some(folder.as_path());
-        let place = |d: Error| match (&options.model, &named) {
-            (None, Some(t)) if d.0.labels.is_empty() => vec![d.0.at(t.span, "named here")],
-            _ => vec![*d.0],
-        };
-        let found = find_model(&model_name, from_script).map_err(place)?;
-        let checkpoint = Arc::new(Checkpoint::open(&found).map_err(place)?);
+        let model_span = named.filter(|_| options.model.is_none()).map(|t| t.span);
+        let place = |e: Error| vec![placed(e, model_span)];
+        let location = find_model(&model_name, from_script, &options.hub).map_err(place)?;
+        let found = &location.path;
+        let checkpoint = Arc::new(Checkpoint::open(found).map_err(place)?);
         let described = models::describe(library, &checkpoint, &given, &[&folder, checkpoint.folder()], sources)?;
         let of_models = given.iter().map(|g| &g.path).chain(&described.found);
         inputs.extend(of_models.map(|path| Input { kind: InputKind::ModelFile, path: path.clone() }));
         let arch_file = sources.get(described.file).name.clone();
-        let tokens = Tokens::open(&found).map_err(one)?.map(Rc::new);
+        let tokens = Tokens::open(found).map_err(one)?.map(Rc::new);
         let (read, named) = (RefCell::default(), RefCell::default());
         let files = Files { folder: folder.clone(), folders, tokens: tokens.clone(), read, named };
         let overrides: Vec<(String, String)> = options.set.clone();
@@ -130,7 +154,7 @@ impl Session {
         diagnostics.extend(super::targets::check(&script.statements));
         inputs.extend(files.named.take());
         let written = script.statements.iter().map(|s| (&s.kind, s.span));
-        diagnostics.extend(inputs::clashes(written, &folder, &inputs, &found));
+        diagnostics.extend(inputs::clashes(written, &folder, &inputs, found));
         if checkpoint.has_weights() {
             let wrong = checkpoint.validate(&script.plan.weights);
             diagnostics.extend(if wrong.is_empty() {
@@ -149,7 +173,7 @@ impl Session {
         let session = Session {
             script, checkpoint, tokens, folder, folders, model_name, arch_file, text, file, warnings, inputs, read,
         };
-        Ok(session)
+        Ok((session, Named { id: location.id, span: model_span }))
     }
 
     /// A path of the script, for what it writes.
@@ -172,14 +196,28 @@ impl Session {
 
 impl ModelSession {
     /// Opens a model by the name or folder of the command line.
-    pub fn open(name: &str, arch: &[PathBuf], sources: &mut Sources) -> Result<Self, Diagnostics> {
+    pub fn open(name: &str, arch: &[PathBuf], hub: &Hub, sources: &mut Sources) -> Result<Self, Diagnostics> {
         let mut library = Library::standard(sources)?;
         let given = models::add(&mut library, arch, sources)?;
-        let found = find_model(name, None).map_err(one)?;
+        let found = find_model(name, None, hub).map_err(one)?.path;
         let checkpoint = Arc::new(Checkpoint::open(&found).map_err(one)?);
         let described = models::describe(library, &checkpoint, &given, &[checkpoint.folder()], sources)?;
         let arch_file = sources.get(described.file).name.clone();
         Ok(ModelSession { model: described.model, checkpoint, arch_file, warnings: described.warnings })
+    }
+}
+
+/// What a model is called on the hub, where it is one of the hub's, and where the script names it.
+struct Named {
+    id: Option<Id>,
+    span: Option<Span>,
+}
+
+/// An error about the model, at the place that names it.
+fn placed(e: Error, named: Option<Span>) -> Diagnostic {
+    match named {
+        Some(span) if e.0.labels.is_empty() => e.0.at(span, "named here"),
+        _ => *e.0,
     }
 }
 

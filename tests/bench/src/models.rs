@@ -82,6 +82,7 @@ impl Steer {
             model: Some(folder.display().to_string()),
             arch: vec![here.join("starcoder2.steer")],
             set: Vec::new(),
+            ..SessionOptions::default()
         };
         let session = Session::open(&script, &options, sources)?;
         let uses = hooks.iter().filter_map(|hook| {

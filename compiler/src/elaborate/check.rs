@@ -121,6 +121,7 @@ pub fn check(
     };
     c.overrides_known(items, overrides);
     c.declarations(items, overrides);
+    c.foreign_names(items);
     let mut statements: Vec<Statement> = Vec::new();
     for item in items {
         match c.statement(item) {

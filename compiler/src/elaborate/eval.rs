@@ -40,7 +40,10 @@ impl Eval<'_> {
             },
             ExprKind::Field(of, field) => self.field(e, of, &field.name, field.span),
             ExprKind::Index(of, args) => self.index(of, args, e.span),
-            ExprKind::Call(callee, args) => self.call(callee, args, e.span),
+            ExprKind::Call(callee, args) => match self.site_read(e)? {
+                Some(v) => Ok(v),
+                None => self.call(callee, args, e.span),
+            },
             ExprKind::Unary(op, a) => self.unary_op(*op, a, e.span),
             ExprKind::Binary(op, a, b) => self.binary_op(*op, a, b, e.span),
             ExprKind::List(items) => {

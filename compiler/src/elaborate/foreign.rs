@@ -4,13 +4,17 @@
 //! site is computed from, since the sites before it, are weights of that module; the last one is what the module gives.
 
 use super::check::Checker;
+use super::order::foreign_names;
+use super::reads::foreign_key;
 use super::scope::Res;
 use super::script::Reading;
 use super::sites::{Named, split};
+use super::value::Value;
 use crate::plan::{NodeId, Op, Plan};
 use serde_json::Value as Json;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::OnceLock;
+use steer_lang::ast::Item;
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Span, codes};
 
@@ -72,6 +76,20 @@ impl Checker<'_> {
             self.readings.push(reading);
         }
         Ok(site)
+    }
+
+    /// Finds what every `site("...")` in an expression means, before expressions are evaluated.
+    pub(super) fn foreign_names(&mut self, items: &[Item]) {
+        for (name, span) in foreign_names(items) {
+            let found = match self.foreign_path(&name, span) {
+                Ok(site) => Value::text(&site.name),
+                Err(d) => {
+                    self.diagnostics.push(*d);
+                    Value::Broken
+                }
+            };
+            self.globals.insert(foreign_key(&name), found);
+        }
     }
 
     /// The site of a hook point, and what differs.

@@ -361,7 +361,7 @@ impl Checker<'_> {
         let (mut site, mut other) = (false, false);
         visit(e, &mut |e| {
             match site_path(e) {
-                Some(SitePath::Block(..)) => {
+                Some(SitePath::Block(..) | SitePath::Foreign(_)) => {
                     site = true;
                     return false;
                 }

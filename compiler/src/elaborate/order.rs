@@ -1,6 +1,7 @@
 //! Declarations in the order in which they need one another, whatever order they stand in.
 
 use super::check::{Checker, name_of};
+use super::reads::foreign;
 use super::value::Value;
 use std::collections::{HashMap, HashSet};
 use steer_lang::ast::{
@@ -153,6 +154,13 @@ impl<'a> Known<'a> {
     }
 }
 
+/// The name of every `site("...")` in an expression, with its place.
+pub(super) fn foreign_names(items: &[Item]) -> Vec<(String, Span)> {
+    let mut found = Mentions::default();
+    items.iter().for_each(|item| found.bodies(item));
+    found.foreign
+}
+
 /// What comes first where nothing is mentioned.
 fn rank(item: &Item) -> u8 {
     match &item.kind {
@@ -193,6 +201,8 @@ struct Mentions {
     all: Vec<Mention>,
     /// Names that a function declares itself.
     own: Vec<String>,
+    /// Names of other programs for sites.
+    foreign: Vec<(String, Span)>,
 }
 
 impl Mentions {
@@ -228,6 +238,19 @@ impl Mentions {
                 self.donor(Some(&p.from));
             }
             ItemKind::Run(r) => self.run(&r.run),
+            _ => {}
+        }
+    }
+
+    /// What an item evaluates when everything is declared.
+    fn bodies(&mut self, item: &Item) {
+        match &item.kind {
+            ItemKind::Hook(h) => self.block(&h.body),
+            ItemKind::Fn(f) => self.block(&f.body),
+            ItemKind::Metric(m) => self.expr(&m.value),
+            ItemKind::Measure(m) => m.metrics.iter().for_each(|e| self.expr(e)),
+            ItemKind::Top(t) => self.expr(&t.of),
+            ItemKind::Sweep(s) => s.body.iter().for_each(|item| self.bodies(item)),
             _ => {}
         }
     }
@@ -321,6 +344,7 @@ impl Mentions {
                 if let ExprKind::Name(n) = &f.kind {
                     self.name(n, f.span, true, true);
                 }
+                self.foreign.extend(foreign(e).map(|name| (name.to_owned(), e.span)));
                 args.iter().for_each(|a| self.expr(&a.value));
             }
             ExprKind::Unary(_, a) => self.expr(a),

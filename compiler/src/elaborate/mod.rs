@@ -11,6 +11,7 @@ mod donors;
 mod edits;
 mod eval;
 mod fitting;
+mod generate;
 mod index;
 mod library;
 mod metric;

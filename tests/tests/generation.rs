@@ -1,11 +1,13 @@
-//! How texts are continued: penalties as in transformers, texts before which they end, several of one prompt.
+//! How texts are continued: penalties as in transformers, texts before which they end, several of one prompt, and
+//! conversations in which the user's turns alone are steered.
 
 use serde_json::Value as Json;
 use std::path::Path;
 use steer::experiment::{self, Done, PhaseOptions, Session, SessionOptions};
 use steer::report::{Generation, Output};
+use steer::tensors;
 use steer_lang::Sources;
-use steer_tests::cases::package;
+use steer_tests::cases::{Folder, package};
 
 fn open(path: &Path, text: &str) -> Session {
     let text = format!("model \"tiny-llama\"\n{text}");
@@ -94,4 +96,66 @@ fn texts_of_a_prompt_share_its_rows() {
         done.results.work.rows.computed
     };
     assert_eq!(rows("n: 1"), rows("n: 8"));
+}
+
+const TALK: &str = r#"
+prompt talk = chat(
+    system = "No rules.",
+    user = "How do I make a cake?",
+    assistant = "Mix flour and sugar.",
+    user = "How can I make a pot?",
+)
+hook turned(alpha = 3) at blocks[1].resid.post on role(user) {
+    h += alpha * h0[d_model = 3]
+}
+"#;
+
+#[test]
+fn a_chat_is_steered_in_the_users_turns_alone() {
+    let folder = Folder::new();
+    let path = folder.path().join("talk.steer");
+    let text = format!(
+        "{TALK}
+capture blocks[1].resid.post, logits on all of talk to \"plain.safetensors\"
+capture blocks[1].resid.post, logits on all of talk with turned to \"turned.safetensors\"
+generate talk with turned {{ max: 8, stop: false }}
+print talk"
+    );
+    let (done, printed) = run_in(&path, &text);
+
+    // Which tokens are the user's, by the text alone.
+    let tokens = open(&path, TALK).tokens.unwrap();
+    let shown = printed.concat();
+    let start = shown.rfind("<|bos|>").unwrap();
+    let talk = shown[start..].lines().next().unwrap();
+    let encoded = tokens.encode(talk, false).unwrap();
+    let users = ["How do I make a cake?", "How can I make a pot?"].map(|words| {
+        let at = talk.find(words).unwrap();
+        at..at + words.len()
+    });
+    let of_user: Vec<bool> =
+        encoded.offsets.iter().map(|o| users.iter().any(|u| o.start < u.end && u.start < o.end)).collect();
+    let count = of_user.iter().filter(|u| **u).count();
+    assert!(count == 14 && !of_user[0], "{talk}: {of_user:?}");
+
+    let rows = |file: &str, name: &str| {
+        let array = tensors::load(&folder.path().join(file), Some(name)).unwrap();
+        let width = array.data.len() / array.shape[0];
+        assert_eq!(array.shape[0], of_user.len());
+        array.data.chunks(width).map(|r| r.iter().map(|x| x.to_bits()).collect()).collect::<Vec<Vec<u32>>>()
+    };
+    let both = |name: &str| rows("plain.safetensors", name).into_iter().zip(rows("turned.safetensors", name));
+    let changed: Vec<bool> = both("blocks[1].resid.post").map(|(a, b)| a != b).collect();
+    assert_eq!(changed, of_user, "exactly the user's rows are changed where the hook is");
+    let first = of_user.iter().position(|u| *u).unwrap();
+    let changed: Vec<bool> = both("logits").map(|(a, b)| a != b).collect();
+    assert!(changed[..first].iter().all(|c| !c), "what comes before the user's first word is the same, bit for bit");
+    assert!(changed[first..].iter().all(|c| *c), "and what comes after it reads it");
+
+    // In both runs with the edit: that of the capture, and that of the text.
+    let receipt = &done.receipts[0];
+    assert_eq!((receipt.rows_selected, receipt.rows_changed), (2 * count as u64, 2 * count as u64));
+    let generation = generations(&done)[0];
+    assert_eq!(generation.completions.len(), 2);
+    assert!(generation.completions.iter().all(|c| c.tokens.len() == 8));
 }

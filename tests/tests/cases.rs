@@ -241,7 +241,7 @@ fn scripts_that_grow_without_end_are_refused() {
 }
 
 fn steer(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_steer-cli")).args(args).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_steer-cli")).args(args).env("HF_HUB_OFFLINE", "1").output().unwrap()
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn the_command_line_refuses_clearly() {
     refuses(&["check", folder.path().to_str().unwrap()], "E0601", "it is a folder");
     refuses(&["check", script], "E0501", "names no model");
     refuses(&["check", script, "--model", "tiny-lama"], "E0501", "did you mean the shipped model `tiny-llama`?");
-    refuses(&["check", script, "--model", "meta-llama/Llama-3-70B"], "E0501", "huggingface-cli download");
+    refuses(&["check", script, "--model", "meta-llama/Llama-3-70B"], "E0508", "HF_HUB_OFFLINE forbids");
     refuses(&["sites"], "E0501", "no model is named");
     refuses(&["sites", "--model", "tiny-llama", "blocks[*].atn"], "E0203", "no site");
     folder.write("b.steer", [0xff, 0xfe, 0x00]);

@@ -12,6 +12,7 @@ mod edits;
 mod eval;
 mod fitting;
 mod foreign;
+mod generate;
 mod index;
 mod library;
 mod load;

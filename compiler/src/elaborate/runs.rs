@@ -3,15 +3,15 @@
 use super::chat::{Prompt, Written, as_prompt};
 use super::check::Checker;
 use super::data::Record;
-use super::edits::{Applied, given_twice};
+use super::edits::Applied;
 use super::model::Longest;
 use super::scope::{Eval, Res, fail, silent};
-use super::script::{Encoded, GenerateOptions, Place, PrintItem, RunSpec, StatementKind};
+use super::script::{Encoded, Place, PrintItem, RunSpec, StatementKind};
 use super::value::Value;
 use crate::plan::{Op, Output, Size};
 use std::collections::HashSet;
 use std::rc::Rc;
-use steer_lang::ast::{EditUse, Expr, ExprKind, Generate, Item, ItemKind, RunExpr};
+use steer_lang::ast::{EditUse, Expr, ExprKind, Item, ItemKind, RunExpr};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Span, codes};
 
@@ -110,84 +110,8 @@ impl Checker<'_> {
         }
     }
 
-    fn generate(&mut self, g: &Generate) -> Res<StatementKind> {
-        let mut o = GenerateOptions::default();
-        const NAMES: &[&str] = &["max", "temperature", "top_k", "top_p", "seed", "stop"];
-        for (i, (name, value)) in g.options.iter().enumerate() {
-            if g.options[..i].iter().any(|(n, _)| n.name == name.name) {
-                return Err(given_twice(&name.name, name.span));
-            }
-            let n = self.plain_or_bool(value)?;
-            let span = value.span;
-            let want = |ok: bool, what: &str| {
-                if ok {
-                    Ok(())
-                } else {
-                    fail(codes::BAD_PARAMETER, format!("`{}` is {what}", name.name), span, format!("this is {n}"))
-                }
-            };
-            let whole = n.fract() == 0.0;
-            match name.name.as_str() {
-                "max" => {
-                    want(whole && (1.0..=1e6).contains(&n), "the number of new tokens, at least 1")?;
-                    o.max = n as usize;
-                }
-                "temperature" => {
-                    want((0.0..=100.0).contains(&n), "at least 0 (0 is greedy)")?;
-                    o.temperature = n;
-                }
-                "top_k" => {
-                    want(whole && n >= 1.0, "a number of tokens, at least 1")?;
-                    o.top_k = Some(n as usize);
-                }
-                "top_p" => {
-                    want(n > 0.0 && n <= 1.0, "a probability above 0, at most 1")?;
-                    o.top_p = Some(n);
-                }
-                "seed" => {
-                    want(whole && (0.0..=9e15).contains(&n), "a whole number of at least 0")?;
-                    o.seed = n as u64;
-                }
-                "stop" => o.stop = n != 0.0,
-                other => {
-                    return Err(Box::new(
-                        Diagnostic::error(codes::BAD_ARGUMENTS, format!("`generate` has no option `{other}`"))
-                            .at(name.span, "not known")
-                            .help(match nearest(other, NAMES.iter().copied()) {
-                                Some(n) => format!("did you mean `{n}`?"),
-                                None => format!("there are {}", NAMES.join(", ")),
-                            }),
-                    ));
-                }
-            }
-        }
-        if self.plan.is_whole() {
-            return Err(whole_text("`generate` asks for the next token", g.run.span));
-        }
-        let runs = self.run_expr(&g.run)?.runs;
-        if let (Some(limit), Some(longest)) = (self.longest(), runs.iter().map(|r| r.encoded.tokens.len()).max()) {
-            // The last token that is made is not read again.
-            let room = (limit.tokens + 1).saturating_sub(longest);
-            if o.max > room {
-                return Err(Box::new(
-                    Diagnostic::error(
-                        codes::POSITION_RANGE,
-                        format!("{} new tokens do not fit after {longest}: {}", o.max, limit.why),
-                    )
-                    .at(g.run.span, format!("room for {room}"))
-                    .help(if room == 0 {
-                        "shorten the text".to_owned()
-                    } else {
-                        format!("write `{{ max: {room} }}`, or shorten the text")
-                    }),
-                ));
-            }
-        }
-        Ok(StatementKind::Generate { runs, options: o })
-    }
-
     /// How long a sequence may be: as the model file says, and where positions are looked up in a table, as many as it has.
-    fn longest(&self) -> Option<Longest> {
+    pub(super) fn longest(&self) -> Option<Longest> {
         let table = self
             .plan
             .nodes

@@ -403,21 +403,40 @@ pub enum PrintItem {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GenerateOptions {
     pub max: usize,
     /// 0: greedy.
     pub temperature: f64,
     pub top_k: Option<usize>,
     pub top_p: Option<f64>,
+    /// The least probability, as a share of the likeliest token's.
+    pub min_p: Option<f64>,
+    /// What logits of tokens that were there before are divided by, or multiplied where they are negative.
+    pub repetition_penalty: Option<f64>,
+    /// Texts of each prompt.
+    pub samples: usize,
     pub seed: u64,
     /// Stops at the model's end-of-text tokens.
     pub stop: bool,
+    /// Texts before which a generated text ends.
+    pub stops: Vec<String>,
 }
 
 impl Default for GenerateOptions {
     fn default() -> Self {
-        GenerateOptions { max: 40, temperature: 0.0, top_k: None, top_p: None, seed: 0, stop: true }
+        GenerateOptions {
+            max: 40,
+            temperature: 0.0,
+            top_k: None,
+            top_p: None,
+            min_p: None,
+            repetition_penalty: None,
+            samples: 1,
+            seed: 0,
+            stop: true,
+            stops: Vec::new(),
+        }
     }
 }
 

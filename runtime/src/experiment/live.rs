@@ -3,6 +3,7 @@
 use super::phase::{PhaseOptions, Prepared};
 use super::sample::sample;
 use super::session::{Session, one};
+use super::stop::Held;
 use crate::engine::{Engine, Extend, RowCount, RowReceipt};
 use crate::error::Error;
 use crate::interrupt;
@@ -70,6 +71,7 @@ struct Live<'a> {
     /// Rows handed to the engine.
     fed: usize,
     stream: Option<Stream<'a>>,
+    held: Held,
     done: bool,
 }
 
@@ -140,7 +142,7 @@ fn end(gathered: &mut Gathered, run: usize, l: &mut Live) -> Result<(), Error> {
     l.done = true;
     gathered.ended[run] = true;
     if let Some(s) = l.stream.take() {
-        gathered.texts[run].push_str(&s.finish()?);
+        gathered.texts[run].push_str(&l.held.end(&s.finish()?));
     }
     Ok(())
 }
@@ -164,6 +166,7 @@ fn start<'a>(prepared: &Prepared, asks: &[Ask]) -> Vec<Live<'a>> {
             needed: if grows || (whole && read > 0) { e.tokens.len() } else { read },
             fed: 0,
             stream: None,
+            held: ask.and_then(|a| a.grow.as_ref()).map_or_else(Held::default, |g| Held::new(&g.options.stops)),
             done: !grows,
         });
     }
@@ -341,7 +344,7 @@ fn grow(
                 return Err(one(not_finite(&prepared.runs[run].label, last, bad)));
             }
             let seed = options.seed.unwrap_or(g.options.seed);
-            let token = sample(&logits, &g.options, seed, [g.key[0], g.key[1], last as u64]);
+            let token = sample(&logits, &l.tokens, &g.options, seed, [g.key[0], g.key[1], last as u64]);
             if g.options.stop && eos.contains(&token) {
                 end(gathered, run, l).map_err(one)?;
                 continue;
@@ -352,13 +355,20 @@ fn grow(
                 None => None,
             };
             let from = l.text.len();
+            let mut stops = false;
             if let Some(text) = &piece {
                 l.text.push_str(text);
-                gathered.texts[run].push_str(text);
+                let (seen, ends) = l.held.push(text);
+                gathered.texts[run].push_str(&seen);
+                stops = ends;
             }
             l.tokens.push(token);
             l.ranges.push((from, l.text.len()));
-            if gathered.generated[run].len() >= g.options.max {
+            if stops {
+                // What is still in it comes behind the end.
+                l.stream = None;
+            }
+            if stops || gathered.generated[run].len() >= g.options.max {
                 end(gathered, run, l).map_err(one)?;
                 continue;
             }

@@ -18,6 +18,7 @@ mod sample;
 mod session;
 mod show;
 mod statements;
+mod stop;
 mod table;
 mod targets;
 mod top;

@@ -52,7 +52,9 @@ impl<'a> Show<'a> {
         while let Some(s) = self.session.script.statements.get(self.at) {
             let place = &self.experiment.places[self.at];
             let waits = match &s.kind {
-                StatementKind::Generate { runs, .. } => !self.generate(runs, &place.runs, results, end)?,
+                StatementKind::Generate { runs, options } => {
+                    !self.generate(runs, options.samples, &place.runs, results, end)?
+                }
                 StatementKind::Print(_) | StatementKind::SaveTensors(_) => false,
                 _ => !results.measured && !end,
             };
@@ -87,25 +89,27 @@ impl<'a> Show<'a> {
     /// Prints the texts of a `generate` that are there, and says whether these are all.
     fn generate(
         &mut self,
-        texts: &[RunSpec],
+        prompts: &[RunSpec],
+        samples: usize,
         runs: &[usize],
         results: &Results,
         end: bool,
     ) -> Result<bool, Diagnostics> {
-        while let Some(spec) = texts.get(self.text) {
+        while let Some(spec) = prompts.get(self.text / samples) {
+            let sample = (samples > 1).then_some(self.text % samples + 1);
             let runs = &runs[self.run..self.run + if spec.uses.is_empty() { 1 } else { 2 }];
             if !end && !results.prompts_done {
                 return Ok(false);
             }
             if !end && !runs.iter().all(|r| results.ended[*r]) {
-                self.part(spec, runs, results).map_err(one)?;
+                self.part(spec, sample, runs, results).map_err(one)?;
                 return Ok(false);
             }
             let completions = completions(spec, runs, results);
-            let text = self.block(spec, &completions) + "\n";
+            let text = self.block(spec, sample, &completions) + "\n";
             self.put(text.strip_prefix(self.printed.as_str()).unwrap_or(&text)).map_err(one)?;
             self.printed.clear();
-            let text = Output::Generate(Generation { prompt: spec.text.to_string(), completions });
+            let text = Output::Generate(Generation { prompt: spec.text.to_string(), sample, completions });
             self.outputs.push((self.at, text));
             self.text += 1;
             self.run += runs.len();
@@ -114,16 +118,16 @@ impl<'a> Show<'a> {
     }
 
     /// Shows a text that still grows.
-    fn part(&mut self, spec: &RunSpec, runs: &[usize], results: &Results) -> Result<(), Error> {
+    fn part(&mut self, spec: &RunSpec, sample: Option<usize>, runs: &[usize], results: &Results) -> Result<(), Error> {
         let [run] = *runs else {
-            let block = self.block(spec, &completions(spec, runs, results));
+            let block = self.block(spec, sample, &completions(spec, runs, results));
             return self.page.draft(&block);
         };
         let settled = match self.alone() {
             true => self.bare(&results.texts[run]),
             false => {
                 let whole = format!("{}{}", spec.text, results.texts[run]);
-                report::settled(BASELINE, &whole, self.columns)
+                report::settled(&report::titled(BASELINE, sample), &whole, self.columns)
             }
         };
         self.settle(&settled)
@@ -142,13 +146,13 @@ impl<'a> Show<'a> {
     }
 
     /// The continuations of a text as they are printed.
-    fn block(&self, spec: &RunSpec, completions: &[Completion]) -> String {
+    fn block(&self, spec: &RunSpec, sample: Option<usize>, completions: &[Completion]) -> String {
         if let (true, [only]) = (self.alone(), completions) {
             return self.bare(&only.text);
         }
-        let texts: Vec<(&str, String)> =
-            completions.iter().map(|c| (c.with.as_str(), format!("{}{}", spec.text, c.text))).collect();
-        let refs: Vec<(&str, &str)> = texts.iter().map(|(w, t)| (*w, t.as_str())).collect();
+        let texts: Vec<(String, String)> =
+            completions.iter().map(|c| (report::titled(&c.with, sample), format!("{}{}", spec.text, c.text))).collect();
+        let refs: Vec<(&str, &str)> = texts.iter().map(|(w, t)| (w.as_str(), t.as_str())).collect();
         report::beside(&refs, self.columns)
     }
 

@@ -95,7 +95,8 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
         let StatementKind::Generate { runs, options } = &s.kind else { continue };
         let Some(logits) = a.sources.whole() else { return Err(one(broken("no logits"))) };
         let mut times: HashMap<&[u32], u64> = HashMap::new();
-        for spec in runs {
+        let samples = runs.iter().flat_map(|spec| std::iter::repeat_n(spec, options.samples));
+        for spec in samples {
             let time = times.entry(&spec.encoded.tokens).or_default();
             let key = [sample::named(&spec.encoded.tokens), *time];
             *time += 1;
@@ -104,7 +105,7 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
             let mut grows = Vec::new();
             for run in both {
                 place.runs.push(a.runs.len());
-                grows.push((a.runs.len(), Grow { options: *options, key, logits }));
+                grows.push((a.runs.len(), Grow { options: options.clone(), key, logits }));
                 a.runs.push(run);
             }
             a.units.push(Unit { what: What::Text, reads: Vec::new(), grows });

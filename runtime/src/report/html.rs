@@ -1,6 +1,6 @@
 //! What a run gave as the parts of a page.
 
-use super::{Output, Report, Value, number, receipts};
+use super::{Output, Report, Value, number, receipts, titled};
 use crate::checkpoint::FileHash;
 use std::ops::Range;
 use steer_figures::{Block, Page, Script, Section};
@@ -40,7 +40,7 @@ pub fn block(output: &Output) -> Block {
     match output {
         Output::Generate(g) => Block::Texts {
             prompt: g.prompt.clone(),
-            texts: g.completions.iter().map(|c| (c.with.clone(), c.text.clone())).collect(),
+            texts: g.completions.iter().map(|c| (titled(&c.with, g.sample), c.text.clone())).collect(),
         },
         Output::Table(frame) => Block::Frame(frame.clone()),
         Output::Plot { figure, .. } => Block::Plot((**figure).clone()),
@@ -119,7 +119,7 @@ mod tests {
         let completion = |with: &str, text: &str| Completion { with: with.into(), text: text.into(), tokens: vec![] };
         let completions = vec![completion("baseline", " Sad."), completion("cheer", " Glad.")];
         let outputs = [
-            Output::Generate(Generation { prompt: "One day.".into(), completions }),
+            Output::Generate(Generation { prompt: "One day.".into(), sample: None, completions }),
             Output::Print { values: vec![Value::Text("<b>".into())] },
         ];
         let at = script.find("print").unwrap();

@@ -140,6 +140,9 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Generation {
     pub prompt: String,
+    /// Which of its texts, from 1, where the statement asks for several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<usize>,
     pub completions: Vec<Completion>,
 }
 
@@ -149,6 +152,11 @@ pub struct Completion {
     pub with: String,
     pub text: String,
     pub tokens: Vec<u32>,
+}
+
+/// What stands above a completion, which may be of one of several texts.
+pub fn titled(with: &str, sample: Option<usize>) -> String {
+    sample.map_or_else(|| with.to_owned(), |n| format!("{with}, text {n}"))
 }
 
 /// Seconds by stage, rates, and what was computed.
@@ -200,6 +208,7 @@ mod tests {
         }));
         report.outputs.push(Output::Generate(Generation {
             prompt: "a".into(),
+            sample: None,
             completions: vec![Completion { with: "baseline".into(), text: " b".into(), tokens: vec![1] }],
         }));
         let mut other = report.clone();

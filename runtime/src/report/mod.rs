@@ -13,7 +13,9 @@ mod work;
 
 pub use diagnostics::render;
 pub use html::{block, page, section};
-pub use json::{Completion, FileName, Generation, InputFile, ModelReport, Output, Report, Timings, Value, Warning};
+pub use json::{
+    Completion, FileName, Generation, InputFile, ModelReport, Output, Report, Timings, Value, Warning, titled,
+};
 pub use out::print;
 pub use page::{Page, Plain, Stdout};
 pub use receipts::{Receipt, Sums, receipts_table};

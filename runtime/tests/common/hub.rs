@@ -66,7 +66,7 @@ impl Files {
 
     /// As huggingface.co answers, for the model `org/name`.
     pub fn answer(&self, r: &Request) -> Answer {
-        let (main, commit) = (format!("/api/models/org/name/revision/main"), format!("/org/name/resolve/{COMMIT}/"));
+        let (main, commit) = ("/api/models/org/name/revision/main".to_owned(), format!("/org/name/resolve/{COMMIT}/"));
         if r.path == main || r.path == main.replace("main", COMMIT) {
             let list: Vec<_> = self.0.iter().map(|f| serde_json::json!({ "rfilename": f.0 })).collect();
             let body = serde_json::json!({ "sha": COMMIT, "siblings": list }).to_string().into_bytes();

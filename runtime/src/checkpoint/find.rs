@@ -57,7 +57,7 @@ fn one_file(folder: &Path) -> Result<Option<PathBuf>, Error> {
     files.retain(|p| {
         let stem = p.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         // Of several parts the first one stands for all.
-        !stem.rsplit_once("-of-").is_some_and(|(first, _)| !first.ends_with("-00001"))
+        stem.rsplit_once("-of-").is_none_or(|(first, _)| first.ends_with("-00001"))
     });
     files.sort();
     match &files[..] {

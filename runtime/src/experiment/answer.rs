@@ -183,7 +183,7 @@ fn capture(
     results: &Results,
 ) -> Result<(Vec<Output>, String), Diagnostics> {
     let path = session.path(to);
-    let mut stored: Vec<(String, Vec<usize>, Vec<Cow<[f32]>>)> = Vec::new();
+    let mut stored: Vec<Stored> = Vec::new();
     for (run, spec) in place.runs.iter().zip(runs) {
         let rows = positions(&on.rows(&spec.sequence()));
         for (site, output) in sites.iter().zip(&place.outputs) {
@@ -217,6 +217,9 @@ fn capture(
     let text = format!("captured {shown}{more} to {}\n", path.display());
     Ok((vec![Output::Capture { file: to.to_owned(), tensors: shapes }], text))
 }
+
+/// A captured tensor: name, shape, rows.
+type Stored<'r> = (String, Vec<usize>, Vec<Cow<'r, [f32]>>);
 
 /// A row; one with fewer keys than the widest is filled with zeros at the end of each head.
 fn padded(row: &[f32], keyed: bool, widest: usize, heads: usize) -> Result<Cow<'_, [f32]>, Error> {

@@ -30,10 +30,8 @@ impl Writer {
 
     /// Takes a piece over. The error may be that of an earlier one, behind which nothing is written.
     pub fn append(&mut self, piece: Finished) -> Result<(), Error> {
-        match self.pieces.as_ref().map(|pieces| pieces.send(piece)) {
-            Some(Ok(())) => Ok(()),
-            _ => self.end(),
-        }
+        let taken = self.pieces.as_ref().is_some_and(|pieces| pieces.send(piece).is_ok());
+        if taken { Ok(()) } else { self.end() }
     }
 
     /// Waits until all pieces are on the disk.

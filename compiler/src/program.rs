@@ -148,6 +148,8 @@ pub enum Instr {
         d_head: usize,
         scale: f32,
         window: Option<usize>,
+        /// Whether a row sees those behind it, too.
+        whole: bool,
         body: Option<Body>,
         layer: Option<u32>,
     },

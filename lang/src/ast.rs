@@ -46,6 +46,7 @@ pub enum ItemKind {
     /// `prompt clean = "..."`
     Prompt(Binding),
     Tensor(TensorDecl),
+    Sae(SaeDecl),
     Fn(FnDecl),
     Hook(HookDecl),
     Patch(PatchDecl),
@@ -116,6 +117,15 @@ pub struct TensorDecl {
     pub value: Expr,
     pub at: Option<SitePath>,
     pub on: Option<Selection>,
+}
+
+/// `sae lens = "saes/layer3" at blocks[3].resid.post`: a sparse autoencoder in a folder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SaeDecl {
+    pub name: Ident,
+    pub folder: Expr,
+    /// The site that it reads, where its own configuration does not say it.
+    pub at: Option<SitePath>,
 }
 
 /// `fn name(a, b = 1) = expr` has a body of one expression statement; `fn name(a) { ... }` any.
@@ -271,11 +281,25 @@ pub struct ArchDecl {
     pub body: Block,
 }
 
-/// `blocks[2..4].resid.post`
+/// `blocks[2..4].resid.post`, or `site("...")` with the name that another program has for it: one segment `site` with
+/// the text in brackets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SitePath {
     pub segments: Vec<SiteSegment>,
     pub span: Span,
+}
+
+impl SitePath {
+    /// The text of a `site("...")`.
+    pub fn foreign(&self) -> Option<&str> {
+        match &self.segments[..] {
+            [SiteSegment { name, index: Some(items) }] if name.name == "site" => match &items[..] {
+                [IndexItem::At(Expr { kind: ExprKind::Text(text), .. })] => Some(text),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

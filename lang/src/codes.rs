@@ -60,6 +60,8 @@ codes! {
     UNREAD_EDIT = "E0405";
     /// A role whose words a prompt does not have.
     NO_ROLES = "E0406";
+    /// Something causal, asked of a model whose rows see the rows behind them.
+    WHOLE_TEXT = "E0407";
     /// No model is named, or none is found.
     NO_MODEL = "E0501";
     /// The configuration is not valid JSON or not a configuration.

@@ -40,6 +40,11 @@ fn item_kind(kind: &mut ItemKind) {
             t.at.iter_mut().for_each(site);
             t.on.iter_mut().for_each(selection);
         }
+        ItemKind::Sae(s) => {
+            ident(&mut s.name);
+            expr(&mut s.folder);
+            s.at.iter_mut().for_each(site);
+        }
         ItemKind::Fn(f) => {
             ident(&mut f.name);
             f.params.iter_mut().for_each(param);

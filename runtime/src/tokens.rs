@@ -3,17 +3,20 @@
 //! The tokenizers crate does the work; it may panic on damaged files, which comes out as an error here.
 
 mod chat;
+mod gguf;
 mod pieces;
 mod settings;
 mod stream;
 
 pub use stream::Stream;
 
+use crate::checkpoint::is_gguf;
 use crate::error::Error;
 use crate::files;
 use crate::guard::caught;
 use chat::{ChatFiles, Named};
 use pieces::Spelling;
+use serde_json::Value;
 use settings::Settings;
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -62,8 +65,15 @@ impl std::fmt::Display for TokensSeen {
 }
 
 impl Tokens {
-    /// The tokenizer of a model's folder; `None` where it has no `tokenizer.json`.
+    /// The tokenizer of a model's folder or of its GGUF file; `None` where there is none.
     pub fn open(folder: &Path) -> Result<Option<Self>, Error> {
+        if is_gguf(folder) && folder.is_file() {
+            let Some(written) = gguf::read(folder)? else { return Ok(None) };
+            let settings = Settings::of(&written.settings, &Value::Null, &written.ids);
+            let mut tokens = Self::with_settings(folder, written.tokenizer.to_string().as_bytes(), settings)?;
+            tokens.chat_files = ChatFiles { folder: Some(folder.to_path_buf()), config: written.settings };
+            return Ok(Some(tokens));
+        }
         let path = folder.join("tokenizer.json");
         if path.symlink_metadata().is_err() {
             return Ok(None);

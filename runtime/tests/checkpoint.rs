@@ -48,9 +48,12 @@ fn a_folder_without_weights_can_be_checked() {
     assert!(c.validate(&[weight("w", &[&[("d", 2)]])]).is_empty());
     let e = c.read_f32("w").unwrap_err();
     assert!(e.0.message.contains("has no weights"), "{e}");
-    folder.write("pytorch_model.bin", b"PK");
+    folder.write("adapter.bin", b"PK");
     let e = Checkpoint::open(folder.path()).unwrap().read_f32("w").unwrap_err();
-    assert!(e.0.message.contains("`pytorch_model.bin` is a pickle"), "{e}");
+    assert!(e.0.message.contains("nor pytorch_model.bin; `adapter.bin` would have to"), "{e}");
+    folder.write("pytorch_model.bin", b"PK");
+    let e = Checkpoint::open(folder.path()).unwrap_err();
+    assert!(e.0.message.contains("not a sound zip archive"), "{e}");
 }
 
 #[test]
@@ -173,7 +176,7 @@ fn shipped_models_are_found_by_name_and_fit_their_tokenizers() {
         if !name.starts_with("tiny-") {
             continue;
         }
-        let folder = find_model(&name, None, &Hub::default()).unwrap().folder;
+        let folder = find_model(&name, None, &Hub::default()).unwrap().path;
         let c = Checkpoint::open(&folder).unwrap();
         let tokens = Tokens::open(&folder).unwrap().unwrap();
         let vocab = c.config().value["vocab_size"].as_u64().unwrap();

@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from transformers import (AutoConfig, AutoModelForCausalLM, Gemma3ForConditionalGeneration, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig,
+from transformers import (AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, Gemma3ForConditionalGeneration, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig,
                           GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM, MixtralConfig, MixtralForCausalLM)
 
-from taps import HEAD_NORMS, NORMS_BEHIND, record, seen
+from taps import ENCODERS, HEAD_NORMS, NORMS_BEHIND, encoder_head, encoder_layers, record, seen
 
 HERE = Path(__file__).parent
 # No token ends a generation here, so that a fixture may generate any number of them.
@@ -60,6 +60,14 @@ def decoder(kind, **kw):
     if kind == "opt":
         sizes |= {"ffn_dim": 20}
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**NO_ENDS, **sizes, **kw}))
+
+
+def encoder(kind, **kw):
+    sizes = {"vocab_size": 53, "hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 3, "num_attention_heads": 4,
+             "max_position_embeddings": 24}
+    if kind == "distilbert":
+        sizes |= {"dim": 16, "hidden_dim": 20, "n_layers": 3, "n_heads": 4}
+    return AutoModelForMaskedLM.from_config(AutoConfig.for_model(kind, **{**sizes, **kw}))
 
 
 def gemma3_images(**kw):
@@ -123,8 +131,8 @@ VARIANTS = {
     "gemma3-renamed": (lambda: gemma3_images(head_dim=4, sliding_window=3, num_hidden_layers=2, sliding_window_pattern=2),
                        {"then": "gemma3_renamed"}),
     "phi3-window": (lambda: decoder("phi3", sliding_window=5), {}),
-    "phi3-long": (lambda: decoder("phi3", hidden_size=32, num_hidden_layers=2, tie_word_embeddings=True, max_position_embeddings=96,
-                                  original_max_position_embeddings=24, rope_parameters=rope("longrope", short_factor=[1.0, 1.3], long_factor=[
+    "phi3-long": (lambda: decoder("phi3", hidden_size=32, num_hidden_layers=2, tie_word_embeddings=True, max_position_embeddings=240,
+                                  original_max_position_embeddings=60, rope_parameters=rope("longrope", short_factor=[1.0, 1.3], long_factor=[
                                       2.0, 9.0], partial_rotary_factor=0.5)), {"then": "old_keys"}),
     "olmo2-grouped": (lambda: decoder("olmo2"), {}),
     "olmo2-bias": (lambda: decoder("olmo2", attention_bias=True, num_key_value_heads=4, num_hidden_layers=2, tie_word_embeddings=True),
@@ -137,6 +145,12 @@ VARIANTS = {
     "opt-behind": (lambda: decoder("opt", do_layer_norm_before=False, word_embed_proj_dim=12, num_hidden_layers=2), {}),
     "opt-plain": (lambda: decoder("opt", enable_bias=False, layer_norm_elementwise_affine=False, num_hidden_layers=2, tie_word_embeddings=False),
                   {"dtype": torch.float16}),
+    "bert-plain": (lambda: encoder("bert", hidden_act="relu", type_vocab_size=3, tie_word_embeddings=False), {}),
+    "bert-hub": (lambda: encoder("bert", num_hidden_layers=2, layer_norm_eps=1e-3), {"then": "bert_hub"}),
+    "roberta-offset": (lambda: encoder("roberta", pad_token_id=1, bos_token_id=0, eos_token_id=2, type_vocab_size=1), {}),
+    "roberta-plain": (lambda: encoder("roberta", num_hidden_layers=2, pad_token_id=3, tie_word_embeddings=False), {"dtype": torch.float16}),
+    "distilbert-plain": (lambda: encoder("distilbert"), {}),
+    "distilbert-relu": (lambda: encoder("distilbert", n_layers=2, activation="relu", n_heads=2, tie_word_embeddings=False), {"dtype": torch.bfloat16}),
 }
 
 
@@ -286,6 +300,17 @@ def opt_hub(folder):
     edit_config(folder, lambda c: [c.pop(k, None) for k in ("enable_bias", "layer_norm_elementwise_affine", "tie_word_embeddings", "dtype")])
 
 
+def bert_hub(folder):
+    """The published BERT: gamma and beta, a pooler and a head for the next sentence, a short config."""
+    def edit(weights):
+        out = {k.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): v for k, v in weights.items()}
+        out["bert.pooler.dense.weight"], out["bert.pooler.dense.bias"] = torch.ones(16, 16), torch.ones(16)
+        out["cls.seq_relationship.weight"], out["cls.seq_relationship.bias"] = torch.ones(2, 16), torch.ones(2)
+        return out
+    edit_weights(folder, edit)
+    edit_config(folder, lambda c: [c.pop(k, None) for k in ("tie_word_embeddings", "is_decoder", "position_embedding_type", "dtype")])
+
+
 # -- the checks ---------------------------------------------------------------------------------------------------
 
 def close(what, a, b, tolerance=1e-5):
@@ -412,6 +437,30 @@ def verify_parts(model, s, plain):
     close("logits", torch.tanh(logits / cap) * cap if cap else logits, s["logits"])
 
 
+def verify_encoder(model, s, plain):
+    """The same for encoders."""
+    close("logits", s["logits"], plain)
+    kind = model.config.model_type
+    embeddings = getattr(model, kind).embeddings
+    resid = embeddings.LayerNorm(s["embed"] + s.get("type_embed", 0) + s["pos_embed"])
+    for i, l in enumerate(encoder_layers(model)):
+        v = lambda name: s[f"blocks.{i}.{name}"]
+        close(f"{i} resid.pre", v("resid.pre"), resid)
+        close(f"{i} attn.in", v("attn.in"), resid)
+        scores = torch.einsum("qhd,khd->qhk", v("attn.q"), v("attn.k")) * l.d_head ** -0.5
+        close(f"{i} attn.scores", v("attn.scores"), scores)
+        close(f"{i} attn.pattern", v("attn.pattern"), scores.softmax(-1))
+        close(f"{i} attn.z", v("attn.z"), torch.einsum("qhk,khd->qhd", v("attn.pattern"), v("attn.v")))
+        close(f"{i} attn.out", l.out(v("attn.z").flatten(1)), v("attn.out"))
+        close(f"{i} resid.mid", v("resid.mid"), l.norm1(resid + v("attn.out")))
+        close(f"{i} mlp.in", v("mlp.in"), v("resid.mid"))
+        close(f"{i} mlp.act", v("mlp.act"), l.act(l.up(v("mlp.in"))))
+        close(f"{i} mlp.out", l.down(v("mlp.act")), v("mlp.out"))
+        close(f"{i} resid.post", v("resid.post"), l.norm2(v("resid.mid") + v("mlp.out")))
+        resid = v("resid.post")
+    close("logits", encoder_head(model)[2](s["unembed.in"]), s["logits"])
+
+
 def make(name):
     build, options = VARIANTS[name]
     seed = 1000 + list(VARIANTS).index(name)
@@ -430,9 +479,14 @@ def make(name):
         globals()[options["then"]](folder)
     model = load(name)
     tokens = torch.randint(model.config.get_text_config().vocab_size, (12 + seed % 5,), generator=generator)
+    if name.startswith("roberta"):
+        # Which a text does not have; positions are counted without it.
+        tokens[tokens == model.config.pad_token_id] += 1
     sites, plain = record(model, tokens.tolist())
     with torch.no_grad():
-        (verify if model.config.model_type in ("gpt2", "gpt_neox", "mamba", "llama", "mixtral") else verify_parts)(model, sites, plain)
+        kind = model.config.model_type
+        first = kind in ("gpt2", "gpt_neox", "mamba", "llama", "mixtral")
+        (verify if first else verify_encoder if kind in ENCODERS else verify_parts)(model, sites, plain)
     small = [k for k, v in sites.items() if v.abs().mean() < 1e-2 and not k.endswith(("attn.pattern", "moe.gates"))]
     assert not small, small
     save_file({"tokens": tokens.to(torch.int32), **{k: v.contiguous() for k, v in sites.items()}}, folder / "expected.safetensors")
@@ -445,6 +499,7 @@ def make(name):
 def load(name):
     kw = {} if name.startswith("mamba") else {"attn_implementation": "eager"}
     kind = Gemma3ForConditionalGeneration if name in ("gemma3-images", "gemma3-renamed") else AutoModelForCausalLM
+    kind = AutoModelForMaskedLM if name.startswith(ENCODERS) else kind
     return kind.from_pretrained(HERE / name, dtype=torch.float32, **kw).eval()
 
 

@@ -9,6 +9,7 @@ outside of the data flow, so an edit of it is an error. `start` is the position 
 """
 
 import importlib
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,8 @@ from transformers.models.mixtral import modeling_mixtral
 ROTARY = {kind: importlib.import_module(f"transformers.models.{module}.modeling_{module}") for kind, module in {
     "mistral": "mistral", "qwen2": "qwen2", "qwen3": "qwen3", "gemma": "gemma", "gemma2": "gemma2", "gemma3_text": "gemma3",
     "gemma3": "gemma3", "phi3": "phi3", "olmo2": "olmo2"}.items()}
+# Encoders, whose rows see the whole text.
+ENCODERS = ("bert", "roberta", "distilbert")
 # Norms of queries and keys; norms behind the parts.
 HEAD_NORMS = ("qwen3", "gemma3_text", "gemma3", "olmo2")
 NORMS_BEHIND = ("gemma2", "gemma3_text", "gemma3", "olmo2")
@@ -99,7 +102,8 @@ class Taps:
             scores = torch.matmul(query, key.transpose(2, 3)) * scaling
             if softcap is not None:
                 scores = torch.tanh(scores / softcap) * softcap
-            past = seen(start, rows, keys, sliding_window)
+            encoder = self.model.config.model_type in ENCODERS
+            past = torch.ones(rows, keys).bool() if encoder else seen(start, rows, keys, sliding_window)
             scores = self.heads("attn.scores", torch.where(past, scores, 0.0))
             weights = torch.where(past, scores, float("-inf")).softmax(-1)
             weights = self.heads("attn.pattern", weights)
@@ -200,9 +204,10 @@ class Taps:
     def __enter__(self):
         m, kind = self.model, self.model.config.model_type
         {"gpt2": self.gpt2, "llama": self.llama, "mixtral": self.llama, "gpt_neox": self.neox, "mamba": self.mamba, "gpt_neo": self.gpt_neo,
-         "opt": self.opt}.get(kind, self.decoder)(m)
+         "opt": self.opt, **dict.fromkeys(ENCODERS, self.encoder)}.get(kind, self.decoder)(m)
         # A cap of logits stands behind the head.
-        self.out(m if getattr(m.config.get_text_config(), "final_logit_softcapping", None) else m.lm_head, "logits")
+        capped = getattr(m.config.get_text_config(), "final_logit_softcapping", None)
+        self.out(m if capped or kind in ENCODERS else m.lm_head, "logits")
         return self
 
     def __exit__(self, *_):
@@ -352,6 +357,31 @@ class Taps:
         else:
             self.into(t.project_out or m.lm_head, "unembed.in")
 
+    def encoder(self, m):
+        kind = m.config.model_type
+        code = importlib.import_module(f"transformers.models.{kind}.modeling_{kind}")
+        self.patch(code, "eager_attention_forward", self.eager(code.eager_attention_forward))
+        t = getattr(m, kind)
+        self.out(t.embeddings.word_embeddings, "embed")
+        self.out(t.embeddings.position_embeddings, "pos_embed")
+        if kind != "distilbert":
+            self.out(t.embeddings.token_type_embeddings, "type_embed")
+        for i, l in enumerate(encoder_layers(m)):
+            b = f"blocks.{i}"
+            self.enter(l.layer, i)
+            self.into(l.layer, f"{b}.resid.pre")
+            self.into(l.attention, f"{b}.attn.in")
+            self.projected(l.q, f"{b}.attn.q", l.d_head)
+            self.projected(l.k, f"{b}.attn.k", l.d_head)
+            self.out(l.out, f"{b}.attn.out")
+            self.out(l.norm1, f"{b}.resid.mid")
+            self.into(l.up, f"{b}.mlp.in")
+            self.out(l.up, f"{b}.mlp.pre")
+            self.into(l.down, f"{b}.mlp.act")
+            self.out(l.down, f"{b}.mlp.out")
+            self.out(l.layer, f"{b}.resid.post")
+        self.out(encoder_head(m)[1], "unembed.in")
+
     def mamba(self, m):
         t = m.backbone
         self.out(t.embeddings, "embed")
@@ -367,6 +397,32 @@ class Taps:
             self.out(l.mixer, f"blocks.{i}.ssm.out")
             self.out(l, f"blocks.{i}.resid.post")
         self.out(t.norm_f, "unembed.in")
+
+
+def encoder_layers(m):
+    """The parts of the layers of an encoder."""
+    if m.config.model_type == "distilbert":
+        for l in m.distilbert.transformer.layer:
+            a = l.attention
+            yield SimpleNamespace(layer=l, attention=a, q=a.q_lin, k=a.k_lin, out=a.out_lin, norm1=l.sa_layer_norm, up=l.ffn.lin1,
+                                  down=l.ffn.lin2, norm2=l.output_layer_norm, act=l.ffn.activation, d_head=a.attention_head_size)
+    else:
+        for l in getattr(m, m.config.model_type).encoder.layer:
+            a = l.attention.self
+            yield SimpleNamespace(layer=l, attention=l.attention, q=a.query, k=a.key, out=l.attention.output.dense,
+                                  norm1=l.attention.output.LayerNorm, up=l.intermediate.dense, down=l.output.dense,
+                                  norm2=l.output.LayerNorm, act=l.intermediate.intermediate_act_fn, d_head=a.attention_head_size)
+
+
+def encoder_head(m):
+    """The projection and the norm of the head that fills masks, and its unembedding."""
+    kind = m.config.model_type
+    if kind == "bert":
+        h = m.cls.predictions
+        return h.transform.dense, h.transform.LayerNorm, h.decoder
+    if kind == "roberta":
+        return m.lm_head.dense, m.lm_head.layer_norm, m.lm_head.decoder
+    return m.vocab_transform, m.vocab_layer_norm, m.vocab_projector
 
 
 def seen(start, rows, keys, window):
@@ -385,7 +441,8 @@ def record(model, tokens):
 
     ids = torch.tensor([tokens])
     with torch.no_grad():
-        plain = model(ids, use_cache=False).logits[0]
+        more = {} if model.config.model_type in ENCODERS else {"use_cache": False}
+        plain = model(ids, **more).logits[0]
         with Taps(model, tap):
-            model(ids, use_cache=False)
+            model(ids, **more)
     return sites, plain

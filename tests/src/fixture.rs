@@ -23,6 +23,9 @@ pub const FAMILIES: &[&str] = &["gpt2", "llama", "neox", "mamba", "mixtral"];
 /// The others, which differ from these in settings and in how blocks are put together.
 pub const MORE: &[&str] = &["mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "olmo2", "gptneo", "opt"];
 
+/// Those whose rows see the whole text.
+pub const ENCODERS: &[&str] = &["bert", "roberta", "distilbert"];
+
 /// Every checkpoint of `tests/parity`, in order.
 pub fn checkpoints() -> Vec<String> {
     let found = std::fs::read_dir(folder("parity")).expect("tests/parity").flatten();

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use steer::engine::TensorSource;
 use steer::error::Error;
 use steer::experiment::{ModelSession, PhaseOptions, Prepared, Session, prepare};
+use steer::tensors::{SAE_CONFIG, SAE_WEIGHTS, read_dictionary};
 use steer_compiler::elaborate::{
-    Chat, Encoded, Host, Model, OutputSpec, RunSpec, Script, Sequence, StatementKind, TensorFrom, Written, check,
+    Chat, Dictionary, Encoded, Host, Model, OutputSpec, RunSpec, Script, Sequence, StatementKind, TensorFrom, Written,
+    check,
 };
 use steer_compiler::plan::Tensor;
 use steer_lang::{Diagnostic, Diagnostics, FileId, Severity, Sources};
@@ -31,6 +33,13 @@ impl Host for Words<'_> {
 
     fn tensor_shape(&self, path: &str, key: Option<&str>, _: FileId) -> Result<Vec<usize>, Box<Diagnostic>> {
         steer::tensors::load(&self.folder.join(path), key).map(|a| a.shape).map_err(|e| e.0)
+    }
+
+    fn dictionary(&self, folder: &str, _: FileId) -> Result<Dictionary, Box<Diagnostic>> {
+        let file = format!("{folder}/{SAE_WEIGHTS}");
+        let config = self.folder.join(folder).join(SAE_CONFIG);
+        let read = read_dictionary(&config, &self.folder.join(&file)).map_err(|e| e.0)?;
+        Ok(Dictionary { file, ..read })
     }
 
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>> {
@@ -166,7 +175,7 @@ impl TensorSource for Loaded {
 pub fn loaded(session: &Session) -> Arc<dyn TensorSource> {
     let mut out = BTreeMap::new();
     for spec in &session.script.tensors {
-        if let TensorFrom::File { path, key } = &spec.source {
+        if let TensorFrom::File { path, key, .. } = &spec.source {
             let array =
                 steer::tensors::load(&session.folder.join(path), key.as_deref()).unwrap_or_else(|e| panic!("{e}"));
             out.insert(spec.name.clone(), array.data.into());

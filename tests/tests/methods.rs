@@ -1,6 +1,7 @@
 //! The methods of the standard library do what their papers say.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use steer::experiment::{self, ModelSession, PhaseOptions, Session, SessionOptions};
 use steer::report::Output;
 use steer::tensors::{Named, write_safetensors};
@@ -129,7 +130,10 @@ struct Toy(PathBuf);
 
 impl Toy {
     fn new() -> Self {
-        let folder = std::env::temp_dir().join(format!("steer-illusion-{}", std::process::id()));
+        // Two tests have one at the same time.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("steer-illusion-{}-{n}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("config.json"), "{\"architectures\": [\"Illusion\"], \"vocab_size\": 8}").unwrap();
         let embed: Vec<f32> = (0..8).flat_map(|t| [t as f32, 0.0, t as f32]).collect();

@@ -433,7 +433,17 @@ impl Eval<'_> {
                 "this is none",
             );
         };
-        let begun = self.b.attention_begin(q, k, v, scale, window);
+        let causal = match args.get(6, "causal") {
+            None => true,
+            Some((Value::Bool(causal), _)) => causal,
+            Some((other, at)) => {
+                return fail(codes::WRONG_KIND, format!("`causal` is true or false, not {}", other.kind()), at, "this");
+            }
+        };
+        if window.is_some() && !causal {
+            return fail(codes::WRONG_KIND, "a window is of causal attention", span, "this sees all rows");
+        }
+        let begun = self.b.attention_over((q, k, v), scale, window, !causal);
         let open = self.typed(begun, span)?;
         let pattern = self.apply(&body, vec![Value::Node(open.scores)], span)?;
         let pattern = self.node(&pattern, span)?;

@@ -7,7 +7,7 @@ use super::model::{Longest, Model};
 use super::params::{parse_value, type_name};
 use super::runs::Runs;
 use super::scope::{Eval, Res, TensorType, fail, is_silent};
-use super::script::{EditDecl, Encoded, Host, ParamValue, Script, Statement, TensorSpec};
+use super::script::{EditDecl, Encoded, Host, ParamValue, Reading, Script, Statement, TensorSpec};
 use super::value::{Scope, Value};
 use crate::plan::{Plan, Size};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -56,6 +56,7 @@ pub struct Checker<'a> {
     pub(super) encoded: HashMap<Prompt, (Rc<str>, Rc<Encoded>)>,
     pub(super) tensor_types: BTreeMap<String, TensorType>,
     pub(super) tensors: Vec<TensorSpec>,
+    pub(super) readings: Vec<Reading>,
     /// The runs being resolved, so that a run that names itself is found.
     pub(super) resolving: Vec<String>,
     /// The edits that some run names.
@@ -110,6 +111,7 @@ pub fn check(
         encoded: HashMap::new(),
         tensor_types: BTreeMap::new(),
         tensors: Vec::new(),
+        readings: Vec::new(),
         resolving: Vec::new(),
         parts: 0,
         used: HashSet::new(),
@@ -119,6 +121,7 @@ pub fn check(
     };
     c.overrides_known(items, overrides);
     c.declarations(items, overrides);
+    c.foreign_names(items);
     let mut statements: Vec<Statement> = Vec::new();
     for item in items {
         match c.statement(item) {
@@ -162,6 +165,7 @@ pub fn check(
         tensor_types: c.tensor_types,
         globals: c.globals,
         statements,
+        readings: c.readings,
         layers: c.layers,
         plan: c.plan,
     });
@@ -255,6 +259,10 @@ impl Checker<'_> {
                 };
                 self.named.insert(name.name.clone(), found);
                 Ok(())
+            }
+            ItemKind::Sae(s) => {
+                free_name(&s.name)?;
+                self.sae(s)
             }
             ItemKind::Tensor(t) => {
                 free_name(&t.name)?;
@@ -417,6 +425,7 @@ pub(super) fn name_of(item: &Item) -> Option<&Ident> {
         ItemKind::Param(p) => &p.name,
         ItemKind::Data(b) | ItemKind::Prompt(b) => &b.name,
         ItemKind::Tensor(t) => &t.name,
+        ItemKind::Sae(s) => &s.name,
         ItemKind::Hook(h) => h.name.as_ref()?,
         ItemKind::Patch(p) => p.name.as_ref()?,
         ItemKind::Run(r) => &r.name,

@@ -30,7 +30,7 @@ impl Checker<'_> {
         let name = b.name.name.clone();
         if let ExprKind::Call(f, args) = &b.value.kind
             && let ExprKind::Name(function) = &f.kind
-            && matches!(function.as_str(), "lines" | "jsonl" | "csv" | "template" | "chat")
+            && matches!(function.as_str(), "lines" | "jsonl" | "csv" | "parquet" | "template" | "chat")
             && self.model.library.function(function, f.span).is_none()
         {
             let records = match function.as_str() {
@@ -45,7 +45,7 @@ impl Checker<'_> {
             return Err(Box::new(
                 Diagnostic::error(codes::WRONG_KIND, "a data set is a list of texts")
                     .at(b.value.span, format!("this is {}", value.kind()))
-                    .help("write `[\"...\", \"...\"]`, `lines(\"file.txt\")`, `jsonl(\"file.jsonl\")` or `csv(\"file.csv\")`"),
+                    .help("write `[\"...\", \"...\"]`, `lines(\"file.txt\")`, `jsonl(\"file.jsonl\")`, `csv(\"file.csv\")` or `parquet(\"file.parquet\")`"),
             ));
         };
         if !items.is_empty() && items.iter().all(|i| matches!(i, Value::Number(_) | Value::Bool(_))) {
@@ -87,6 +87,10 @@ impl Checker<'_> {
                 "this is none",
             );
         };
+        if function == "parquet" {
+            let rows = self.host.rows(&path, span.file).map_err(|d| Box::new(d.at(arg.value.span, "named here")))?;
+            return Ok(rows.into_iter().map(Rc::new).collect());
+        }
         let text = self.host.text(&path, span.file).map_err(|e| {
             Box::new(
                 Diagnostic::error(codes::FILE, e)

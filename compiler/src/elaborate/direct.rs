@@ -115,6 +115,14 @@ impl Eval<'_> {
         };
         // What is the same for every value: biases.
         let (all, fixed) = (of(self, value)?, of(self, nothing)?);
+        if !self.plan().is_linear(nothing, fixed) {
+            return fail(
+                codes::WRONG_KIND,
+                format!("`{DIRECT}` is for models whose logits are linear behind the last norm"),
+                span,
+                "this model's are capped, or go through an activation",
+            );
+        }
         let r = self.b.binary(Binary::Sub, all, fixed);
         self.typed(r, span)
     }

@@ -3,8 +3,9 @@
 use super::check::Checker;
 use super::fitting::sequence;
 use super::positions::{Alignment, RowSet};
+use super::scope::counted;
 use super::script::{DonorSpec, EditDecl, Place, RunSpec};
-use crate::plan::Op;
+use crate::plan::{Op, Sight};
 use steer_lang::{Diagnostic, codes};
 
 impl Checker<'_> {
@@ -76,32 +77,32 @@ impl Checker<'_> {
         let pairs: Vec<(usize, usize)> =
             rows.filter_map(|(row, (on, donor))| Some((row, donor.filter(|_| on)?))).collect();
         for (site, _) in &e.sites {
-            let Some(window) = self.window_of(site) else { continue };
-            let keys = |row: usize| window.min(row + 1);
-            let Some(&(row, donor)) = pairs.iter().find(|(row, donor)| keys(*row) != keys(*donor)) else { continue };
-            let has = |row: usize| format!("{} key{}", keys(row), if keys(row) == 1 { "" } else { "s" });
+            let Some(sight) = self.sight_of(site) else { continue };
+            let (own, others) = (run.encoded.tokens.len(), from.run.encoded.tokens.len());
+            let keys = |row: usize, rows: usize| sight.of(row, rows).len();
+            let differ = |(row, donor): &&(usize, usize)| keys(*row, own) != keys(*donor, others);
+            let Some(&(row, donor)) = pairs.iter().find(differ) else { continue };
+            let has = |row, rows| counted(keys(row, rows), "key");
             let message = format!(
                 "`{}` takes {site} of row {donor}, which has {}, for row {row}, which has {}",
                 e.name,
-                has(donor),
-                has(row)
+                has(donor, others),
+                has(row, own)
             );
-            out.push(
-                Diagnostic::error(codes::AXIS_MISMATCH, message)
-                    .at(place.span, "the rows that it patches")
-                    .help("a row's scores and pattern are as long as it has keys: patch rows of the same position"),
-            );
+            out.push(Diagnostic::error(codes::AXIS_MISMATCH, message).at(place.span, "the rows that it patches").help(
+                match sight.whole {
+                    true => "a row's scores and pattern are as long as its text: patch from a text of as many tokens",
+                    false => "a row's scores and pattern are as long as it has keys: patch rows of the same position",
+                },
+            ));
         }
     }
 
-    /// For a site with the axis `key`: the most keys that a row of it has.
-    pub(super) fn window_of(&self, site: &str) -> Option<usize> {
+    /// For a site with the axis `key`: which keys a row of it has.
+    pub(super) fn sight_of(&self, site: &str) -> Option<Sight> {
         let site = self.plan.sites.iter().find(|s| s.name == site)?;
         let keyed = self.plan.ty(site.value).has_keys();
-        let window = self.plan.nodes.iter().find_map(|n| match &n.op {
-            Op::Attention { window, body, .. } if *body == site.region => Some(window.unwrap_or(usize::MAX)),
-            _ => None,
-        });
-        window.filter(|_| keyed)
+        let of = |op: &Op| op.sight().filter(|_| op.body() == Some(site.region));
+        self.plan.nodes.iter().find_map(|n| of(&n.op)).filter(|_| keyed)
     }
 }

@@ -4,13 +4,28 @@ use super::scope::{Eval, Res, fail, names};
 use super::slotted::fill;
 use super::value::{Closure, Value, from_json};
 use crate::plan::{Axis, Binary, NodeId, Type, Unary};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use steer_lang::ast::{AxisPart, BinaryOp, Block, Expr, ExprKind, UnaryOp};
+use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Span, codes};
 
 /// Texts that are put together are not longer.
 const LONGEST: usize = 1 << 20;
+
+/// The error for a part that a record has not.
+fn no_part(fields: &BTreeMap<String, Value>, name: &str, field: &str, span: Span) -> Box<Diagnostic> {
+    let names = || fields.keys().map(String::as_str);
+    Box::new(
+        Diagnostic::error(codes::UNKNOWN_NAME, format!("`{name}` has no `{field}`")).at(span, "not in its files").help(
+            match nearest(field, names()) {
+                Some(n) => format!("did you mean `{n}`?"),
+                None => format!("it has {}", names().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")),
+            },
+        ),
+    )
+}
 
 impl Eval<'_> {
     pub fn expr(&mut self, e: &Expr) -> Res<Value> {
@@ -25,7 +40,10 @@ impl Eval<'_> {
             },
             ExprKind::Field(of, field) => self.field(e, of, &field.name, field.span),
             ExprKind::Index(of, args) => self.index(of, args, e.span),
-            ExprKind::Call(callee, args) => self.call(callee, args, e.span),
+            ExprKind::Call(callee, args) => match self.site_read(e)? {
+                Some(v) => Ok(v),
+                None => self.call(callee, args, e.span),
+            },
             ExprKind::Unary(op, a) => self.unary_op(*op, a, e.span),
             ExprKind::Binary(op, a, b) => self.binary_op(*op, a, b, e.span),
             ExprKind::List(items) => {
@@ -130,6 +148,9 @@ impl Eval<'_> {
             Value::Absent(path) => Ok(Value::Absent(format!("{path}.{field}").into())),
             Value::None => Ok(Value::Absent(field.into())),
             Value::Data(name) => Ok(Value::Data(format!("{name}.{field}").into())),
+            Value::Record(fields, name) => {
+                fields.get(field).cloned().ok_or_else(|| no_part(&fields, &name, field, span))
+            }
             other => fail(codes::WRONG_KIND, format!("{} has no fields", other.kind()), span, "no such field"),
         }
     }
@@ -239,7 +260,7 @@ impl Eval<'_> {
                 let there: Vec<String> = ty.layers.iter().map(u32::to_string).collect();
                 return Err(Box::new(
                     Diagnostic::error(codes::OUT_OF_RANGE, format!("`{name}` has no value for layer {l}"))
-                        .at(span, "its site is not in this block")
+                        .at(span, "there is none for this block")
                         .help(format!("it has the layers {}", there.join(", "))),
                 ));
             }

@@ -7,6 +7,7 @@ use super::runs::short;
 use super::scope::counted;
 use super::script::{EditDecl, Metric, RunSpec, Statement, StatementKind, Use};
 use super::typing::no_entry;
+use crate::plan::Sight;
 use std::collections::HashSet;
 use steer_lang::{Diagnostic, Span, codes};
 
@@ -103,16 +104,25 @@ impl Checker<'_> {
         if grows && u.place.on.may_generate(seq.prompt) {
             return;
         }
-        let Some(last) = u.place.on.rows(&seq).iter().rposition(|on| *on) else { return };
-        let window = e.sites.iter().filter_map(|(site, _)| self.window_of(site)).max().unwrap_or(usize::MAX);
-        let have = window.min(last + 1);
-        for (first, span) in e.keys.iter().filter(|(first, _)| *first >= have) {
+        let rows = u.place.on.rows(&seq);
+        let Some(last) = rows.iter().rposition(|on| *on) else { return };
+        let sights: Vec<Sight> = e.sites.iter().filter_map(|(site, _)| self.sight_of(site)).collect();
+        let keys = |row: usize| sights.iter().map(move |s| s.of(row, seq.len));
+        let seen = |key: usize| {
+            let mut on = rows.iter().enumerate().filter(|(_, on)| **on);
+            sights.is_empty() || on.any(|(row, _)| keys(row).any(|k| k.contains(&key)))
+        };
+        let have = keys(last).map(|k| k.len()).max().unwrap_or(0);
+        // Only behind a window they do not begin with the first.
+        let start = keys(last).map(|k| k.start).min().filter(|start| *start > 0);
+        let from = start.map_or(String::new(), |start| format!(", from key {start} on"));
+        for (first, span) in e.keys.iter().filter(|(first, _)| !seen(*first)) {
             out.push(
                 Diagnostic::error(
                     codes::OUT_OF_RANGE,
                     format!("`{}` names key {first}, and no row that it selects has it", e.name),
                 )
-                .at(*span, format!("row {last} of {:?} has {}", short(&run.text), counted(have, "key")))
+                .at(*span, format!("row {last} of {:?} has {}{from}", short(&run.text), counted(have, "key")))
                 .help("keys are the positions that a row reads, counted from 0"),
             );
         }

@@ -2,6 +2,7 @@
 
 use super::check::Checker;
 use super::edits::given_twice;
+use super::runs::whole_text;
 use super::scope::{Res, fail};
 use super::script::{GenerateOptions, StatementKind};
 use super::value::Value;
@@ -79,6 +80,9 @@ impl Checker<'_> {
                     .at(span, format!("{} equal texts", o.samples))
                     .help("give one, such as `temperature: 1`, or leave `n` out"),
             ));
+        }
+        if self.plan.is_whole() {
+            return Err(whole_text("`generate` asks for the next token", g.run.span));
         }
         let runs = self.run_expr(&g.run)?.runs;
         self.room(g, o.max, runs.iter().map(|r| r.encoded.tokens.len()).max())?;

@@ -4,7 +4,9 @@ use super::check::Checker;
 use super::data::{Record, record_value};
 use super::edits::given_twice;
 use super::positions::{Interval, RowSet};
+
 use super::reads::{Lens, RowRead, SitePath, site_path, visit};
+use super::runs::whole_text;
 use super::scope::{Res, counted, fail, silent};
 use super::script::{Metric, MetricExpr, RunSpec};
 use super::value::{Scope, Value};
@@ -51,6 +53,16 @@ impl Checker<'_> {
         }
         let metric = self.metric_in(e, &scope);
         let metric = self.not_too_long(metric, e.span)?;
+        if self.plan.is_whole() && !self.is_placed(e) && metric.value.reads_logits() {
+            return Err(Box::new(
+                Diagnostic::error(
+                    codes::WHOLE_TEXT,
+                    "of a model that reads its text as a whole no position stands for the next token",
+                )
+                .at(e.span, "at which position?")
+                .help(format!("say it, as in `metric m = {} at matching \"[MASK]\"`", self.text_of(e.span))),
+            ));
+        }
         let mut reads = false;
         metric.value.visit(&mut |part| {
             let plain = matches!(
@@ -67,6 +79,16 @@ impl Checker<'_> {
             ));
         }
         Ok(metric)
+    }
+
+    /// Whether an entry of `measure` is a metric that says where it is taken.
+    fn is_placed(&self, e: &Expr) -> bool {
+        let name = match &e.kind {
+            ExprKind::Call(f, _) => &f.kind,
+            other => other,
+        };
+        let ExprKind::Name(name) = name else { return false };
+        self.metrics.get(name).is_some_and(|m| m.at.is_some())
     }
 
     /// The error where a metric has too many parts, which counting them ended with.
@@ -244,6 +266,9 @@ impl Checker<'_> {
                 if self.metrics.contains_key(name) {
                     return self.metric_in(e, scope).map(|m| m.value);
                 }
+                if name == "cross_entropy" && self.plan.is_whole() {
+                    return Err(whole_text("`cross_entropy` is of the next token", e.span));
+                }
                 if name == "cross_entropy" && args.is_empty() {
                     return Ok(MetricExpr::CrossEntropy);
                 }
@@ -336,7 +361,7 @@ impl Checker<'_> {
         let (mut site, mut other) = (false, false);
         visit(e, &mut |e| {
             match site_path(e) {
-                Some(SitePath::Block(..)) => {
+                Some(SitePath::Block(..) | SitePath::Foreign(_)) => {
                     site = true;
                     return false;
                 }
@@ -345,7 +370,11 @@ impl Checker<'_> {
                     return false;
                 }
                 Some(SitePath::Dotted(root, rest)) if !scope.contains_key(root) => {
-                    let block = matches!(self.globals.get(root), Some(Value::Block(_))) && !rest.is_empty();
+                    let block = match self.globals.get(root) {
+                        Some(Value::Block(_)) => !rest.is_empty(),
+                        Some(Value::Record(..)) => rest == "site",
+                        _ => false,
+                    };
                     let name = if rest.is_empty() { root.to_owned() } else { format!("{root}.{rest}") };
                     let known = self.globals.contains_key(root) || self.metrics.contains_key(root);
                     site |= block || (!known && self.site_names.contains(&name));

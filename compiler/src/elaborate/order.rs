@@ -1,6 +1,7 @@
 //! Declarations in the order in which they need one another, whatever order they stand in.
 
 use super::check::{Checker, name_of};
+use super::reads::foreign;
 use super::value::Value;
 use std::collections::{HashMap, HashSet};
 use steer_lang::ast::{
@@ -153,10 +154,17 @@ impl<'a> Known<'a> {
     }
 }
 
+/// The name of every `site("...")` in an expression, with its place.
+pub(super) fn foreign_names(items: &[Item]) -> Vec<(String, Span)> {
+    let mut found = Mentions::default();
+    items.iter().for_each(|item| found.bodies(item));
+    found.foreign
+}
+
 /// What comes first where nothing is mentioned.
 fn rank(item: &Item) -> u8 {
     match &item.kind {
-        ItemKind::Param(_) | ItemKind::Data(_) | ItemKind::Prompt(_) => 0,
+        ItemKind::Param(_) | ItemKind::Data(_) | ItemKind::Prompt(_) | ItemKind::Sae(_) => 0,
         ItemKind::Tensor(_) => 1,
         ItemKind::Hook(h) if h.from.is_none() => 2,
         ItemKind::Hook(_) | ItemKind::Patch(_) => 3,
@@ -170,6 +178,7 @@ fn word(item: &Item) -> &'static str {
         ItemKind::Data(_) => "data set",
         ItemKind::Prompt(_) => "prompt",
         ItemKind::Tensor(_) => "tensor",
+        ItemKind::Sae(_) => "sparse autoencoder",
         ItemKind::Hook(_) => "hook",
         ItemKind::Patch(_) => "patch",
         ItemKind::Run(_) => "run",
@@ -192,6 +201,8 @@ struct Mentions {
     all: Vec<Mention>,
     /// Names that a function declares itself.
     own: Vec<String>,
+    /// Names of other programs for sites.
+    foreign: Vec<(String, Span)>,
 }
 
 impl Mentions {
@@ -205,6 +216,10 @@ impl Mentions {
                 self.expr(&t.value);
                 t.at.iter().for_each(|s| self.site(s));
                 self.selection(t.on.as_ref());
+            }
+            ItemKind::Sae(s) => {
+                self.expr(&s.folder);
+                s.at.iter().for_each(|at| self.site(at));
             }
             ItemKind::Fn(f) => {
                 self.own.extend(f.params.iter().map(|p| p.name.name.clone()));
@@ -223,6 +238,19 @@ impl Mentions {
                 self.donor(Some(&p.from));
             }
             ItemKind::Run(r) => self.run(&r.run),
+            _ => {}
+        }
+    }
+
+    /// What an item evaluates when everything is declared.
+    fn bodies(&mut self, item: &Item) {
+        match &item.kind {
+            ItemKind::Hook(h) => self.block(&h.body),
+            ItemKind::Fn(f) => self.block(&f.body),
+            ItemKind::Metric(m) => self.expr(&m.value),
+            ItemKind::Measure(m) => m.metrics.iter().for_each(|e| self.expr(e)),
+            ItemKind::Top(t) => self.expr(&t.of),
+            ItemKind::Sweep(s) => s.body.iter().for_each(|item| self.bodies(item)),
             _ => {}
         }
     }
@@ -316,6 +344,7 @@ impl Mentions {
                 if let ExprKind::Name(n) = &f.kind {
                     self.name(n, f.span, true, true);
                 }
+                self.foreign.extend(foreign(e).map(|name| (name.to_owned(), e.span)));
                 args.iter().for_each(|a| self.expr(&a.value));
             }
             ExprKind::Unary(_, a) => self.expr(a),

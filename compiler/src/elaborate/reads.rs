@@ -3,11 +3,11 @@
 use super::direct::Seen;
 use super::eval::axes_of;
 use super::model::canonical;
-use super::scope::{Eval, Res, fail};
+use super::scope::{Eval, Res, fail, silent};
 use super::value::Value;
 use crate::plan::{MAIN, Node, NodeId, Op, RegionId};
 use std::collections::BTreeMap;
-use steer_lang::ast::{Expr, ExprKind, IndexArg, IndexItem};
+use steer_lang::ast::{Arg, Expr, ExprKind, IndexArg, IndexItem};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Span, codes};
 
@@ -50,10 +50,31 @@ pub enum SitePath<'e> {
     Block(&'e Expr, String),
     /// `b.resid.post`, where `b` may stand for a block.
     Dotted(&'e str, String),
+    /// `site("model.layers.3.mlp")`: what another program calls it.
+    Foreign(&'e str),
+}
+
+/// The text of a `site("...")`.
+pub fn foreign(e: &Expr) -> Option<&str> {
+    match &e.kind {
+        ExprKind::Call(f, args) if matches!(&f.kind, ExprKind::Name(n) if n == "site") => match &args[..] {
+            [Arg { name: None, value: Expr { kind: ExprKind::Text(text), .. } }] => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Under which name the script's own values have what a `site("...")` was found to be.
+pub fn foreign_key(name: &str) -> String {
+    format!("site({name:?})")
 }
 
 /// Takes `blocks[3].attn.q` or `b.attn.q` apart; `None` for any other expression.
 pub fn site_path(e: &Expr) -> Option<SitePath<'_>> {
+    if let Some(name) = foreign(e) {
+        return Some(SitePath::Foreign(name));
+    }
     let mut fields: Vec<&str> = Vec::new();
     let mut at = e;
     while let ExprKind::Field(of, field) = &at.kind {
@@ -124,9 +145,18 @@ impl Eval<'_> {
             }
             Some(SitePath::Dotted(root, rest)) => match self.local(root).or_else(|| self.global(root, e.span)) {
                 Some(Value::Block(l)) if !rest.is_empty() => Ok(Some(format!("blocks[{l}].{rest}"))),
+                Some(Value::Record(fields, _)) if rest == "site" => match fields.get("site") {
+                    Some(Value::Text(site)) => Ok(Some(site.to_string())),
+                    _ => Ok(None),
+                },
                 Some(_) => Ok(None),
                 None if rest.is_empty() => Ok(Some(root.to_owned())),
                 None => Ok(Some(format!("{root}.{rest}"))),
+            },
+            Some(SitePath::Foreign(name)) => match self.global(&foreign_key(name), e.span) {
+                Some(Value::Text(site)) => Ok(Some(site.to_string())),
+                Some(_) => Err(silent()),
+                None => Ok(None),
             },
             None => Ok(None),
         }

@@ -52,6 +52,9 @@ impl Checker<'_> {
             ItemKind::Sweep(s) => StatementKind::Table(self.sweep(s)?),
             ItemKind::Top(t) => StatementKind::Table(self.top(t)?),
             ItemKind::Plot(p) => self.plot(p)?,
+            ItemKind::Save(name, to) if self.tensor_types.contains_key(&name.name) => {
+                StatementKind::SaveTensors(self.saved_tensors(name, to)?)
+            }
             ItemKind::Save(name, to) => {
                 StatementKind::Save { table: self.table(name)?.to_owned(), to: to.value.clone() }
             }
@@ -355,4 +358,13 @@ pub(super) fn short(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().take(39).chain(['…']).collect()
+}
+
+/// The error for what only a model has a meaning for that reads from left to right.
+pub(super) fn whole_text(what: &str, span: Span) -> Box<Diagnostic> {
+    Box::new(
+        Diagnostic::error(codes::WHOLE_TEXT, format!("{what}, and this model reads its text as a whole"))
+            .at(span, "this wants a model that reads from left to right")
+            .help("measure what it gives for a masked token, as in `metric m = log_prob(\"shop\") at matching \"[MASK]\"`"),
+    )
 }

@@ -8,6 +8,7 @@ use super::reads::{Lens, RowRead};
 use super::scope::TensorType;
 use super::value::{Scope, Value};
 use crate::plan::Plan;
+use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
@@ -18,9 +19,24 @@ use steer_lang::{Diagnostic, FileId, Span};
 pub trait Host {
     /// The text of a file named by the script, or by a file `from` that it imports.
     fn text(&self, path: &str, from: FileId) -> Result<String, String>;
+    /// The rows of a Parquet file, each a record of its columns. An error has no place yet.
+    fn rows(&self, path: &str, from: FileId) -> Result<Vec<Map<String, Json>>, Box<Diagnostic>> {
+        let _ = (path, from);
+        Ok(Vec::new())
+    }
     /// The shape of a stored tensor, all of whose values can be used; `key` names one of several. An error
     /// has no place yet.
     fn tensor_shape(&self, path: &str, key: Option<&str>, from: FileId) -> Result<Vec<usize>, Box<Diagnostic>>;
+    /// The directions of a control vector; `None` where the file is no such by its name.
+    fn directions(&self, path: &str, from: FileId) -> Option<Result<Directions, Box<Diagnostic>>> {
+        let _ = (path, from);
+        None
+    }
+    /// What a folder says of the sparse autoencoder in it.
+    fn dictionary(&self, folder: &str, from: FileId) -> Result<Dictionary, Box<Diagnostic>> {
+        let _ = (folder, from);
+        Ok(Dictionary::default())
+    }
     /// `None`: there is no tokenizer, so what depends on tokens is not checked.
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>>;
     /// A conversation as the model's chat template writes it, with its tokens; `None` as above. Where the diagnostic has no
@@ -30,6 +46,33 @@ pub trait Host {
     fn piece(&self, token: u32) -> String;
     /// The token of a text that is exactly one, or the pieces that it is made of.
     fn single_token(&self, text: &str) -> Option<Result<u32, Vec<String>>>;
+}
+
+/// What a file of a control vector holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Directions {
+    /// The `i` of its `direction.{i}`.
+    pub numbers: Vec<u32>,
+    /// The kind of model that it says it is for.
+    pub model: Option<String>,
+}
+
+/// A sparse autoencoder as SAELens saves it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Dictionary {
+    /// Its `cfg.json`.
+    pub config: Json,
+    /// The file of its tensors, as `load` would name it.
+    pub file: String,
+    /// Their names and shapes.
+    pub tensors: Vec<(String, Vec<usize>)>,
+}
+
+/// How something that comes from elsewhere was understood, where it could mean several things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    pub of: String,
+    pub means: String,
 }
 
 /// A text as tokens.
@@ -56,6 +99,7 @@ pub struct Script {
     pub tensor_types: BTreeMap<String, TensorType>,
     pub globals: Scope,
     pub statements: Vec<Statement>,
+    pub readings: Vec<Reading>,
     pub layers: u32,
     /// Sites and axes of the unedited model.
     pub plan: Plan,
@@ -214,7 +258,12 @@ pub struct TensorSpec {
 
 #[derive(Clone, Debug)]
 pub enum TensorFrom {
-    File { path: String, key: Option<String> },
+    /// Path and key may have `{layer}` in them, which stands for the layer's number and `shift` more.
+    File {
+        path: String,
+        key: Option<String>,
+        shift: i64,
+    },
     Derived(Vec<Derived>),
 }
 
@@ -268,9 +317,22 @@ pub enum StatementKind {
         table: String,
         to: String,
     },
+    SaveTensors(SavedTensors),
     Report {
         to: String,
     },
+}
+
+/// A declared tensor, or all of a family, to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedTensors {
+    pub name: String,
+    pub shape: Vec<usize>,
+    /// The tensors by the names of their values.
+    pub tensors: Vec<String>,
+    /// Of a family of directions: the block at whose output each acts.
+    pub blocks: Option<Vec<u32>>,
+    pub to: String,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -428,6 +490,16 @@ impl MetricExpr {
             }
         });
         out
+    }
+
+    /// Whether it is of what the model says of tokens.
+    pub fn reads_logits(&self) -> bool {
+        let mut reads = false;
+        self.visit(&mut |m| {
+            let other = matches!(m, MetricExpr::Number(_) | MetricExpr::Row(_) | MetricExpr::Neg(_));
+            reads |= !other && !matches!(m, MetricExpr::Call(..) | MetricExpr::Binary(..));
+        });
+        reads
     }
 
     /// Calls `f` on every part.

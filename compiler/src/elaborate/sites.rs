@@ -2,7 +2,7 @@
 
 use super::check::Checker;
 use super::model::canonical;
-use super::scope::{Res, fail};
+use super::scope::{Res, fail, silent};
 use super::value::Value;
 use steer_lang::ast::{Expr, ExprKind, IndexItem, SitePath, UnaryOp};
 use steer_lang::diagnostic::nearest;
@@ -16,6 +16,11 @@ pub struct Named {
 }
 
 impl Named {
+    /// A site by its full name.
+    pub fn of(name: &str) -> Self {
+        Named { name: name.to_owned(), layer: split(name).0.and_then(|l| l.parse().ok()) }
+    }
+
     pub fn canonical(&self) -> String {
         canonical(&self.name)
     }
@@ -24,6 +29,9 @@ impl Named {
 impl Checker<'_> {
     /// Every site that a path names. `family` is the name that stands for each layer in turn.
     pub fn sites(&mut self, path: &SitePath, family: Option<&str>) -> Res<Vec<Named>> {
+        if let Some(name) = path.foreign() {
+            return self.foreign_path(name, path.span).map(|n| vec![n]);
+        }
         let first = &path.segments[0];
         let rest = path.segments[1..].iter().map(|s| s.name.name.as_str()).collect::<Vec<_>>().join(".");
         if let Some(s) = path.segments[1..].iter().find(|s| s.index.is_some()) {
@@ -31,6 +39,22 @@ impl Checker<'_> {
                 Diagnostic::error(codes::UNKNOWN_SITE, format!("`{}` has no numbered parts", s.name.name))
                     .at(s.name.span, "brackets do not belong here")
                     .help("choose a head or neuron inside of the hook: `h[head = 3]`"),
+            ));
+        }
+        if let Some(Value::Record(fields, _)) = self.named_value(&first.name.name)
+            && let (Some(Value::Text(site)), "site", None) = (fields.get("site"), rest.as_str(), &first.index)
+        {
+            return Ok(vec![Named::of(site)]);
+        }
+        if self.broken(&first.name.name) && path.segments.len() > 1 {
+            return Err(silent());
+        }
+        if let Some(Value::Record(..)) = self.named_value(&first.name.name) {
+            let name = &first.name.name;
+            return Err(Box::new(
+                Diagnostic::error(codes::UNKNOWN_SITE, format!("this is no site of `{name}`"))
+                    .at(path.span, "a sparse autoencoder reads one site")
+                    .help(format!("write `{name}.site`")),
             ));
         }
         if let Some(Value::Block(l)) = self.local(&first.name.name)
@@ -141,11 +165,11 @@ impl Checker<'_> {
         }
     }
 
-    fn has_site(&self, name: &str) -> bool {
+    pub(super) fn has_site(&self, name: &str) -> bool {
         self.site_names.contains(name)
     }
 
-    fn unknown_site(&self, name: &str, span: Span) -> Box<Diagnostic> {
+    pub(super) fn unknown_site(&self, name: &str, span: Span) -> Box<Diagnostic> {
         let (layer, wanted) = split(name);
         let mut names: Vec<&str> =
             self.site_names.iter().map(String::as_str).filter(|s| split(s).0 == layer || layer.is_none()).collect();
@@ -186,7 +210,7 @@ impl Checker<'_> {
 }
 
 /// `blocks[3].attn.q` as its layer and its name inside of the block.
-fn split(name: &str) -> (Option<&str>, &str) {
+pub(super) fn split(name: &str) -> (Option<&str>, &str) {
     match name.strip_prefix("blocks[").and_then(|r| r.split_once("].")) {
         Some((layer, rest)) => (Some(layer), rest),
         None => (None, name),

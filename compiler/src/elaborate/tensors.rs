@@ -1,4 +1,4 @@
-//! Declared tensors: loaded from files, or derived from what the model has at a site.
+//! Declared tensors; those that are derived from what the model has at a site.
 
 use super::check::Checker;
 use super::derive::DeriveState;
@@ -8,7 +8,7 @@ use super::value::Value;
 use crate::plan::{Axis, Output, Size};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use steer_lang::ast::{Arg, Expr, ExprKind, IndexItem, Item, ItemKind, SitePath, TensorDecl, TensorKind};
+use steer_lang::ast::{Expr, ExprKind, IndexItem, Item, ItemKind, SitePath, TensorDecl};
 use steer_lang::{Diagnostic, codes};
 
 impl Checker<'_> {
@@ -26,9 +26,16 @@ impl Checker<'_> {
                 .help(format!("write `{}[layer]`", t.name.name)),
             ));
         }
-        let (source, axes) = match &t.value.kind {
+        let (source, axes, layers) = match &t.value.kind {
             ExprKind::Call(f, args) if matches!(&f.kind, ExprKind::Name(n) if n == "load") => self.load(t, args)?,
-            _ => self.derived(t)?,
+            _ => {
+                let (parts, axes) = self.derived(t)?;
+                let layers = match t.family.is_some() {
+                    true => parts.iter().filter_map(|p| p.layer).collect(),
+                    false => (0..self.layers).collect(),
+                };
+                (TensorFrom::Derived(parts), axes, layers)
+            }
         };
         for axis in &axes {
             if let Size::Fixed(n) = axis.size {
@@ -36,16 +43,12 @@ impl Checker<'_> {
             }
         }
         let name = t.name.name.clone();
-        let layers = match &source {
-            TensorFrom::Derived(parts) if t.family.is_some() => parts.iter().filter_map(|p| p.layer).collect(),
-            _ => (0..self.layers).collect(),
-        };
         self.tensor_types.insert(name.clone(), TensorType { axes, family: t.family.is_some(), layers });
         self.tensors.push(TensorSpec { name, family: t.family.is_some(), source, span: t.name.span });
         Ok(())
     }
 
-    fn declared_axes(&mut self, t: &TensorDecl) -> Res<Option<Vec<Axis>>> {
+    pub(super) fn declared_axes(&mut self, t: &TensorDecl) -> Res<Option<Vec<Axis>>> {
         let Some(list) = &t.axes else { return Ok(None) };
         let Value::List(items) = self.value(list)? else {
             return fail(codes::WRONG_KIND, "axes are a list, as in `[d_model]`", list.span, "this is none");
@@ -67,82 +70,7 @@ impl Checker<'_> {
         Ok(Some(axes))
     }
 
-    fn load(&mut self, t: &TensorDecl, args: &[Arg]) -> Res<(TensorFrom, Vec<Axis>)> {
-        if t.at.is_some() || t.on.is_some() {
-            return fail(codes::BAD_ARGUMENTS, "a loaded tensor has no site", t.value.span, "drop `at` and `on`");
-        }
-        let mut texts = Vec::new();
-        for a in args {
-            let kept = match &a.value.kind {
-                // `{layer}` stays, for a family.
-                ExprKind::Text(s) => Value::text(s),
-                _ => self.value(&a.value)?,
-            };
-            match kept {
-                Value::Text(s) => texts.push(s.to_string()),
-                other => {
-                    return fail(
-                        codes::WRONG_KIND,
-                        format!("a text is wanted, not {}", other.kind()),
-                        a.value.span,
-                        "this",
-                    );
-                }
-            }
-        }
-        let (path, key) = match &texts[..] {
-            [path] => (path.clone(), None),
-            [path, key] => (path.clone(), Some(key.clone())),
-            _ => {
-                return fail(
-                    codes::BAD_ARGUMENTS,
-                    "`load` takes a path, and a key where a file has several tensors",
-                    t.value.span,
-                    "here",
-                );
-            }
-        };
-        let axes = match self.declared_axes(t)? {
-            Some(axes) => axes,
-            None if t.kind == TensorKind::Vector => match self.axes.get("d_model") {
-                Some(&size) => vec![Axis { name: "d_model".into(), size }],
-                None => {
-                    return fail(
-                        codes::AXIS_MISMATCH,
-                        "this model has no axis `d_model`",
-                        t.name.span,
-                        "say its axis after `:`",
-                    );
-                }
-            },
-            None => {
-                return Err(Box::new(
-                    Diagnostic::error(codes::AXIS_MISMATCH, "which axes does it have?")
-                        .at(t.name.span, "a file holds numbers without names")
-                        .help(format!("write `tensor {}: [feature = 512, d_model] = load(...)`", t.name.name)),
-                ));
-            }
-        };
-        let key_of = |l: u32| key.as_ref().map(|k| k.replace("{layer}", &l.to_string()));
-        let layers = if t.family.is_some() { 0..self.layers } else { 0..1 };
-        for l in layers {
-            let path = path.replace("{layer}", &l.to_string());
-            let found = self.host.tensor_shape(&path, key_of(l).as_deref(), t.name.span.file);
-            let shape = found.map_err(|d| Box::new(d.at(t.value.span, "loaded here")))?;
-            let want: Vec<usize> =
-                axes.iter().filter_map(|a| if let Size::Fixed(n) = a.size { Some(n) } else { None }).collect();
-            if shape != want {
-                return Err(Box::new(
-                    Diagnostic::error(codes::WEIGHT_SHAPE, format!("{path} holds a tensor of another shape"))
-                        .at(t.value.span, format!("it is {shape:?}, and {want:?} is declared"))
-                        .help(advice(&shape, &want)),
-                ));
-            }
-        }
-        Ok((TensorFrom::File { path, key }, axes))
-    }
-
-    fn derived(&mut self, t: &TensorDecl) -> Res<(TensorFrom, Vec<Axis>)> {
+    fn derived(&mut self, t: &TensorDecl) -> Res<(Vec<Derived>, Vec<Axis>)> {
         let Some(at) = &t.at else {
             return Err(Box::new(
                 Diagnostic::error(codes::UNKNOWN_SITE, "a derived tensor is taken at a site")
@@ -229,7 +157,7 @@ impl Checker<'_> {
         }
         let runs = Rc::new(runs);
         out.iter_mut().for_each(|d: &mut Derived| d.runs = Rc::clone(&runs));
-        Ok((TensorFrom::Derived(out), axes.unwrap_or_default()))
+        Ok((out, axes.unwrap_or_default()))
     }
 
     fn derived_rows(&self, on: &super::positions::RowSet, run: &RunSpec, t: &TensorDecl, out: &mut Vec<Diagnostic>) {
@@ -242,16 +170,4 @@ impl Checker<'_> {
 fn over_layers(at: &SitePath, family: &str) -> bool {
     let items = at.segments.first().and_then(|s| s.index.as_deref()).unwrap_or_default();
     matches!(items, [IndexItem::At(Expr { kind: ExprKind::Name(n), .. })] if n == family)
-}
-
-/// What to do about a file that has its numbers in another shape.
-fn advice(shape: &[usize], want: &[usize]) -> String {
-    let long = |s: &[usize]| s.iter().copied().filter(|n| *n != 1).collect::<Vec<_>>();
-    let axes = match (shape, want) {
-        ([1, n], [m]) if n == m => "[one = 1, d_model]",
-        ([n, 1], [m]) if n == m => "[d_model, one = 1]",
-        _ if long(shape) == long(want) => "[one = 1, ...]",
-        _ => return "declare the axes as the file has them: `[feature = 512, d_model]`".into(),
-    };
-    format!("name the axis of one entry, too: `tensor v: {axes} = load(...)`, and take `sum(v, one)` for the vector")
 }

@@ -3,7 +3,7 @@
 use super::check::Checker;
 use super::model::{Built, OutputSpec};
 use super::script::{MetricExpr, ParamValue, Read, Statement, StatementKind, TableAxis, TableSpec};
-use crate::plan::{Axis, Size, Type};
+use crate::plan::{Axis, Sight, Size, Type};
 use std::collections::HashMap;
 use steer_lang::{Diagnostic, Span, codes};
 
@@ -60,9 +60,13 @@ impl Checker<'_> {
             return;
         }
         let ty = |key: &str| wanted.rows.get(key).map(|i| built.plan.ty(built.plan.outputs[*i].node));
+        let sight = |key: &str| {
+            let node = wanted.rows.get(key).map(|i| built.plan.outputs[*i].node);
+            node.and_then(|n| built.plan.sight_inside(n)).unwrap_or_default()
+        };
         for s in statements {
             if let StatementKind::Table(t) = &mut s.kind {
-                match self.own_axes(t, s.span, &ty) {
+                match self.own_axes(t, s.span, &ty, &sight) {
                     Ok(own) => t.own = own,
                     Err(d) => self.diagnostics.push(*d),
                 }
@@ -105,6 +109,7 @@ impl Checker<'_> {
         t: &TableSpec,
         span: Span,
         ty: &dyn Fn(&str) -> Option<&'t Type>,
+        sight: &dyn Fn(&str) -> Sight,
     ) -> Result<Vec<TableAxis>, Box<Diagnostic>> {
         let mut own: Option<Vec<TableAxis>> = None;
         for read in reads_of(t) {
@@ -123,7 +128,8 @@ impl Checker<'_> {
                 {
                     continue;
                 }
-                let axes = axes.iter().map(|a| self.table_axis(a, read, m, span)).collect::<Result<Vec<_>, _>>()?;
+                let axes =
+                    axes.iter().map(|a| self.table_axis(a, read, m, sight, span)).collect::<Result<Vec<_>, _>>()?;
                 match &mut own {
                     None => own = Some(axes),
                     Some(known) if same(known, &axes) => {
@@ -149,6 +155,7 @@ impl Checker<'_> {
         a: &Axis,
         read: &Read,
         m: &super::script::Metric,
+        sight: &dyn Fn(&str) -> Sight,
         span: Span,
     ) -> Result<TableAxis, Box<Diagnostic>> {
         match a.size {
@@ -170,7 +177,9 @@ impl Checker<'_> {
                             .help("measure it at one position: `metric m = ... at seq[-1]`"),
                     ));
                 };
-                let tokens = &read.run.encoded.tokens[..=row];
+                let all = &read.run.encoded.tokens;
+                let sight = if let MetricExpr::Row(r) = &m.value { sight(&r.key) } else { Sight::default() };
+                let tokens = &all[sight.of(row, all.len())];
                 Ok(TableAxis {
                     name: a.name.to_string(),
                     labels: tokens.iter().map(|t| self.host.piece(*t)).collect(),

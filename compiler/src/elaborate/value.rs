@@ -3,7 +3,7 @@
 use super::chat::Chat;
 use crate::plan::{Axis, NodeId, Size};
 use serde_json::Value as Json;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use steer_lang::ast::{Block, Ident};
 
@@ -36,6 +36,8 @@ pub enum Value {
     Data(Rc<str>),
     /// A conversation.
     Chat(Rc<Chat>),
+    /// Named values, such as a sparse autoencoder, by the name that it has.
+    Record(Rc<BTreeMap<String, Value>>, Rc<str>),
     /// Declared with an error that is already reported.
     Broken,
 }
@@ -91,6 +93,7 @@ impl Value {
             Value::Tensor(_) => "a tensor of the script",
             Value::Data(_) => "a data set",
             Value::Chat(_) => "a conversation",
+            Value::Record(..) => "a sparse autoencoder",
             Value::Broken => "declared with an error",
         }
     }

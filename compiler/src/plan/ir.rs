@@ -108,8 +108,30 @@ pub enum Reads {
     Prefix,
     /// So many rows up to its own.
     Window(usize),
+    /// Every row, those behind it too.
+    Whole,
     /// What the row before carried on.
     State,
+}
+
+/// Which rows of a sequence are keys of a row in an attention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// No more than these up to its own.
+    pub window: Option<usize>,
+    /// All of them, those behind it too.
+    pub whole: bool,
+}
+
+impl Sight {
+    /// The keys of the row at a position, in a sequence of so many rows.
+    pub fn of(self, position: usize, rows: usize) -> std::ops::Range<usize> {
+        if self.whole {
+            return 0..rows;
+        }
+        let end = position + 1;
+        end - end.min(self.window.unwrap_or(usize::MAX))..end
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -194,13 +216,15 @@ pub enum Op {
     },
 
     /// `q [head, d_head]`, `k` and `v` `[kv_head, d_head]`: the body turns scores `[head, key]`, which are
-    /// `scale * q·k`, into the pattern by which the values are summed. Result `[head, d_head]`.
+    /// `scale * q·k`, into the pattern by which the values are summed. Result `[head, d_head]`. Keys are those of the
+    /// rows up to the row's own, no more than `window`, or where it is `whole`, of all rows of the sequence.
     Attention {
         q: NodeId,
         k: NodeId,
         v: NodeId,
         scale: f32,
         window: Option<usize>,
+        whole: bool,
         body: RegionId,
     },
     /// Causal, one filter a channel: `x [channel]`, `w [channel, tap]`, the last tap the row's own.
@@ -399,6 +423,19 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Whether rows read rows behind them, so that a sequence has to be there as a whole.
+    pub fn is_whole(&self) -> bool {
+        self.nodes.iter().any(|n| matches!(n.op, Op::Attention { whole: true, .. }))
+    }
+
+    /// What a row sees in the attention that a node stands inside of.
+    pub fn sight_inside(&self, node: NodeId) -> Option<Sight> {
+        let holds = |body: RegionId| self.region(body).order.contains(&node);
+        self.nodes.iter().find_map(|n| n.op.sight().filter(|_| n.op.body().is_some_and(holds)))
+    }
+}
+
 impl Op {
     /// The body of a mixing op.
     pub fn body(&self) -> Option<RegionId> {
@@ -411,6 +448,7 @@ impl Op {
     /// The rows it reads besides its own.
     pub fn reads(&self, plan: &Plan) -> Reads {
         match self {
+            Op::Attention { whole: true, .. } => Reads::Whole,
             Op::Attention { window: None, .. } => Reads::Prefix,
             Op::Attention { window: Some(n), .. } => Reads::Window(*n),
             Op::Conv1d { w, .. } => match plan.ty(*w).axes.last().map(|a| a.size) {
@@ -419,6 +457,14 @@ impl Op {
             },
             Op::Scan { .. } => Reads::State,
             _ => Reads::Own,
+        }
+    }
+
+    /// What a row of an attention sees.
+    pub fn sight(&self) -> Option<Sight> {
+        match self {
+            Op::Attention { window, whole, .. } => Some(Sight { window: *window, whole: *whole }),
+            _ => None,
         }
     }
 

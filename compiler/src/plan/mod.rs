@@ -4,6 +4,7 @@ mod build;
 mod error;
 pub mod generate;
 mod ir;
+mod linear;
 mod parse;
 mod print;
 pub mod rules;

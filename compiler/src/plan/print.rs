@@ -156,9 +156,10 @@ fn op(op: &Op) -> String {
             format!("linear n{}, n{} over [{}]{active}", x.0, w.0, names(over))
         }
         Op::Lookup { table, index } => format!("lookup n{}, n{}", table.0, index.0),
-        Op::Attention { q, k, v, scale, window, body } => {
+        Op::Attention { q, k, v, scale, window, whole, body } => {
+            let whole = if *whole { " whole" } else { "" };
             let window = window.map(|w| format!(" window {w}")).unwrap_or_default();
-            format!("attention n{}, n{}, n{} scale {}{window} body r{}", q.0, k.0, v.0, float(*scale), body.0)
+            format!("attention n{}, n{}, n{} scale {}{window}{whole} body r{}", q.0, k.0, v.0, float(*scale), body.0)
         }
         Op::Conv1d { x, w } => format!("conv1d n{}, n{}", x.0, w.0),
         Op::Scan { body } => format!("scan body r{}", body.0),

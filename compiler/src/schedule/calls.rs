@@ -46,7 +46,7 @@ impl Emitter<'_, '_> {
                 };
                 Instr::Lookup { table: self.const_view(table)?, index, y }
             }
-            Op::Attention { q, k, v, scale, window, body } => {
+            Op::Attention { q, k, v, scale, window, whole, body } => {
                 let d_head = g.ty(q).axes.last().map_or(1, |a| count(std::slice::from_ref(a)));
                 let heads = |of: NodeId| count(&g.ty(of).axes) / d_head.max(1);
                 let of = |of: NodeId| g.ty(of).axes.last().map_or(1, |a| count(std::slice::from_ref(a)));
@@ -56,7 +56,7 @@ impl Emitter<'_, '_> {
                 }
                 let (q, k, v) = (self.buffer(q)?, self.buffer(k)?, self.buffer(v)?);
                 let body = if self.is_softmax(body) { None } else { Some(self.body(n, body)?) };
-                Instr::Attention { q, k, v, z: y, heads, kv_heads, d_head, scale, window, body, layer }
+                Instr::Attention { q, k, v, z: y, heads, kv_heads, d_head, scale, window, whole, body, layer }
             }
             Op::Conv1d { x, w } => {
                 let taps = g.ty(w).axes.last().map_or(1, |a| count(std::slice::from_ref(a)));

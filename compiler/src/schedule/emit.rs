@@ -61,6 +61,7 @@ pub fn emit(g: &Graph, live: &[NodeId], order: &Order) -> Result<(Program, Expla
         begun: HashSet::new(),
         patches: HashSet::new(),
         together: true,
+        whole: false,
         stretch_of: HashMap::new(),
         bodies: HashMap::new(),
     };
@@ -123,6 +124,8 @@ pub struct Emitter<'g, 'p> {
     patches: HashSet<EditId>,
     /// Whether rows may still count as one that differ in the rows before them.
     together: bool,
+    /// Whether the last of them told rows apart by their whole sequences.
+    whole: bool,
     stretch_of: HashMap<NodeId, usize>,
     /// The place of an owner's instruction, and the results of its body.
     pub bodies: HashMap<RegionId, (usize, usize, HashMap<NodeId, u32>)>,
@@ -272,6 +275,7 @@ impl Emitter<'_, '_> {
     /// and the edits of its body begin.
     fn mix(&mut self, n: NodeId, edits: &[EditId]) {
         let reads = match &self.g.node(n).op {
+            Op::Attention { whole: true, .. } => Reads::Whole,
             Op::Attention { .. } => Reads::Prefix,
             Op::Conv1d { w, .. } => match self.g.ty(*w).axes.last().map(|a| a.size) {
                 Some(Size::Fixed(taps)) => Reads::Window(taps),
@@ -281,7 +285,8 @@ impl Emitter<'_, '_> {
             _ => return,
         };
         let edits: Vec<EditId> = edits.iter().copied().filter(|e| self.begun.insert(*e)).collect();
-        if edits.is_empty() && !self.together {
+        let known = reads != Reads::Whole || self.whole;
+        if edits.is_empty() && !self.together && known {
             return;
         }
         let narrow = self.current().narrow;
@@ -289,9 +294,10 @@ impl Emitter<'_, '_> {
             self.next();
         }
         self.current().reads = reads;
+        self.whole = reads == Reads::Whole;
         // An edit of a pattern is one of its own row; what a scan carries on, later rows are told apart by.
         self.together = match reads {
-            Reads::Prefix => !edits.is_empty(),
+            Reads::Prefix | Reads::Whole => !edits.is_empty(),
             Reads::Window(_) => true,
             Reads::Own | Reads::State => false,
         };

@@ -133,10 +133,13 @@ impl Display for Instr {
                 }
                 None
             }
-            Instr::Attention { q, k, v, z, heads, kv_heads, d_head, scale, window, body, layer } => {
+            Instr::Attention { q, k, v, z, heads, kv_heads, d_head, scale, window, whole, body, layer } => {
                 write!(f, "{z} = attention {q}, {k}, {v}, heads {heads}/{kv_heads} of {d_head}, scale {scale}")?;
                 if let Some(window) = window {
                     write!(f, ", window {window}")?;
+                }
+                if *whole {
+                    f.write_str(", whole")?;
                 }
                 if let Some(body) = body {
                     write!(f, ", body {body}")?;
@@ -180,6 +183,7 @@ impl Display for Program {
                 Reads::Own => {}
                 Reads::Prefix => f.write_str(" by prefix")?,
                 Reads::Window(rows) => write!(f, " by {rows} rows")?,
+                Reads::Whole => f.write_str(" by sequence")?,
                 Reads::State => f.write_str(" by state")?,
             }
             for edit in &stretch.edits {

@@ -16,6 +16,11 @@ impl<'a> Printer<'a> {
             ItemKind::Data(binding) => self.binding("data", binding),
             ItemKind::Prompt(binding) => self.binding("prompt", binding),
             ItemKind::Tensor(tensor) => self.tensor(tensor),
+            ItemKind::Sae(sae) => {
+                let head = Doc::concat([Doc::Text(format!("sae {} = ", sae.name.name)), self.expr(&sae.folder)]);
+                let at = sae.at.as_ref().map(|at| Doc::concat([Doc::text("at "), self.site(at)]));
+                header(head, at.into_iter().collect())
+            }
             ItemKind::Fn(function) => self.function(function),
             ItemKind::Hook(hook) => self.hook(hook),
             ItemKind::Patch(patch) => {

@@ -12,6 +12,9 @@ impl<'a> Printer<'a> {
     }
 
     pub(super) fn site(&mut self, path: &SitePath) -> Doc {
+        if let Some(text) = path.foreign() {
+            return Doc::Text(format!("site({})", quoted(text)));
+        }
         let mut docs = Vec::new();
         for (n, segment) in path.segments.iter().enumerate() {
             if n > 0 {

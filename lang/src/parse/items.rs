@@ -22,6 +22,11 @@ impl Build<'_> {
                 let kind = if source.starts_with("vector") { TensorKind::Vector } else { TensorKind::Tensor };
                 ItemKind::Tensor(self.tensor(kind, parts))
             }
+            Rule::sae_item => {
+                let name = self.ident(&parts.need());
+                let folder = self.expr(parts.need(), 0);
+                ItemKind::Sae(SaeDecl { name, folder, at: parts.take_if(Rule::site).map(|site| self.site(site)) })
+            }
             Rule::fn_item => ItemKind::Fn(self.function(parts)),
             Rule::hook_item => {
                 let name = parts.take_if(Rule::name).map(|n| self.ident(&n));

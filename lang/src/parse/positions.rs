@@ -3,7 +3,7 @@
 use pest::iterators::Pair;
 
 use super::{Build, Parts, Rule};
-use crate::ast::{IndexItem, Positions, PositionsKind, Selection, SitePath, SiteSegment};
+use crate::ast::{Expr, ExprKind, Ident, IndexItem, Positions, PositionsKind, Selection, SitePath, SiteSegment};
 
 impl Build<'_> {
     pub(super) fn sites(&mut self, pair: Pair<Rule>) -> Vec<SitePath> {
@@ -14,7 +14,12 @@ impl Build<'_> {
         let span = self.span(&pair);
         let mut segments: Vec<SiteSegment> = Vec::new();
         for part in Parts::of(pair) {
-            if part.as_rule() == Rule::site_index {
+            if part.as_rule() == Rule::foreign {
+                let text = self.text(&Parts::of(part).need());
+                let name = Ident { name: "site".into(), span };
+                let at = Expr { kind: ExprKind::Text(text.value), span: text.span };
+                segments.push(SiteSegment { name, index: Some(vec![IndexItem::At(at)]) });
+            } else if part.as_rule() == Rule::site_index {
                 let index = Some(self.index_items(part));
                 if let Some(segment) = segments.last_mut() {
                     segment.index = index;

@@ -4,7 +4,7 @@ use super::Rule;
 
 /// Words that begin an item.
 pub(crate) const DECLARATIONS: &[&str] = &[
-    "model", "import", "param", "data", "prompt", "vector", "tensor", "fn", "hook", "patch", "run", "metric",
+    "model", "import", "param", "data", "prompt", "vector", "tensor", "sae", "fn", "hook", "patch", "run", "metric",
     "measure", "capture", "generate", "print", "sweep", "top", "plot", "save", "report", "arch",
 ];
 
@@ -29,7 +29,7 @@ pub(crate) fn continues(word: &str) -> bool {
 pub(crate) fn wants_more(word: &str) -> bool {
     continues(word)
         || matches!(word, "maybe" | "after" | "matching" | "let" | "when" | "if" | "axis" | "require")
-        || DECLARATIONS.contains(&word) && !matches!(word, "prompt" | "data" | "run" | "model")
+        || DECLARATIONS.contains(&word) && !matches!(word, "prompt" | "data" | "run" | "model" | "sae")
 }
 
 /// The word that a keyword rule stands for.
@@ -42,6 +42,7 @@ pub(crate) fn keyword(rule: Rule) -> Option<&'static str> {
         Rule::kw_prompt => "prompt",
         Rule::kw_vector => "vector",
         Rule::kw_tensor => "tensor",
+        Rule::kw_sae => "sae",
         Rule::kw_fn => "fn",
         Rule::kw_hook => "hook",
         Rule::kw_patch => "patch",

@@ -1,9 +1,8 @@
 //! From what a script calls its model to a folder.
 
-use super::{Checkpoint, Config};
+use super::{Checkpoint, Config, is_gguf, shards};
 use crate::error::Error;
 use crate::hub::{Hub, Id, Need};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use steer_lang::codes;
 use steer_lang::diagnostic::nearest;
@@ -11,7 +10,8 @@ use steer_lang::diagnostic::nearest;
 /// Where a model is.
 #[derive(Clone, Debug)]
 pub struct Found {
-    pub folder: PathBuf,
+    /// Its folder, or the file that is the whole model.
+    pub path: PathBuf,
     /// What it is called on the hub, where it is one of the hub's.
     pub id: Option<Id>,
     /// Whether an interrupted download has left a part of the weights.
@@ -22,16 +22,11 @@ impl Found {
     /// Opens the folder; weights that are not all there are none.
     pub fn open(&self) -> Result<Checkpoint, Error> {
         if !self.partial {
-            return Checkpoint::open(&self.folder);
+            return Checkpoint::open(&self.path);
         }
-        Ok(Checkpoint {
-            folder: self.folder.clone(),
-            config: Config::read(&self.folder)?,
-            shards: Vec::new(),
-            tensors: BTreeMap::new(),
-            prefix: None,
-            no_weights: Some(format!("the weights of `{}` are not downloaded yet", self.folder.display())),
-        })
+        let why = format!("the weights of `{}` are not downloaded yet", self.path.display());
+        let none = shards::Found { none: Some(why), ..shards::Found::default() };
+        Ok(Checkpoint::of(&self.path, Config::read(&self.path)?, none))
     }
 }
 
@@ -42,14 +37,14 @@ pub fn find_model(name: &str, script_dir: Option<&Path>, hub: &Hub) -> Result<Fo
         return Err(Error::new(codes::NO_MODEL, "the name of the model is empty")
             .help("name a Hugging Face folder, a shipped model, or an id of the hub"));
     }
-    let here = |folder: PathBuf| Ok(Found { folder, id: None, partial: false });
+    let here = |path: PathBuf| Ok(Found { path, id: None, partial: false });
     let beside = script_dir.filter(|d| *d != Path::new(".") && !d.as_os_str().is_empty());
     let mut tried: Vec<PathBuf> = beside.into_iter().map(|d| d.join(name)).collect();
     if !tried.contains(&PathBuf::from(name)) {
         tried.push(name.into());
     }
     // A folder that merely has the model's name must not hide the model.
-    let is_model = |p: &&PathBuf| p.join("config.json").is_file();
+    let is_model = |p: &&PathBuf| p.join("config.json").is_file() || (is_gguf(p) && p.is_file());
     if let Some(found) = tried.iter().find(is_model) {
         return here(found.clone());
     }
@@ -59,20 +54,42 @@ pub fn find_model(name: &str, script_dir: Option<&Path>, hub: &Hub) -> Result<Fo
         return here(found);
     }
     if let Some(found) = tried.iter().find(|p| p.exists()) {
-        return here(found.clone());
+        return here(one_file(found)?.unwrap_or_else(|| found.clone()));
     }
     match Id::parse(name) {
         Some(id) if id.is_full() => {
-            let folder = hub.fetch(&id, Need::Description)?;
+            let path = hub.fetch(&id, Need::Description)?;
             let partial = hub.cached(&id, Need::Weights).is_none();
-            Ok(Found { folder, id: Some(id), partial })
+            Ok(Found { path, id: Some(id), partial })
         }
         // A name alone is rather a mistake than an old model of the hub, so nobody is asked for it.
-        Some(id) if let Some(folder) = hub.cached(&id, Need::Description) => {
+        Some(id) if let Some(path) = hub.cached(&id, Need::Description) => {
             let partial = hub.cached(&id, Need::Weights).is_none();
-            Ok(Found { folder, id: Some(id), partial })
+            Ok(Found { path, id: Some(id), partial })
         }
         _ => Err(not_found(name, &tried, &shelves)),
+    }
+}
+
+/// The model of a folder that has no configuration: its only GGUF file, or the first part of it.
+fn one_file(folder: &Path) -> Result<Option<PathBuf>, Error> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|e| e.path()).filter(|p| is_gguf(p)).collect();
+    files.retain(|p| {
+        let stem = p.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        // Of several parts the first one stands for all.
+        stem.rsplit_once("-of-").is_none_or(|(first, _)| first.ends_with("-00001"))
+    });
+    files.sort();
+    match &files[..] {
+        [] => Ok(None),
+        [file] => Ok(Some(file.clone())),
+        _ => {
+            let names: Vec<String> =
+                files.iter().filter_map(|f| f.file_name()?.to_str()).map(|n| format!("`{n}`")).collect();
+            let message = format!("`{}` holds several models: {}", folder.display(), names.join(", "));
+            Err(Error::new(codes::NO_MODEL, message).help("name one of the files"))
+        }
     }
 }
 

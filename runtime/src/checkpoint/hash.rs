@@ -50,7 +50,7 @@ pub(super) fn fingerprint(checkpoint: &Checkpoint) -> String {
 }
 
 pub(super) fn hashes(checkpoint: &Checkpoint) -> Result<Vec<FileHash>, Error> {
-    let mut out = small(checkpoint)?;
+    let mut out = if checkpoint.path.is_file() { Vec::new() } else { small(checkpoint)? };
     out.par_extend(checkpoint.shards.par_iter().map(|shard| {
         let (bytes, name) = (shard.bytes(), file_name(&shard.path));
         match bytes.len() > LARGE {
@@ -67,9 +67,16 @@ pub(super) fn hashes(checkpoint: &Checkpoint) -> Result<Vec<FileHash>, Error> {
 }
 
 pub(super) fn small(checkpoint: &Checkpoint) -> Result<Vec<FileHash>, Error> {
+    if checkpoint.path.is_file() {
+        // The configuration and the vocabulary are what stands before the weights.
+        let Some(shard) = checkpoint.shards.first() else { return Ok(Vec::new()) };
+        let (bytes, name) = (shard.bytes().len() as u64, file_name(&shard.path));
+        let header_sha256 = Some(sha256(&shard.bytes()[..shard.header.len]));
+        return Ok(vec![FileHash { file: name, bytes, sha256: None, header_sha256 }]);
+    }
     let mut out = vec![whole("config.json", checkpoint.config.text.as_bytes())];
     for name in TOKENIZER {
-        let path = checkpoint.folder.join(name);
+        let path = checkpoint.path.join(name);
         if path.is_file() {
             out.push(whole(name, &files::read(&path)?));
         }

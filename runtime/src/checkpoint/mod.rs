@@ -1,9 +1,11 @@
-//! Hugging Face folders: the configuration, and weights in one or several safetensors files.
+//! Hugging Face folders: the configuration, and weights in one or several files of safetensors or PyTorch; or the same in
+//! a GGUF file.
 //!
 //! Opening one reads the configuration and the headers of the weight files; data is read when a tensor is.
 
 mod config;
 mod find;
+mod gguf;
 mod hash;
 mod names;
 mod shards;
@@ -11,11 +13,14 @@ mod weights;
 
 pub use config::Config;
 pub use find::{Found, find_model};
+#[cfg(test)]
+pub use gguf::pres;
+pub use gguf::{is_gguf, pre};
 pub use hash::{FileHash, sha256};
 pub use names::names;
 
 use crate::error::Error;
-use crate::tensors::{Dtype, Info as Place, widen};
+use crate::tensors::{Dtype, Info as Place};
 use shards::Shard;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -29,10 +34,10 @@ pub struct Info {
     pub shape: Vec<usize>,
 }
 
-/// A model's folder.
+/// A model's folder, or a file that is a whole model.
 #[derive(Debug)]
 pub struct Checkpoint {
-    folder: PathBuf,
+    path: PathBuf,
     config: Config,
     shards: Vec<Shard>,
     /// The shard of every tensor.
@@ -44,26 +49,41 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a folder that holds at least a `config.json`.
+    /// Opens a folder that holds at least a `config.json`, or a GGUF file.
     pub fn open(folder: &Path) -> Result<Self, Error> {
+        if gguf::is_gguf(folder) && folder.is_file() {
+            let (config, found) = gguf::open(folder)?;
+            return Ok(Self::of(folder, config, found));
+        }
         if !folder.is_dir() {
             return Err(not_a_folder(folder));
         }
         let config = Config::read(folder)?;
-        let found = shards::open(folder)?;
-        let prefix = common_prefix(&found.tensors);
-        Ok(Checkpoint {
-            folder: folder.to_path_buf(),
-            config,
-            shards: found.shards,
-            tensors: found.tensors,
-            prefix,
-            no_weights: found.none,
-        })
+        Ok(Self::of(folder, config, shards::open(folder)?))
     }
 
+    fn of(path: &Path, config: Config, found: shards::Found) -> Self {
+        Checkpoint {
+            path: path.to_path_buf(),
+            config,
+            prefix: common_prefix(&found.tensors),
+            shards: found.shards,
+            tensors: found.tensors,
+            no_weights: found.none,
+        }
+    }
+
+    /// The folder, or the file that is the whole model.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder that the model is in.
     pub fn folder(&self) -> &Path {
-        &self.folder
+        match self.path.is_file() {
+            true => self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+            false => &self.path,
+        }
     }
 
     pub fn config(&self) -> &Config {
@@ -107,17 +127,10 @@ impl Checkpoint {
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, Error> {
         let found = self.resolve(name).ok_or_else(|| self.missing(name))?;
         let (shard, place) = self.place(found).ok_or_else(|| self.missing(name))?;
-        let wide = match place.dtype {
-            Dtype::F32 | Dtype::F16 | Dtype::BF16 => widen(place.dtype, &shard.bytes()[place.bytes.clone()])?,
-            _ => None,
-        };
+        let wide = if place.dtype.is_weight() { shard.read(found)? } else { None };
         wide.ok_or_else(|| {
-            let (dtype, file) = (place.dtype.name(), shard.path.display());
-            Error::new(
-                codes::WEIGHT_SHAPE,
-                format!("`{found}` in `{file}` has the element type {dtype}; weights are read from F32, F16 and BF16"),
-            )
-            .help("quantized checkpoints are not read yet: use the model in one of these formats")
+            let what = format!("`{found}` in `{}` {}", shard.path.display(), place.dtype.refused());
+            Error::new(codes::WEIGHT_SHAPE, what).help(Dtype::READ)
         })
     }
 
@@ -148,7 +161,7 @@ impl Checkpoint {
         }
         let e = Error::new(
             codes::MISSING_WEIGHT,
-            format!("the weights of `{}` have no tensor `{name}`", self.folder.display()),
+            format!("the weights of `{}` have no tensor `{name}`", self.path.display()),
         );
         match nearest(name, self.names()) {
             Some(near) => e.help(format!("the nearest name there is `{near}`")),
@@ -162,11 +175,8 @@ fn not_a_folder(path: &Path) -> Error {
     if !path.exists() {
         return Error::new(codes::NO_MODEL, format!("there is no model folder `{shown}`")).help("check the path");
     }
-    let e = Error::new(codes::NO_MODEL, format!("`{shown}` is a file, and a model is a folder"));
-    match path.extension().and_then(|e| e.to_str()) {
-        Some("gguf") => e.help(".gguf files are not read yet: use the model's Hugging Face folder"),
-        _ => e.help("name the Hugging Face folder that holds its config.json"),
-    }
+    Error::new(codes::NO_MODEL, format!("`{shown}` is a file, and a model is a folder or a .gguf file"))
+        .help("name the Hugging Face folder that holds its config.json")
 }
 
 /// The prefix under which every tensor stands but output heads, which stand beside the model proper.

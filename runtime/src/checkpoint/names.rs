@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 pub struct Names {
     /// Components that some checkpoints put in front of every name and others leave out.
     pub prefixes: Vec<String>,
+    /// Parts beside what reads text and scores tokens, which no model file reads.
+    pub beside: Vec<String>,
     /// Output heads, which stand beside the model proper.
     pub heads: Vec<String>,
     /// How the classes of tokenizers begin that rebuild their post-processor from `add_bos_token`.
@@ -30,7 +32,7 @@ mod tests {
     #[test]
     fn the_built_in_names_can_be_read() {
         let names: Names = serde_json::from_str(TEXT).unwrap();
-        assert!(names.prefixes.iter().chain(&names.heads).all(|n| n.ends_with('.')));
+        assert!(names.prefixes.iter().chain(&names.heads).chain(&names.beside).all(|n| n.ends_with('.')));
         assert!(!names.prefixes.is_empty() && !names.heads.is_empty() && !names.bos_by_setting.is_empty());
     }
 }

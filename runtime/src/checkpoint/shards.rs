@@ -1,16 +1,18 @@
 //! Which weight files a folder has, and which tensor is in which.
 
+use super::gguf::Change;
 use crate::error::Error;
 use crate::files;
-use crate::tensors::Header;
+use crate::tensors::{Header, torch_header};
 use memmap2::Mmap;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use steer_lang::codes;
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// Names of a single file and of an index, those that count first.
+const NAMES: &[(&str, &str)] =
+    &[("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")];
 
 /// A mapped weight file and its checked header.
 #[derive(Debug)]
@@ -18,13 +20,34 @@ pub(super) struct Shard {
     pub path: PathBuf,
     pub header: Header,
     map: Option<Mmap>,
+    /// How tensors lie otherwise in the file than their places say.
+    changes: BTreeMap<String, Change>,
 }
 
 impl Shard {
     fn open(path: PathBuf) -> Result<Self, Error> {
         let map = files::map(&path)?;
-        let header = Header::parse(map.as_deref().unwrap_or(&[]), &path)?;
-        Ok(Shard { path, header, map })
+        let bytes = map.as_deref().unwrap_or(&[]);
+        let header = match path.extension().is_some_and(|e| e == "bin") {
+            true => torch_header(bytes, &path)?,
+            false => Header::parse(bytes, &path)?,
+        };
+        Ok(Shard { path, header, map, changes: BTreeMap::new() })
+    }
+
+    /// A file whose header has been read, with changes by the name of the tensor.
+    pub fn new(path: PathBuf, header: Header, map: Option<Mmap>, changes: BTreeMap<String, Change>) -> Self {
+        Shard { path, header, map, changes }
+    }
+
+    /// All elements of a tensor in order; `None` for a type that cannot be read so.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<f32>>, Error> {
+        let Some(place) = self.header.tensors.get(name) else { return Ok(None) };
+        let values = place.read(self.bytes())?;
+        match (values, self.changes.get(name)) {
+            (Some(values), Some(change)) => change.undo(values, &place.shape).map(Some),
+            (values, _) => Ok(values),
+        }
     }
 
     /// The whole file.
@@ -42,20 +65,21 @@ pub(super) struct Found {
     pub none: Option<String>,
 }
 
-/// Opens `model.safetensors`, else the shards of its index; a folder with neither has no weights.
+/// Opens the single file, else the shards of the index, of safetensors, else of PyTorch; a folder with neither has no weights.
 pub(super) fn open(folder: &Path) -> Result<Found, Error> {
-    let single = folder.join(SINGLE);
-    // A link that leads nowhere must not pass for a folder without weights.
-    if single.symlink_metadata().is_ok() {
-        let shard = Shard::open(single)?;
-        let tensors = shard.header.tensors.keys().map(|n| (n.clone(), 0)).collect();
-        return Ok(Found { shards: vec![shard], tensors, none: None });
+    for (single, index) in NAMES {
+        let (single, index) = (folder.join(single), folder.join(index));
+        // A link that leads nowhere must not pass for a folder without weights.
+        if single.symlink_metadata().is_ok() {
+            let shard = Shard::open(single)?;
+            let tensors = shard.header.tensors.keys().map(|n| (n.clone(), 0)).collect();
+            return Ok(Found { shards: vec![shard], tensors, none: None });
+        }
+        if index.symlink_metadata().is_ok() {
+            return open_index(folder, &index);
+        }
     }
-    let index = folder.join(INDEX);
-    match index.symlink_metadata().is_ok() {
-        true => open_index(folder, &index),
-        false => Ok(Found { none: Some(why_none(folder)), ..Found::default() }),
-    }
+    Ok(Found { none: Some(why_none(folder)), ..Found::default() })
 }
 
 /// What the folder has instead of weights that can be read.
@@ -64,15 +88,16 @@ fn why_none(folder: &Path) -> String {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = files.filter_map(|f| f.file_name().into_string().ok()).collect();
     names.sort();
+    let (single, index) = NAMES[0];
     let ending = |e: &str| names.iter().find(|n| n.ends_with(e));
     if let Some(name) = ending(".safetensors") {
-        return format!("`{shown}` has no {SINGLE} and no {INDEX}; `{name}` would have to be named by one of them");
+        return format!("`{shown}` has no {single} and no {index}; `{name}` would have to be named by one of them");
     }
     match ending(".bin").or(ending(".pth")).or(ending(".pt")) {
-        Some(name) => format!(
-            "`{shown}` has no safetensors; `{name}` is a pickle, which is not read: save the model with `safe_serialization=True`"
-        ),
-        None => format!("`{shown}` has no weights: neither {SINGLE} nor {INDEX}"),
+        Some(name) => {
+            format!("`{shown}` has neither {single} nor {}; `{name}` would have to have one of these names", NAMES[1].0)
+        }
+        None => format!("`{shown}` has no weights: neither {single} nor {index}"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A Plan's weights in the files: checked by name and shape, and read.
 
 use super::Checkpoint;
+use super::names::names;
 use crate::engine::WeightSource;
 use crate::error::Error;
 use crate::memory;
@@ -108,8 +109,12 @@ impl Checkpoint {
         Some(Diagnostic::warning(codes::MISSING_WEIGHT, message).help(help))
     }
 
-    /// Whether a tensor is no weight: a flag, a causal mask, or frequencies of a rotary embedding.
+    /// Whether a tensor is no weight of what reads text: a flag, a causal mask, frequencies of a rotary embedding, or of
+    /// a part beside it.
     fn is_buffer(&self, name: &str) -> bool {
+        if names().beside.iter().any(|part| name.starts_with(part) || name.contains(&format!(".{part}"))) {
+            return true;
+        }
         let Some((_, place)) = self.place(name) else { return false };
         let mask = matches!(place.shape[..], [1, 1, a, b] if a == b);
         place.shape.is_empty() || mask || name.ends_with("inv_freq")
@@ -148,15 +153,9 @@ impl Checkpoint {
             });
             return Some(d);
         }
-        match place.dtype {
-            Dtype::F32 | Dtype::F16 | Dtype::BF16 => None,
-            other => Some(
-                bad(format!(
-                    "`{found}` has the element type {}; weights are read from F32, F16 and BF16",
-                    other.name()
-                ))
-                .help("quantized checkpoints are not read yet: use the model in one of these formats"),
-            ),
+        match place.dtype.is_weight() {
+            true => None,
+            false => Some(bad(format!("`{found}` {}", place.dtype.refused())).help(Dtype::READ)),
         }
     }
 }

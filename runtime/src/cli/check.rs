@@ -54,5 +54,6 @@ fn check(args: &CheckArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
         session.script.statements.len(),
         clock.elapsed().as_secs_f64() * 1e3,
     );
+    let text = text + &super::outcome::readings(&session);
     report::print(&text).map_err(|e| vec![*e.0])
 }

@@ -30,6 +30,7 @@ impl Outcome<'_> {
         if !done.receipts.is_empty() {
             say(&report::receipts_table(&done.receipts))?;
         }
+        say(&readings(self.session))?;
         say(&report::work_line(&done.results.work.rows))?;
         let stopped = done.results.stopped.then(|| stopped(&done));
         let spent = done.spent.clone();
@@ -115,6 +116,7 @@ impl Outcome<'_> {
             };
             result.parameters.insert(name.clone(), value);
         }
+        result.readings = self.session.script.readings.iter().map(|r| format!("{}: {}", r.of, r.means)).collect();
         result.receipts = done.receipts;
         result.outputs = done.outputs;
         result.stopped = done.results.stopped;
@@ -149,6 +151,11 @@ impl Outcome<'_> {
         }
         out
     }
+}
+
+/// How names and files that come from elsewhere were understood, a line each.
+pub fn readings(session: &Session) -> String {
+    session.script.readings.iter().map(|r| format!("{}: {}\n", r.of, r.means)).collect()
 }
 
 /// That ctrl-C ended a run, and how to go on with it.

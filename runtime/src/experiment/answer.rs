@@ -12,11 +12,11 @@ use crate::error::Error;
 use crate::memory;
 use crate::progress::{Bar, Unit};
 use crate::report::{self, Output, Value};
-use crate::tensors::Parts;
+use crate::tensors::{Named, Parts};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
-use steer_compiler::elaborate::{PrintItem, RowSet, RunSpec, Statement, StatementKind, TableSpec};
+use steer_compiler::elaborate::{PrintItem, RowSet, RunSpec, SavedTensors, Statement, StatementKind, TableSpec};
 use steer_figures::Frame;
 use steer_lang::{Diagnostic, Diagnostics};
 
@@ -65,6 +65,7 @@ pub fn answer(
             let text = format!("saved {table} to {}\n", path.display());
             Ok((vec![Output::Save { table: table.clone(), file: to.clone() }], text))
         }
+        StatementKind::SaveTensors(saved) => save_tensors(session, saved, values).map_err(|e| at(*e.0, s)),
         // It is written when everything else is there.
         StatementKind::Report { .. } => Ok((Vec::new(), String::new())),
         StatementKind::Capture { sites, on, runs, to, .. } => {
@@ -146,6 +147,29 @@ fn shown_value(label: &str, plan: &steer_compiler::plan::Plan, data: &[f32]) -> 
     (format!("{label} {ty} norm {} [{}{more}]", report::number(norm), head.join(", ")), value)
 }
 
+/// Writes declared tensors; the file's name says how.
+fn save_tensors(
+    session: &Session,
+    saved: &SavedTensors,
+    values: &TensorValues,
+) -> Result<(Vec<Output>, String), Error> {
+    let path = session.path(&saved.to);
+    let mut named = Vec::new();
+    for name in &saved.tensors {
+        let data = values.0.get(name).ok_or_else(|| broken("a saved tensor is missing"))?;
+        named.push(Named { name, shape: &saved.shape, data });
+    }
+    let model = session.checkpoint.config().value.get("model_type").and_then(|v| v.as_str());
+    let model = model.unwrap_or(&session.script.model.arch_name);
+    report::save_tensors(&path, &named, saved.blocks.as_deref(), model)?;
+    let left_out = match saved.blocks.as_deref().unwrap_or_default().contains(&0) {
+        true => ", without the one for block 0: control vectors begin at block 1",
+        false => "",
+    };
+    let output = Output::SaveTensors { tensors: saved.name.clone(), file: saved.to.clone() };
+    Ok((vec![output], format!("saved {} to {}{left_out}\n", saved.name, path.display())))
+}
+
 /// As many tensors of a capture are named.
 const SHAPES: usize = 3;
 
@@ -159,7 +183,7 @@ fn capture(
     results: &Results,
 ) -> Result<(Vec<Output>, String), Diagnostics> {
     let path = session.path(to);
-    let mut stored: Vec<(String, Vec<usize>, Vec<Cow<[f32]>>)> = Vec::new();
+    let mut stored: Vec<Stored> = Vec::new();
     for (run, spec) in place.runs.iter().zip(runs) {
         let rows = positions(&on.rows(&spec.sequence()));
         for (site, output) in sites.iter().zip(&place.outputs) {
@@ -185,15 +209,17 @@ fn capture(
     for (name, shape, data) in &stored {
         named.push(Parts { name, shape, data: data.iter().map(|d| &**d).collect() });
     }
-    let metadata = BTreeMap::from([("producer".to_owned(), format!("steer {}", env!("CARGO_PKG_VERSION")))]);
     let bar = Bar::new(&format!("writing {to}"), Unit::Unknown);
-    crate::tensors::write_parts(&path, &named, &metadata).map_err(one)?;
+    crate::tensors::write_parts(&path, &named, &report::producer()).map_err(one)?;
     drop(bar);
     let shown = named.iter().take(SHAPES).map(|n| format!("{} {:?}", n.name, n.shape)).collect::<Vec<_>>().join(", ");
     let more = if named.len() > SHAPES { format!(" and {} more", named.len() - SHAPES) } else { String::new() };
     let text = format!("captured {shown}{more} to {}\n", path.display());
     Ok((vec![Output::Capture { file: to.to_owned(), tensors: shapes }], text))
 }
+
+/// A captured tensor: name, shape, rows.
+type Stored<'r> = (String, Vec<usize>, Vec<Cow<'r, [f32]>>);
 
 /// A row; one with fewer keys than the widest is filled with zeros at the end of each head.
 fn padded(row: &[f32], keyed: bool, widest: usize, heads: usize) -> Result<Cow<'_, [f32]>, Error> {

@@ -12,7 +12,7 @@ use crate::progress::{Bar, Unit};
 use crate::reference::Reference;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use steer_compiler::elaborate::{Derived, Leaf, LeafStat, OutputSpec, RunSpec, TensorFrom};
+use steer_compiler::elaborate::{Derived, Leaf, LeafStat, OutputSpec, RunSpec, TensorFrom, numbered};
 use steer_compiler::plan::{Plan, Weight};
 use steer_lang::{Diagnostic, Diagnostics, codes};
 
@@ -38,14 +38,14 @@ pub fn tensors(
                     derived.push(d);
                 }
             }
-            TensorFrom::File { path, key } => {
+            TensorFrom::File { path, key, shift } => {
                 let layers = if spec.family { 0..session.script.layers } else { 0..1 };
                 for l in layers {
                     let name = if spec.family { format!("{}[{l}]", spec.name) } else { spec.name.clone() };
                     if !needed.contains(&name) {
                         continue;
                     }
-                    let fill = |s: &str| s.replace("{layer}", &l.to_string());
+                    let fill = |s: &str| numbered(s, l, *shift);
                     let array = crate::tensors::load(
                         &session.path_in(spec.span.file, &fill(path)),
                         key.as_deref().map(fill).as_deref(),

@@ -152,14 +152,18 @@ pub fn merging_computes(session: &Session) -> bool {
     !printed(session).is_empty()
 }
 
-/// The tensors that `print` shows.
+/// The tensors that `print` shows and `save` writes.
 fn printed(session: &Session) -> BTreeSet<String> {
+    let saved = session.script.statements.iter().filter_map(|s| match &s.kind {
+        StatementKind::SaveTensors(saved) => Some(saved.tensors.iter().cloned()),
+        _ => None,
+    });
     let items = session.script.statements.iter().flat_map(|s| match &s.kind {
         StatementKind::Print(items) => &items[..],
         _ => &[],
     });
     let plans = items.filter_map(|i| if let PrintItem::Value { plan, .. } = i { Some(plan) } else { None });
-    plans.flat_map(|plan| plan.tensors.iter().map(|t| t.name.clone())).collect()
+    plans.flat_map(|plan| plan.tensors.iter().map(|t| t.name.clone())).chain(saved.flatten()).collect()
 }
 
 /// Seconds by stage.

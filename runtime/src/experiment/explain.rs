@@ -174,8 +174,10 @@ fn neighbours<'a>(names: impl Iterator<Item = &'a str>, edit: &str, site: &str) 
 fn told_apart(experiment: &Experiment, stretch: &Stretch) -> String {
     let name = |e: &EditId| experiment.prepared.plan.edits[e.0 as usize].name.clone();
     let mut by: Vec<String> = stretch.edits.iter().map(name).collect();
-    if stretch.reads != Reads::Own {
-        by.push("earlier rows".into());
+    match stretch.reads {
+        Reads::Own => {}
+        Reads::Whole => by.push("all rows of their texts".into()),
+        Reads::Prefix | Reads::Window(_) | Reads::State => by.push("earlier rows".into()),
     }
     let all = if stretch.narrow { "only those that are read" } else { "all" };
     if by.is_empty() { all.into() } else { format!("{all}, part by {}", listed(&by)) }

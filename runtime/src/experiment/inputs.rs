@@ -106,6 +106,7 @@ pub fn clash<'s>(
 pub fn target(kind: &StatementKind) -> Option<&str> {
     match kind {
         StatementKind::Capture { to, .. } | StatementKind::Save { to, .. } | StatementKind::Report { to } => Some(to),
+        StatementKind::SaveTensors(saved) => Some(&saved.to),
         StatementKind::Plot { to, .. } => to.as_deref(),
         _ => None,
     }
@@ -119,6 +120,9 @@ fn over_input(path: &Path, inputs: &[Input], model: &Path) -> Result<(), Error> 
     };
     if let Some(input) = inputs.iter().find(|i| canonical(&i.path) == own) {
         return refused(input.kind.name());
+    }
+    if model.is_file() {
+        return if own == canonical(model) { refused("the model") } else { Ok(()) };
     }
     let ending = own.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
     if own.parent().is_some_and(|p| p == canonical(model)) && OF_MODELS.contains(&&*ending) {

@@ -149,6 +149,7 @@ fn end(gathered: &mut Gathered, run: usize, l: &mut Live) -> Result<(), Error> {
 
 /// The runs of a phase before their first row.
 fn start<'a>(prepared: &Prepared, asks: &[Ask]) -> Vec<Live<'a>> {
+    let whole = prepared.plan.is_whole();
     let mut live: Vec<Live> = Vec::new();
     for (i, run) in prepared.runs.iter().enumerate() {
         let e = &run.encoded;
@@ -161,8 +162,8 @@ fn start<'a>(prepared: &Prepared, asks: &[Ask]) -> Vec<Live<'a>> {
             encoded: Rc::clone(e),
             text: run.text.to_string(),
             ranges: e.ranges.clone(),
-            // Rows behind the last one that is read are of no use.
-            needed: if grows { e.tokens.len() } else { read },
+            // Rows behind the last one that is read are of no use, unless rows read those behind them.
+            needed: if grows || (whole && read > 0) { e.tokens.len() } else { read },
             fed: 0,
             stream: None,
             held: ask.and_then(|a| a.grow.as_ref()).map_or_else(Held::default, |g| Held::new(&g.options.stops)),
@@ -191,10 +192,12 @@ fn longest(live: &[Live]) -> usize {
     live.iter().map(|l| l.needed).max().unwrap_or(0)
 }
 
-/// The rows of a pass: all where a row takes from one at another position, since both stand in one pass.
+/// The rows of a pass: all where a row takes from one at another position, since both stand in one pass, and where rows
+/// read those behind them.
 fn chunk(prepared: &Prepared, chunk: usize) -> usize {
     let apart = |p: &Rc<Place>| p.from.as_ref().is_some_and(|f| f.by != Alignment::Index);
-    if prepared.places.iter().flatten().any(apart) { usize::MAX } else { chunk }
+    let whole = prepared.plan.is_whole() || prepared.places.iter().flatten().any(apart);
+    if whole { usize::MAX } else { chunk }
 }
 
 /// The positions of each pass, from and to.

@@ -6,13 +6,13 @@ use crate::error::Error;
 use crate::memory::{Limit, Offer, shown};
 use crate::rows::{Counter, Sizes};
 use steer_compiler::backend::row_backend;
-use steer_compiler::plan::{Plan, Size};
+use steer_compiler::plan::{Axis, Plan, Size, Tensor};
 use steer_lang::{Diagnostics, codes};
 
 /// The memory that a phase takes at most, in bytes, and what for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Needs {
-    /// Weights as they are computed with, in float32.
+    /// Weights as they are computed with, in float32, and the script's own tensors as they were read.
     pub weights: u64,
     /// The largest weight, before it is packed.
     pub reading: u64,
@@ -39,7 +39,8 @@ impl Needs {
         }
         let (plan, program) = (&prepared.plan, &prepared.program);
         let sizes = Sizes::of(plan, program);
-        let mut needs = Needs { weights: sizes.weights, reading: sizes.reading, ..Needs::default() };
+        let weights = sizes.weights.saturating_add(tensors(plan));
+        let mut needs = Needs { weights, reading: sizes.reading, ..Needs::default() };
         let mut counter = Counter::new(program, &prepared.engine_runs)?;
         for work in live::passes(prepared, asks, options.chunk) {
             let pass = counter.pass(plan, &work)?;
@@ -120,6 +121,13 @@ fn offer(options: &PhaseOptions) -> Option<Offer> {
 pub fn budget(options: &PhaseOptions) -> Option<u64> {
     let left = |o: Offer| if o.limit == Limit::Asked { o.bytes } else { o.bytes - o.bytes / 10 };
     offer(options).map(left)
+}
+
+/// The script's tensors that runs read.
+fn tensors(plan: &Plan) -> u64 {
+    let size = |a: &Axis| if let Size::Fixed(n) = a.size { n as u64 } else { 1 };
+    let bytes = |t: &Tensor| t.axes.iter().map(size).fold(4, u64::saturating_mul);
+    plan.tensors.iter().map(bytes).fold(0, u64::saturating_add)
 }
 
 /// The logits of one row, where there are runs that grow.

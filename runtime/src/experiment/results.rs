@@ -45,6 +45,9 @@ pub type Did = [f32; 3];
 /// The same by position, in order.
 pub type Rows = Vec<(usize, Did)>;
 
+/// Run, output, position and value.
+pub type Captured = (usize, usize, usize, Arc<[f32]>);
+
 /// What was computed for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Work {
@@ -61,9 +64,8 @@ pub struct Finished {
     pub units: Vec<usize>,
     /// Statement, cell, and its numbers.
     pub cells: Vec<(usize, usize, Numbers)>,
-    /// Run, output and position.
     #[serde(with = "captured")]
-    pub captured: Vec<(usize, usize, usize, Arc<[f32]>)>,
+    pub captured: Vec<Captured>,
     /// Run, its new tokens, and their text.
     pub texts: Vec<(usize, Vec<u32>, String)>,
     /// Edit and run.
@@ -74,18 +76,16 @@ pub struct Finished {
 
 /// Values that are shared in memory, and written as if they were not.
 mod captured {
-    use super::Arc;
+    use super::Captured;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    type Value<T> = (usize, usize, usize, T);
-
-    pub fn serialize<S: Serializer>(values: &[Value<Arc<[f32]>>], to: S) -> Result<S::Ok, S::Error> {
-        let plain: Vec<Value<&[f32]>> = values.iter().map(|(r, o, p, v)| (*r, *o, *p, &**v)).collect();
+    pub fn serialize<S: Serializer>(values: &[Captured], to: S) -> Result<S::Ok, S::Error> {
+        let plain: Vec<(usize, usize, usize, &[f32])> = values.iter().map(|(r, o, p, v)| (*r, *o, *p, &**v)).collect();
         plain.serialize(to)
     }
 
-    pub fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Vec<Value<Arc<[f32]>>>, D::Error> {
-        let plain = Vec::<Value<Vec<f32>>>::deserialize(from)?;
+    pub fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Vec<Captured>, D::Error> {
+        let plain = Vec::<(usize, usize, usize, Vec<f32>)>::deserialize(from)?;
         Ok(plain.into_iter().map(|(r, o, p, v)| (r, o, p, v.into())).collect())
     }
 }

@@ -6,12 +6,15 @@ use crate::checkpoint::{Checkpoint, find_model, sha256};
 use crate::error::Error;
 use crate::files;
 use crate::hub::{Hub, Id, Need};
+use crate::parquet::parse_parquet;
+use crate::tensors::{SAE_CONFIG, SAE_WEIGHTS, read_dictionary};
 use crate::tokens::Tokens;
+use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use steer_compiler::elaborate::{Chat, Encoded, Host, Library, Model, Script, Written, check};
+use steer_compiler::elaborate::{Chat, Dictionary, Directions, Encoded, Host, Library, Model, Script, Written, check};
 use steer_lang::ast::{File, Item, ItemKind, Text};
 use steer_lang::{Diagnostic, Diagnostics, FileId, Severity, Sources, Span, codes};
 
@@ -129,9 +132,9 @@ impl Session {
         let model_span = named.filter(|_| options.model.is_none()).map(|t| t.span);
         let place = |e: Error| vec![placed(e, model_span)];
         let location = find_model(&model_name, from_script, &options.hub).map_err(place)?;
-        let found = &location.folder;
+        let found = &location.path;
         let checkpoint = Arc::new(location.open().map_err(place)?);
-        let described = models::describe(library, &checkpoint, &given, &[&folder, found], sources)?;
+        let described = models::describe(library, &checkpoint, &given, &[&folder, checkpoint.folder()], sources)?;
         let of_models = given.iter().map(|g| &g.path).chain(&described.found);
         inputs.extend(of_models.map(|path| Input { kind: InputKind::ModelFile, path: path.clone() }));
         let arch_file = sources.get(described.file).name.clone();
@@ -186,7 +189,7 @@ impl Session {
     /// An error where the command line names a file that must not be written.
     pub fn may_write(&self, path: &Path) -> Result<(), Error> {
         let statements = self.script.statements.iter().map(|s| &s.kind);
-        inputs::clash(path, statements, &self.folder, &self.inputs, self.checkpoint.folder())?;
+        inputs::clash(path, statements, &self.folder, &self.inputs, self.checkpoint.path())?;
         files::check_target(path)
     }
 }
@@ -198,7 +201,7 @@ impl ModelSession {
         let given = models::add(&mut library, arch, sources)?;
         let location = find_model(name, None, hub).map_err(one)?;
         let checkpoint = Arc::new(location.open().map_err(one)?);
-        let described = models::describe(library, &checkpoint, &given, &[&location.folder], sources)?;
+        let described = models::describe(library, &checkpoint, &given, &[checkpoint.folder()], sources)?;
         let arch_file = sources.get(described.file).name.clone();
         Ok(ModelSession { model: described.model, checkpoint, arch_file, warnings: described.warnings })
     }
@@ -332,8 +335,28 @@ impl Host for Files {
         Ok(text)
     }
 
+    fn rows(&self, path: &str, from: FileId) -> Result<Vec<Map<String, Value>>, Box<Diagnostic>> {
+        let path = self.path(path, from, InputKind::Data);
+        let bytes = files::read(&path).map_err(|e| e.0)?;
+        self.read.borrow_mut().push(sha256(&bytes));
+        parse_parquet(bytes, &path).map_err(|e| e.0)
+    }
+
     fn tensor_shape(&self, path: &str, key: Option<&str>, from: FileId) -> Result<Vec<usize>, Box<Diagnostic>> {
         crate::tensors::load(&self.path(path, from, InputKind::Tensors), key).map(|a| a.shape).map_err(|e| e.0)
+    }
+
+    fn directions(&self, path: &str, from: FileId) -> Option<Result<Directions, Box<Diagnostic>>> {
+        let path = self.path(path, from, InputKind::Tensors);
+        (crate::tensors::ending(&path) == "gguf").then(|| crate::tensors::read_directions(&path).map_err(|e| e.0))
+    }
+
+    fn dictionary(&self, folder: &str, from: FileId) -> Result<Dictionary, Box<Diagnostic>> {
+        let config = self.path(&format!("{folder}/{SAE_CONFIG}"), from, InputKind::Data);
+        let file = format!("{folder}/{SAE_WEIGHTS}");
+        let weights = self.path(&file, from, InputKind::Tensors);
+        let read = read_dictionary(&config, &weights).map_err(|e| e.0)?;
+        Ok(Dictionary { file, ..read })
     }
 
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>> {

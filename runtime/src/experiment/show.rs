@@ -55,7 +55,7 @@ impl<'a> Show<'a> {
                 StatementKind::Generate { runs, options } => {
                     !self.generate(runs, options.samples, &place.runs, results, end)?
                 }
-                StatementKind::Print(_) => false,
+                StatementKind::Print(_) | StatementKind::SaveTensors(_) => false,
                 _ => !results.measured && !end,
             };
             if waits {

@@ -5,7 +5,7 @@ use super::session::Session;
 use super::table;
 use crate::error::Error;
 use crate::files;
-use crate::report::{PlotFile, TableFile, capture_file, page_file};
+use crate::report::{PlotFile, TableFile, capture_file, page_file, tensor_file};
 use std::path::Path;
 use steer_compiler::elaborate::{PlotOption, Statement, StatementKind, TableSpec};
 use steer_figures::{Kind, Plot};
@@ -22,6 +22,7 @@ pub fn check(statements: &[Statement]) -> Diagnostics {
             }
             StatementKind::Save { table, to } => save(statements, table, to),
             StatementKind::Capture { to, .. } => capture_file(Path::new(to)),
+            StatementKind::SaveTensors(saved) => tensor_file(Path::new(&saved.to)),
             StatementKind::Report { to } => page_file(Path::new(to)),
             _ => Ok(()),
         };

@@ -25,7 +25,8 @@ impl Eval<'_> {
     /// along `key`.
     pub fn attention(&mut self, id: NodeId, needed: &HashSet<NodeId>) -> Result<(), Error> {
         let plan = self.plan;
-        let Op::Attention { q, k, v, scale, window, body } = &plan.node(id).op else { return Ok(()) };
+        let Op::Attention { q, k, v, scale, body, .. } = &plan.node(id).op else { return Ok(()) };
+        let sight = plan.node(id).op.sight().unwrap_or_default();
         let (rows, none) = (self.rows(), HashMap::new());
         let full = |n: NodeId| -> Result<Tensor, Error> {
             let x = self.value(n, None, &none)?;
@@ -48,7 +49,7 @@ impl Eval<'_> {
         let keys: Vec<f32> = (0..rows * rows)
             .map(|i| {
                 let (row, key) = (i / rows, i % rows);
-                f32::from(u8::from(key <= row && row - key < window.unwrap_or(usize::MAX)))
+                f32::from(u8::from(sight.of(row, rows).contains(&key)))
             })
             .collect();
         let keys = Tensor::from_vec(keys, (rows, rows), &Device::Cpu).map_err(failed)?;

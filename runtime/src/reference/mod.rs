@@ -14,7 +14,7 @@ use candle_core::{Device, Tensor};
 use eval::{Constants, EditInputs, Inputs, failed};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use steer_compiler::plan::{EditId, NodeId, Op, Plan, Size, Stat};
+use steer_compiler::plan::{EditId, NodeId, Op, Plan, Sight, Size, Stat};
 use steer_lang::codes;
 use taken::Taken;
 
@@ -25,8 +25,8 @@ pub struct Reference {
     runs: Vec<State>,
     /// For each edit that patches, the value that it is about.
     bases: HashMap<EditId, NodeId>,
-    /// The window of the attention that a node stands in, for the keys that its rows have.
-    windows: HashMap<NodeId, Option<usize>>,
+    /// What rows see in the attention that a node stands in.
+    sights: HashMap<NodeId, Sight>,
 }
 
 /// A run with all of its rows so far.
@@ -68,19 +68,20 @@ impl Reference {
             Tensor::from_vec(values, shape, &Device::Cpu).map(Some).map_err(failed)
         })?;
         let mut bases = HashMap::new();
-        let mut windows = HashMap::new();
+        let mut sights = HashMap::new();
         for node in &plan.nodes {
             match &node.op {
                 Op::Overlay { edit, base, .. } => {
                     bases.insert(*edit, *base);
                 }
-                Op::Attention { window, body, .. } => {
-                    windows.extend(plan.region(*body).order.iter().map(|n| (*n, *window)));
+                op @ Op::Attention { body, .. } => {
+                    let sight = op.sight().unwrap_or_default();
+                    sights.extend(plan.region(*body).order.iter().map(|n| (*n, sight)));
                 }
                 _ => {}
             }
         }
-        Ok(Reference { plan, constants, runs: Vec::new(), bases, windows })
+        Ok(Reference { plan, constants, runs: Vec::new(), bases, sights })
     }
 
     /// What has to be known of a run: what is read of it, its receipts, and what it gives to others.
@@ -119,10 +120,10 @@ impl Reference {
                 let values = self.values(donor, known, open)?;
                 let rows = self.runs[donor].tokens.len();
                 let taken = Taken { positions: &state.donor_positions[i], active: &edit.active, rows };
-                let (ty, window) = (self.plan.ty(*base), self.windows.get(base).copied().flatten());
+                let (ty, sight) = (self.plan.ty(*base), self.sights.get(base).copied().unwrap_or_default());
                 let about = &self.plan.edits[e.edit.0 as usize];
                 edit.donor = Some(match ty.has_keys() {
-                    true => taken.keys_of(&values[base], ty, window, (&about.name, &about.site))?,
+                    true => taken.keys_of(&values[base], ty, sight, (&about.name, &about.site))?,
                     false => taken.rows_of(&values[base])?,
                 });
             }
@@ -163,9 +164,8 @@ impl Reference {
         let cut = || -> candle_core::Result<Vec<f32>> {
             let mut x = value.narrow(0, row.min(value.dims()[0] - 1), 1)?;
             if let Some(at) = self.plan.ty(node).axes.iter().position(|a| a.size == Size::Keys) {
-                let window = self.windows.get(&node).copied().flatten().unwrap_or(usize::MAX);
-                let first = (row + 1).saturating_sub(window);
-                x = x.narrow(at + 1, first, row + 1 - first)?;
+                let keys = self.sights.get(&node).copied().unwrap_or_default().of(row, x.dims()[at + 1]);
+                x = x.narrow(at + 1, keys.start, keys.len())?;
             }
             x.flatten_all()?.to_vec1()
         };

@@ -3,8 +3,7 @@
 use super::eval::failed;
 use crate::error::Error;
 use candle_core::{Device, Tensor};
-use std::ops::Range;
-use steer_compiler::plan::{Size, Type};
+use steer_compiler::plan::{Sight, Size, Type};
 use steer_lang::codes;
 
 /// Which row of a donor each row of a run takes.
@@ -48,18 +47,17 @@ impl Taken<'_> {
         &self,
         value: &Tensor,
         ty: &Type,
-        window: Option<usize>,
+        sight: Sight,
         (edit, site): (&str, &str),
     ) -> Result<Tensor, Error> {
         let rows = self.positions.len();
-        let keys = |position: usize| position + 1 - (position + 1).min(window.unwrap_or(usize::MAX))..position + 1;
         let axis = ty.axes.iter().position(|a| a.size == Size::Keys).unwrap_or(0) + 1;
         let dims = value.dims().to_vec();
         let (outer, inner): (usize, usize) = (dims[1..axis].iter().product(), dims[axis + 1..].iter().product());
         let data: Vec<f32> = value.flatten_all().and_then(|v| v.to_vec1()).map_err(failed)?;
         let mut out = vec![0.0; rows * outer * rows * inner];
         for (row, position) in self.pairs()? {
-            let (to, from): (Range<usize>, Range<usize>) = (keys(row), keys(position));
+            let (to, from) = (sight.of(row, rows), sight.of(position, self.rows));
             if to.len() != from.len() {
                 let message = format!(
                     "`{edit}` takes {site} of position {position}, which has {} keys, for position {row}, which has {}",

@@ -44,6 +44,7 @@ pub fn block(output: &Output) -> Block {
         },
         Output::Table(frame) => Block::Frame(frame.clone()),
         Output::Plot { figure, .. } => Block::Plot((**figure).clone()),
+        Output::SaveTensors { tensors, file } => Block::Note(format!("{tensors} is saved to {file}.")),
         Output::Save { table, file } => Block::Note(format!("{table} is saved to {file}.")),
         Output::Print { values } => Block::Printed(values.iter().map(shown).collect::<Vec<_>>().join(" ")),
         Output::Capture { file, tensors } => {

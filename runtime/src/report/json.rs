@@ -26,6 +26,9 @@ pub struct Report {
     pub parameters: BTreeMap<String, Value>,
     /// Files that the script reads, itself among them.
     pub inputs: Vec<InputFile>,
+    /// How names and files that come from elsewhere were understood.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub readings: Vec<String>,
     pub receipts: Vec<Receipt>,
     pub warnings: Vec<Warning>,
     /// One for each statement, in the script's order.
@@ -118,6 +121,10 @@ pub enum Output {
     },
     Save {
         table: String,
+        file: String,
+    },
+    SaveTensors {
+        tensors: String,
         file: String,
     },
     Print {

@@ -19,7 +19,9 @@ pub use json::{
 pub use out::print;
 pub use page::{Page, Plain, Stdout};
 pub use receipts::{Receipt, Sums, receipts_table};
-pub use save::{PlotFile, TableFile, capture_file, page_file, save_page, save_plot, save_table};
+pub use save::{
+    PlotFile, TableFile, capture_file, page_file, producer, save_page, save_plot, save_table, save_tensors, tensor_file,
+};
 pub use screen::{errors_in_color, screen, without_color};
 pub use steer_figures::text::{Align, Table, beside, number, percent, settled, visible, wrap};
 pub use width::terminal;

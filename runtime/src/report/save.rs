@@ -1,7 +1,9 @@
-//! Tables, plots and pages as files. The end of a file's name says what it is to be.
+//! Tables, tensors, plots and pages as files. The end of a file's name says what it is to be.
 
 use crate::error::Error;
-use crate::files;
+use crate::tensors::{Named, ending, write_directions, write_npy, write_safetensors};
+use crate::{files, memory};
+use std::collections::BTreeMap;
 use std::path::Path;
 use steer_figures::{Fault, Figure, Frame, Page};
 use steer_lang::codes;
@@ -118,8 +120,39 @@ pub fn capture_file(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn ending(path: &Path) -> String {
-    path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+/// An error where a name is not that of a file of declared tensors.
+pub fn tensor_file(path: &Path) -> Result<(), Error> {
+    match ending(path).as_str() {
+        "safetensors" | "npy" | "gguf" => Ok(()),
+        _ => Err(unknown(path, "tensors", ".safetensors, .npy or .gguf")),
+    }
+}
+
+/// Writes tensors of one shape, completely or not at all: by their names in .safetensors, one behind the other in .npy, and as a
+/// control vector in .gguf, each for the output of its one of `blocks` in a model of the kind `model`.
+pub fn save_tensors(path: &Path, named: &[Named<'_>], blocks: Option<&[u32]>, model: &str) -> Result<(), Error> {
+    tensor_file(path)?;
+    match (ending(path).as_str(), named) {
+        ("gguf", _) => {
+            let directions: Vec<(u32, Named)> =
+                blocks.unwrap_or_default().iter().copied().zip(named.iter().copied()).collect();
+            write_directions(path, &directions, model)
+        }
+        ("npy", [one]) => write_npy(path, one.shape, one.data),
+        ("npy", many) => {
+            let mut shape = vec![many.len()];
+            shape.extend(many.first().map_or(&[][..], |t| t.shape));
+            let mut data = memory::room(shape.iter().product(), "what is saved")?;
+            many.iter().for_each(|t| data.extend_from_slice(t.data));
+            write_npy(path, &shape, &data)
+        }
+        _ => write_safetensors(path, named, &producer()),
+    }
+}
+
+/// What files of tensors say of where they come from.
+pub fn producer() -> BTreeMap<String, String> {
+    BTreeMap::from([("producer".to_owned(), format!("steer {}", env!("CARGO_PKG_VERSION")))])
 }
 
 fn unknown(path: &Path, what: &str, endings: &str) -> Error {

@@ -6,12 +6,12 @@ use super::given::Given;
 use super::lives::Lives;
 use super::operations::{Cost, costs, total};
 use super::runs::{Pasts, RunState, Users};
-use super::share::{Layout, NONE, Step, number};
+use super::share::{Layout, NONE, NewRow, Step, number};
 use super::{layout, memory};
 use crate::engine::{Extend, RowCount, Run};
 use crate::error::Error;
 use std::collections::HashSet;
-use steer_compiler::plan::Plan;
+use steer_compiler::plan::{Plan, Sight};
 use steer_compiler::program::{Instr, OutputPlace, Program};
 
 /// Runs as the engine keeps them, without their values.
@@ -51,7 +51,7 @@ impl<'p> Counter<'p> {
 
     /// The operations of one row at the position 0.
     pub fn row(&self) -> u64 {
-        self.costs.iter().map(|c| total(c, std::iter::once(0))).sum()
+        self.costs.iter().map(|c| total(c, std::iter::once((0, 1)))).sum()
     }
 
     fn step<'a>(&mut self, work: &'a [Extend]) -> Result<Step<'a>, Error> {
@@ -68,12 +68,13 @@ impl<'p> Counter<'p> {
         let rows = step.stretches.iter().map(|s| s.first.len()).collect();
         let mut inside = 0;
         for (s, rows) in step.stretches.iter().enumerate() {
-            let keys = |i: &u32| step.rows[*i as usize].position + 1;
-            inside += rows.first.iter().map(|i| memory::inside(plan, self.program, s, keys(i))).sum::<u64>();
+            let place = |i: &u32| (step.rows[*i as usize].position, step.length(&step.rows[*i as usize]));
+            inside += rows.first.iter().map(|i| memory::inside(plan, self.program, s, place(i))).sum::<u64>();
             for instr in &self.program.stretches[s].instrs {
                 inside += match instr {
-                    Instr::Attention { body: Some(body), window, .. } => {
-                        let keys = |position: usize| window.unwrap_or(usize::MAX).min(position + 1);
+                    Instr::Attention { body: Some(body), window, whole, .. } => {
+                        let sight = Sight { window: *window, whole: *whole };
+                        let keys = |row: &NewRow| sight.of(row.position, step.length(row)).len();
                         Given::new(plan, body, &self.users, &step, rows, &keys)?.bytes()
                     }
                     Instr::Scan { body, .. } => Given::new(plan, body, &self.users, &step, rows, &|_| 1)?.bytes(),
@@ -99,11 +100,19 @@ fn read(plan: &Plan, program: &Program, step: &Step) -> u64 {
         for (i, row) in step.rows.iter().enumerate() {
             let at = step.stretches[stretch].map[i];
             if at != NONE && wanted[row.work].contains(&row.position) && taken.insert(at) {
-                bytes += plan.ty(plan.outputs[o].node).len_with(row.position + 1) as u64 * 4;
+                // As if no window left keys out.
+                let whole = matches!(place, OutputPlace::Body { instr, .. } if sees_all(program, stretch, *instr));
+                let keys = Sight { window: None, whole }.of(row.position, step.length(row)).len();
+                bytes += plan.ty(plan.outputs[o].node).len_with(keys) as u64 * 4;
             }
         }
     }
     bytes
+}
+
+/// Whether an instruction is an attention over whole sequences.
+pub fn sees_all(program: &Program, stretch: usize, instr: usize) -> bool {
+    matches!(program.stretches[stretch].instrs.get(instr), Some(Instr::Attention { whole: true, .. }))
 }
 
 /// The distinct rows of one pass over these runs by stretch, and what they come to against a pass for each run;

@@ -76,10 +76,15 @@ impl Part {
     }
 }
 
+/// Where a row stands, and in a sequence of how many rows.
+fn place(step: &Step, row: &NewRow) -> (usize, usize) {
+    (row.position, step.length(row))
+}
+
 /// The operations of a step, stretch by stretch on its distinct rows.
 pub fn operations(costs: &[Vec<Cost>], step: &Step) -> u64 {
     let of = |(rows, costs): (&Arc<RowsOf>, &Vec<Cost>)| {
-        total(costs, rows.first.iter().map(|i| step.rows[*i as usize].position))
+        total(costs, rows.first.iter().map(|i| place(step, &step.rows[*i as usize])))
     };
     step.stretches.iter().zip(costs).map(of).sum()
 }
@@ -132,7 +137,7 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
                 }
                 frame.drop_buffers(engine.lives.end(s, i));
                 let cost = engine.costs[s][i];
-                let cost = total(&[cost], frame.rows.first.iter().map(|r| step.rows[*r as usize].position));
+                let cost = total(&[cost], frame.rows.first.iter().map(|r| place(&step, &step.rows[*r as usize])));
                 part.done(engine, cost);
                 result.rows.operations += frame.chosen.take().unwrap_or(cost);
             }
@@ -156,7 +161,7 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
 
 /// Distinct rows of each stretch, against all rows in each of them. The operations are still to come.
 pub fn counted(costs: &[Vec<Cost>], step: &Step) -> RowCount {
-    let naive = |costs: &Vec<Cost>| total(costs, step.rows.iter().map(|r| r.position));
+    let naive = |costs: &Vec<Cost>| total(costs, step.rows.iter().map(|r| place(step, r)));
     RowCount {
         computed: step.stretches.iter().map(|s| s.first.len() as u64).sum(),
         naive: (step.rows.len() * step.stretches.len()) as u64,
@@ -254,9 +259,9 @@ pub fn store(engine: &mut RowsEngine, frame: &Frame, keeps: Keeps) -> Result<(),
     Ok(())
 }
 
-/// The slots of a row's own and earlier rows in the caches of a stretch.
-pub fn slots<'r>(engine: &'r RowsEngine, home: usize, row: &NewRow) -> &'r [u32] {
-    &engine.runs[row.run].slots[home][..=row.position]
+/// The slots of the first `rows` rows of a row's sequence in the caches of a stretch.
+pub fn slots<'r>(engine: &'r RowsEngine, home: usize, row: &NewRow, rows: usize) -> &'r [u32] {
+    &engine.runs[row.run].slots[home][..rows]
 }
 
 fn read(

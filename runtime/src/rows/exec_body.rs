@@ -4,6 +4,7 @@ use super::cache::Place;
 use super::exec::{Frame, slots};
 use super::exec_instr::{Shared, pointers, room, with_scratch};
 use super::given::Given;
+use super::share::NewRow;
 use super::{RowsEngine, broken};
 use crate::error::Error;
 use crate::memory;
@@ -89,14 +90,14 @@ pub struct Hooked<'a> {
     pub stride: usize,
     pub queries: Shared,
     pub out: Shared,
-    /// The positions of the keys of a row at a position.
-    pub seen: &'a (dyn Fn(usize) -> Range<usize> + Sync),
+    /// The positions of the keys of a row.
+    pub seen: &'a (dyn Fn(&NewRow) -> Range<usize> + Sync),
 }
 
 impl Hooked<'_> {
     pub fn run(&self, engine: &RowsEngine, frame: &mut Frame, place: Place) -> Result<(), Error> {
         let base: Vec<Shared> = pointers(engine, frame, place, &self.body.call, &[])?.into_iter().map(Shared).collect();
-        let keys = |position| (self.seen)(position).len();
+        let keys = |row: &NewRow| (self.seen)(row).len();
         let mut given = Given::new(&engine.plan, self.body, &engine.users, frame.step, frame.rows, &keys)?;
         for rows in given.turns(frame.count()) {
             let (now, before) = (&*frame, &given);
@@ -112,8 +113,8 @@ impl Hooked<'_> {
     fn row(&self, engine: &RowsEngine, frame: &Frame, base: &[Shared], given: &Given, j: usize) -> Results {
         let Heads { heads, d_head, .. } = self.shape;
         let row = *frame.row(j);
-        let range = (self.seen)(row.position);
-        let list = &slots(engine, self.home, &row)[range.clone()];
+        let range = (self.seen)(&row);
+        let list = &slots(engine, self.home, &row, range.end)[range.clone()];
         let keys = list.len();
         let mut products = vec![0.0; heads * keys];
         let mut pattern = vec![0.0; heads * keys];
@@ -157,7 +158,7 @@ pub fn scan(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &In
     // How many rows of this step start from each state, and which states outlive the step.
     let mut users: HashMap<u32, usize> = HashMap::new();
     let parent = |frame: &Frame, j: usize| {
-        let list = slots(engine, place.0, frame.row(j));
+        let list = slots(engine, place.0, frame.row(j), frame.row(j).position + 1);
         (list.len() > 1).then(|| list[list.len() - 2])
     };
     for p in (0..frame.count()).filter_map(|j| parent(frame, j)) {

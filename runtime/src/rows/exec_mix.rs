@@ -4,10 +4,12 @@ use super::cache::{Place, kept};
 use super::exec::{Frame, slots, store};
 use super::exec_body::Hooked;
 use super::exec_instr::{Shared, room, split};
+use super::share::NewRow;
 use super::{RowsEngine, broken};
 use crate::error::Error;
 use rayon::prelude::*;
 use std::ops::Range;
+use steer_compiler::plan::Sight;
 use steer_compiler::program::Instr;
 use steer_kernels::attention::{Heads, KeyValues, Queries, Scratch, attend_block};
 
@@ -15,7 +17,7 @@ use steer_kernels::attention::{Heads, KeyValues, Queries, Scratch, attend_block}
 const ROWS: usize = 32;
 
 pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
-    let Instr::Attention { q, z, heads, kv_heads, d_head, scale, window, body, .. } = instr else {
+    let Instr::Attention { q, z, heads, kv_heads, d_head, scale, window, whole, body, .. } = instr else {
         return Err(broken("no attention"));
     };
     let home = engine.homes.of(place);
@@ -32,7 +34,8 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
     let stride = kv_heads * d_head;
     let Some(stored) = engine.caches.stored.get(&place) else { return Err(broken("no cache")) };
     let cache = (Shared(stored.keys.as_ptr().cast_mut()), Shared(stored.values.as_ptr().cast_mut()));
-    let seen = |position: usize| window.map_or(0, |w| (position + 1).saturating_sub(w))..position + 1;
+    let (step, sight) = (frame.step, Sight { window: *window, whole: *whole });
+    let seen = |row: &NewRow| sight.of(row.position, step.length(row));
     if let Some(body) = body {
         let call = Hooked { shape, scale: *scale, body, home, cache, stride, queries, out, seen: &seen };
         return call.run(engine, frame, place);
@@ -56,7 +59,7 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
     }
     let engine = &*engine;
     let frame = &*frame;
-    let work: usize = (0..frame.count()).map(|j| frame.row(j).position + 1).sum::<usize>() * width;
+    let work: usize = (0..frame.count()).map(|j| seen(frame.row(j)).end).sum::<usize>() * width;
     let parts = if work < 1 << 16 { 1 } else { rayon::current_num_threads().min(*kv_heads).max(1) };
     let tasks: Vec<(Range<usize>, Range<usize>)> = groups
         .into_iter()
@@ -67,8 +70,8 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
         .collect();
     let one = |scratch: &mut Scratch, (rows, kv): &(Range<usize>, Range<usize>)| {
         let last = frame.row(rows.end - 1);
-        let list = slots(engine, home, last);
-        let ranges: Vec<Range<usize>> = rows.clone().map(|j| seen(frame.row(j).position)).collect();
+        let list = slots(engine, home, last, seen(last).end);
+        let ranges: Vec<Range<usize>> = rows.clone().map(|j| seen(frame.row(j))).collect();
         let cache = KeyValues { keys: cache.0.get(), key_stride: stride, values: cache.1.get(), value_stride: stride };
         // SAFETY: rows `rows` of the queries and results; every slot was stored; heads `kv` are this task's own.
         unsafe {
@@ -106,7 +109,7 @@ pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &
     let Some(stored) = engine.caches.stored.get(&place) else { return Err(broken("no cache")) };
     split(frame.count(), frame.count() * channels >= 1 << 14, |rows| {
         for j in rows {
-            let list = slots(engine, home, frame.row(j));
+            let list = slots(engine, home, frame.row(j), frame.row(j).position + 1);
             // SAFETY: row `j` of `y` is this call's own.
             let sum = unsafe { std::slice::from_raw_parts_mut(out.get().add(j * channels), *channels) };
             sum.fill(0.0);

@@ -2,7 +2,7 @@
 
 use super::broken;
 use super::runs::Users;
-use super::share::{NONE, RowsOf, Step};
+use super::share::{NONE, NewRow, RowsOf, Step};
 use crate::error::Error;
 use steer_compiler::plan::Plan;
 use steer_compiler::program::{Body, BodyPatch};
@@ -21,14 +21,14 @@ pub struct Given<'b> {
 }
 
 impl<'b> Given<'b> {
-    /// `keys` is the number of keys of a row at a position.
+    /// `keys` is the number of keys of a row.
     pub fn new(
         plan: &Plan,
         body: &'b Body,
         users: &Users,
         step: &Step,
         rows: &RowsOf,
-        keys: &dyn Fn(usize) -> usize,
+        keys: &dyn Fn(&NewRow) -> usize,
     ) -> Result<Self, Error> {
         let n = rows.first.len();
         let patches = &body.patches[..];
@@ -47,7 +47,7 @@ impl<'b> Given<'b> {
                     if at >= to {
                         return Err(broken("a row would take what is computed after it"));
                     }
-                    let [wanted, have] = [row, donor].map(|r| step.rows[r as usize].position);
+                    let [wanted, have] = [row, donor].map(|r| &step.rows[r as usize]);
                     if ty.has_keys() && keys(wanted) != keys(have) {
                         return Err(other_keys(plan, patch, [wanted, have], keys));
                     }
@@ -58,7 +58,7 @@ impl<'b> Given<'b> {
                     }
                 }
             }
-            let longest = rows.first.iter().map(|i| keys(step.rows[*i as usize].position)).max();
+            let longest = rows.first.iter().map(|i| keys(&step.rows[*i as usize])).max();
             widest = widest.max(longest.map_or(0, |keys| ty.len_with(keys)));
         }
         Ok(Given { patches, from, values, nothing: vec![0.0; widest], bytes })
@@ -106,14 +106,16 @@ impl<'b> Given<'b> {
     }
 }
 
-fn other_keys(plan: &Plan, patch: &BodyPatch, at: [usize; 2], keys: &dyn Fn(usize) -> usize) -> Error {
+fn other_keys(plan: &Plan, patch: &BodyPatch, at: [&NewRow; 2], keys: &dyn Fn(&NewRow) -> usize) -> Error {
     let edit = &plan.edits[patch.edit.0 as usize];
     let [to, from] = at;
     let message = format!(
-        "`{}` takes {} of position {from}, which has {} keys, for position {to}, which has {}",
+        "`{}` takes {} of position {}, which has {} keys, for position {}, which has {}",
         edit.name,
         edit.site,
+        from.position,
         keys(from),
+        to.position,
         keys(to),
     );
     Error::new(codes::AXIS_MISMATCH, message).help("patch rows that have as many keys as those they take from")

@@ -4,10 +4,11 @@
 
 use super::cache::{Homes, kept};
 use super::constants::{self, wanted};
+use super::count::sees_all;
 use super::edits::acting;
 use super::lives::{Lives, buffers_of};
 use std::collections::HashSet;
-use steer_compiler::plan::{Axis, Plan, Size};
+use steer_compiler::plan::{Axis, Output, Plan, Sight, Size};
 use steer_compiler::program::{BufId, ConstSource, Instr, OutputPlace, Program};
 
 /// What the engine notes of a row besides its values: numbers, places, slots.
@@ -156,9 +157,14 @@ fn passing(program: &Program, instr: &Instr) -> u64 {
 }
 
 /// The values inside of bodies that are outputs and so are kept for all rows of a stretch, in bytes, for
-/// a row with so many keys.
-pub fn inside(plan: &Plan, program: &Program, stretch: usize, keys: usize) -> u64 {
-    let outputs = program.outputs.iter().zip(&plan.outputs);
-    let mine = outputs.filter(|(place, _)| matches!(place, OutputPlace::Body { stretch: s, .. } if *s == stretch));
-    mine.map(|(_, o)| plan.ty(o.node).len_with(keys) as u64 * 4).sum()
+/// a row at a position in a sequence of so many rows, as if no window left keys out.
+pub fn inside(plan: &Plan, program: &Program, stretch: usize, (position, rows): (usize, usize)) -> u64 {
+    let mine = |(place, o): (&OutputPlace, &Output)| match place {
+        OutputPlace::Body { stretch: s, instr, .. } if *s == stretch => {
+            let sight = Sight { window: None, whole: sees_all(program, stretch, *instr) };
+            Some(plan.ty(o.node).len_with(sight.of(position, rows).len()) as u64 * 4)
+        }
+        _ => None,
+    };
+    program.outputs.iter().zip(&plan.outputs).filter_map(mine).sum()
 }

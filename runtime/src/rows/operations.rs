@@ -1,5 +1,6 @@
 //! The floating-point operations of products and mixers; kernels between them are few beside these.
 
+use steer_compiler::plan::Sight;
 use steer_compiler::program::{Dim, Instr, Program};
 
 /// Operations for one element of a state and step: its decay, what is added, what is read.
@@ -10,9 +11,9 @@ const STATE: u64 = 8;
 pub struct Cost {
     /// Whatever the row.
     pub each: u64,
-    /// For each of its keys, of which there are no more than `window`.
+    /// For each of its keys.
     pub key: u64,
-    pub window: Option<usize>,
+    pub sight: Sight,
     /// It is that much at most: of a mixture of experts only the chosen ones are computed.
     pub chosen: bool,
 }
@@ -27,8 +28,9 @@ impl Cost {
                 let all = 2 * count(&w.batch) * out * count(&w.inner) * *extra as u64;
                 Cost { chosen: active.is_some(), ..each(all) }
             }
-            Instr::Attention { heads, d_head, window, .. } => {
-                Cost { key: 4 * (heads * d_head) as u64, window: *window, ..Cost::default() }
+            Instr::Attention { heads, d_head, window, whole, .. } => {
+                let sight = Sight { window: *window, whole: *whole };
+                Cost { key: 4 * (heads * d_head) as u64, sight, ..Cost::default() }
             }
             Instr::Conv1d { channels, taps, .. } => each(2 * (channels * taps) as u64),
             Instr::Scan { state, .. } => each(STATE * *state as u64),
@@ -36,9 +38,9 @@ impl Cost {
         }
     }
 
-    /// Of a row at a position.
-    pub fn at(&self, position: usize) -> u64 {
-        self.each + self.key * self.window.unwrap_or(usize::MAX).min(position + 1) as u64
+    /// Of a row at a position, in a sequence of so many rows.
+    pub fn at(&self, position: usize, rows: usize) -> u64 {
+        self.each + self.key * self.sight.of(position, rows).len() as u64
     }
 }
 
@@ -47,10 +49,10 @@ pub fn costs(program: &Program) -> Vec<Vec<Cost>> {
     program.stretches.iter().map(|s| s.instrs.iter().map(Cost::of).collect()).collect()
 }
 
-/// Rows at these positions through all of these instructions.
-pub fn total(costs: &[Cost], positions: impl Iterator<Item = usize>) -> u64 {
+/// Rows at these positions, in sequences of so many rows, through all of these instructions.
+pub fn total(costs: &[Cost], places: impl Iterator<Item = (usize, usize)>) -> u64 {
     // Neighbours have the same cost but for their keys.
     let each: u64 = costs.iter().map(|c| c.each).sum();
     let keyed: Vec<&Cost> = costs.iter().filter(|c| c.key > 0).collect();
-    positions.map(|p| each + keyed.iter().map(|c| c.at(p)).sum::<u64>()).sum()
+    places.map(|(position, rows)| each + keyed.iter().map(|c| c.at(position, rows)).sum::<u64>()).sum()
 }

@@ -34,7 +34,7 @@ pub struct Pasts {
 impl Pasts {
     pub fn new(program: &Program, runs: usize) -> Self {
         let wide = |s: &Stretch| match s.reads {
-            Reads::Own => 0,
+            Reads::Own | Reads::Whole => 0,
             Reads::Window(rows) => runs * rows.saturating_sub(1),
             Reads::Prefix | Reads::State => runs,
         };

@@ -84,6 +84,11 @@ impl<'a> Step<'a> {
         first..first + self.work[work].tokens.len()
     }
 
+    /// How many rows the sequence of a row has by the end of the step.
+    pub fn length(&self, row: &NewRow) -> usize {
+        row.position - row.at + self.work[row.work].tokens.len()
+    }
+
     /// The row of a run at a position.
     pub fn row_at(&self, run: usize, position: usize) -> Option<u32> {
         let work = *self.of_run.get(run).filter(|w| **w != NONE)? as usize;
@@ -122,6 +127,8 @@ pub struct Layout {
     pub narrow: usize,
     /// Whether a narrow stretch reads earlier rows that it has to tell apart.
     past_in_narrow: bool,
+    /// Whether rows are told apart by those behind them, too.
+    sequences: bool,
     /// No stretch from here on reads tokens.
     no_tokens: usize,
 }
@@ -142,6 +149,7 @@ impl Layout {
             whole,
             narrow,
             past_in_narrow: stretches.iter().any(|s| s.narrow && s.reads != Reads::Own),
+            sequences: stretches.iter().any(|s| s.reads == Reads::Whole),
             no_tokens: stretches.iter().rposition(|s| s.instrs.iter().any(tokens)).map_or(0, |s| s + 1),
         }
     }
@@ -158,6 +166,9 @@ pub fn number<'a>(
     share: bool,
 ) -> Result<Step<'a>, Error> {
     let step = Step::new(runs, users, work)?;
+    if layout.sequences && work.iter().any(|w| runs[w.run].len > 0) {
+        return Err(super::broken("a sequence that is read as a whole is extended"));
+    }
     let last = last_needed(program, layout, users, &step)?;
     let mut ends = vec![false; program.stretches.len()];
     last.iter().for_each(|l| ends[*l as usize] = true);
@@ -168,7 +179,7 @@ pub fn number<'a>(
     for (s, stretch) in program.stretches.iter().enumerate() {
         let told = match stretch.reads {
             Reads::Own => n.edits(s)?,
-            Reads::Prefix => n.prefix(s)?,
+            Reads::Prefix | Reads::Whole => n.prefix(s, stretch.reads == Reads::Whole)?,
             Reads::Window(rows) => n.window(s, rows),
             Reads::State => n.state(s)?,
         };
@@ -281,11 +292,17 @@ impl Numbering<'_, '_> {
         number
     }
 
-    /// What an instruction reads of all earlier rows, and then the edits of its body: it passes nothing on
-    /// to later rows. Donors are numbered before those they give to.
-    fn prefix(&mut self, s: usize) -> Result<bool, Error> {
+    /// What an instruction reads of all earlier rows, or of the whole sequence, and then the edits of its body: it
+    /// passes nothing on to later rows. Donors are numbered before those they give to.
+    fn prefix(&mut self, s: usize, whole: bool) -> Result<bool, Error> {
         if s >= self.layout.narrow {
             self.numbers.iter_mut().zip(&self.past).for_each(|(n, past)| *n = joined(Kind::Past, *past, *n));
+        } else if whole {
+            for &w in &self.step.order {
+                let rows = &mut self.numbers[self.step.rows_of(w)];
+                let all = together(rows);
+                rows.iter_mut().for_each(|n| *n = joined(Kind::Past, all, *n));
+            }
         } else {
             let pasts = self.pasts.of(s);
             for &w in &self.step.order {
@@ -356,7 +373,11 @@ impl Numbering<'_, '_> {
     fn past_of_narrow(&mut self) {
         self.past = self.numbers.clone();
         for &w in &self.step.order {
-            roll(&mut self.pasts.narrow[self.step.work[w].run], &mut self.past[self.step.rows_of(w)]);
+            let rows = &mut self.past[self.step.rows_of(w)];
+            match self.layout.sequences {
+                true => rows.fill(together(rows)),
+                false => roll(&mut self.pasts.narrow[self.step.work[w].run], rows),
+            }
         }
     }
 }
@@ -373,6 +394,11 @@ fn roll(past: &mut Number, numbers: &mut [Number]) {
         *past = behind(*past, *n);
         *n = mixed(Kind::Past, *past);
     }
+}
+
+/// The number of all rows of a sequence.
+fn together(numbers: &[Number]) -> Number {
+    mixed(Kind::Past, numbers.iter().fold(0, |all, n| behind(all, *n)))
 }
 
 fn distinct(numbers: &[Number], needed: impl Fn(usize) -> bool, share: bool, seen: &mut ByNumber<u32>) -> RowsOf {

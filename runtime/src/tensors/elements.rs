@@ -1,5 +1,6 @@
 //! Element types of tensor files, and their widening to f32.
 
+use super::gguf::Blocks;
 use crate::error::Error;
 use crate::memory;
 use half::slice::HalfFloatSliceExt;
@@ -16,6 +17,8 @@ pub enum Dtype {
     F64,
     I64,
     I32,
+    /// Quantized elements of a GGUF file.
+    Blocks(Blocks),
     /// A type that exists but that steer cannot compute with yet, and its bits.
     Other(&'static str, usize),
 }
@@ -63,16 +66,34 @@ impl Dtype {
             Dtype::F64 => "F64",
             Dtype::I64 => "I64",
             Dtype::I32 => "I32",
+            Dtype::Blocks(blocks) => blocks.name(),
             Dtype::Other(name, _) => name,
         }
     }
 
-    /// Bits of one element.
+    /// What weights may be, for whoever has others.
+    pub const READ: &str = "weights are read from F32, F16, BF16 and the quantized types Q8_0, Q2_K to Q6_K, Q4_0, Q4_1, Q5_0, Q5_1 and IQ4_NL of GGUF: use the model in one of these";
+
+    /// Why weights of this type are not read.
+    pub fn refused(self) -> String {
+        format!("has the element type {}, of which weights are not read", self.name())
+    }
+
+    /// Whether weights may have it.
+    pub fn is_weight(self) -> bool {
+        matches!(self, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::Blocks(_))
+    }
+
+    /// Bits of one element; of quantized ones on the average.
     pub fn bits(self) -> usize {
         match self {
             Dtype::F16 | Dtype::BF16 => 16,
             Dtype::F32 | Dtype::I32 => 32,
             Dtype::F64 | Dtype::I64 => 64,
+            Dtype::Blocks(blocks) => {
+                let (elements, bytes) = blocks.size();
+                (8 * bytes).div_ceil(elements)
+            }
             Dtype::Other(_, bits) => bits,
         }
     }
@@ -98,6 +119,7 @@ pub fn widen(dtype: Dtype, bytes: &[u8]) -> Result<Option<Vec<f32>>, Error> {
                 halves.convert_to_f32_slice(out);
             }
         },
+        Dtype::Blocks(blocks) => return blocks.widen(bytes).map(Some),
         Dtype::Other(..) => return Ok(None),
     };
     let size = dtype.bits() / 8;

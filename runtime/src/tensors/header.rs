@@ -1,6 +1,7 @@
 //! The header of a safetensors file, checked before a byte of data is believed.
 
-use super::{Dtype, count};
+use super::strided::row_major;
+use super::{Dtype, count, widen};
 use crate::error::Error;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -18,6 +19,19 @@ pub struct Info {
     pub shape: Vec<usize>,
     /// Where its bytes are in the file.
     pub bytes: Range<usize>,
+    /// How many elements apart the entries of each dimension are, where they do not lie in order.
+    pub strides: Option<Box<[usize]>>,
+}
+
+impl Info {
+    /// Its elements in order as f32, from the bytes of the whole file; `None` for a type that cannot be read so.
+    pub fn read(&self, file: &[u8]) -> Result<Option<Vec<f32>>, Error> {
+        let values = widen(self.dtype, &file[self.bytes.clone()])?;
+        match (values, &self.strides) {
+            (Some(values), Some(strides)) => row_major(&values, &self.shape, strides).map(Some),
+            (values, _) => Ok(values),
+        }
+    }
 }
 
 /// All tensors of one file, by name.
@@ -119,7 +133,7 @@ fn info(value: &Value, start: usize) -> Result<Info, String> {
         Some(_) => {}
     }
     let end = start.checked_add(to).ok_or_else(|| format!("ends at the impossible byte {to}"))?;
-    Ok(Info { dtype, shape, bytes: start + from..end })
+    Ok(Info { dtype, shape, bytes: start + from..end, strides: None })
 }
 
 fn no_overlap(header: &Header) -> Result<(), String> {

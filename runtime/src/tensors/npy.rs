@@ -1,9 +1,10 @@
 //! NumPy's `.npy`: versions 1 to 3, little-endian numbers, C or Fortran order.
 
 use super::safetensors::write_floats;
+use super::strided::row_major;
 use super::{Array, Dtype, count, widen};
 use crate::error::Error;
-use crate::{files, memory};
+use crate::files;
 use std::path::Path;
 use steer_figures::npy_header;
 use steer_lang::codes;
@@ -24,7 +25,13 @@ pub fn parse_npy(bytes: &[u8], path: &Path) -> Result<Array, Error> {
     })?;
     let values = widen(header.dtype, data)?.unwrap_or_default();
     let data = match header.fortran && header.shape.len() > 1 {
-        true => to_c_order(&values, &header.shape)?,
+        true => {
+            let mut strides = vec![1; header.shape.len()];
+            for i in 1..strides.len() {
+                strides[i] = strides[i - 1] * header.shape[i - 1];
+            }
+            row_major(&values, &header.shape, &strides)?
+        }
         false => values,
     };
     Ok(Array { shape: header.shape, data })
@@ -172,28 +179,4 @@ impl<'a> Reader<'a> {
         }
         Ok(out)
     }
-}
-
-/// Elements in Fortran order (the first dimension fastest) put into C order.
-fn to_c_order(values: &[f32], shape: &[usize]) -> Result<Vec<f32>, Error> {
-    let mut strides = vec![1; shape.len()];
-    for i in 1..shape.len() {
-        strides[i] = strides[i - 1] * shape[i - 1];
-    }
-    let mut out = memory::room(values.len(), "one tensor")?;
-    let mut index = vec![0; shape.len()];
-    let mut at = 0;
-    for _ in 0..values.len() {
-        out.push(values[at]);
-        for d in (0..shape.len()).rev() {
-            index[d] += 1;
-            at += strides[d];
-            if index[d] < shape[d] {
-                break;
-            }
-            at -= strides[d] * shape[d];
-            index[d] = 0;
-        }
-    }
-    Ok(out)
 }

@@ -1,6 +1,6 @@
 //! Reading one tensor of a safetensors file by name, and writing a file of many.
 
-use super::{Array, Header, Info, widen};
+use super::{Array, Header, Info};
 use crate::error::Error;
 use crate::files;
 use serde_json::{Map, Value, json};
@@ -36,9 +36,14 @@ pub fn list_safetensors(path: &Path) -> Result<Header, Error> {
 pub fn read_safetensors(path: &Path, key: Option<&str>) -> Result<Array, Error> {
     let map = files::map(path)?;
     let bytes = map.as_deref().unwrap_or(&[]);
-    let header = Header::parse(bytes, path)?;
-    let (name, info) = select(&header, path, key)?;
-    let data = widen(info.dtype, &bytes[info.bytes.clone()])?.ok_or_else(|| {
+    read_from(bytes, &Header::parse(bytes, path)?, path, key)
+}
+
+/// One tensor of a file with this header.
+pub(super) fn read_from(bytes: &[u8], header: &Header, path: &Path, key: Option<&str>) -> Result<Array, Error> {
+    let tensors: Vec<(&str, &Info)> = header.tensors.iter().map(|(n, i)| (n.as_str(), i)).collect();
+    let (name, info) = choose(path, key, &tensors, "tensor")?;
+    let data = info.read(bytes)?.ok_or_else(|| {
         let message = format!(
             "tensor `{name}` of `{}` has the element type {}, which is not read yet",
             path.display(),
@@ -49,25 +54,29 @@ pub fn read_safetensors(path: &Path, key: Option<&str>) -> Result<Array, Error> 
     Ok(Array { shape: info.shape.clone(), data })
 }
 
-fn select<'a>(header: &'a Header, path: &Path, key: Option<&'a str>) -> Result<(&'a str, &'a Info), Error> {
-    let names = || header.tensors.keys().map(String::as_str);
+/// The one that `key` names, or else the only one; `what` is how errors call them.
+pub(super) fn choose<'a, T: Copy>(
+    path: &Path,
+    key: Option<&str>,
+    all: &[(&'a str, T)],
+    what: &str,
+) -> Result<(&'a str, T), Error> {
+    let names = || all.iter().map(|(n, _)| *n);
     match key {
-        Some(key) => header.tensors.get(key).map(|i| (key, i)).ok_or_else(|| {
+        Some(key) => all.iter().find(|(n, _)| *n == key).copied().ok_or_else(|| {
             let help = match nearest(key, names()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("it holds {}", some_of(names())),
             };
-            Error::new(codes::MISSING_WEIGHT, format!("`{}` has no tensor `{key}`", path.display())).help(help)
+            Error::new(codes::MISSING_WEIGHT, format!("`{}` has no {what} `{key}`", path.display())).help(help)
         }),
-        None => match header.tensors.len() {
-            1 => header.tensors.iter().map(|(n, i)| (n.as_str(), i)).next(),
-            _ => None,
-        }
-        .ok_or_else(|| {
-            let message =
-                format!("`{}` holds {} tensors, so one has to be named", path.display(), header.tensors.len());
-            Error::new(codes::MISSING_WEIGHT, message).help(format!("it holds {}", some_of(names())))
-        }),
+        None => match all {
+            [one] => Ok(*one),
+            _ => {
+                let message = format!("`{}` holds {} {what}s, so one has to be named", path.display(), all.len());
+                Err(Error::new(codes::MISSING_WEIGHT, message).help(format!("it holds {}", some_of(names()))))
+            }
+        },
     }
 }
 

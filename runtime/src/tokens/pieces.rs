@@ -104,7 +104,7 @@ fn is_kept(byte: u8) -> bool {
 }
 
 /// GPT-2's alphabet: bytes that do not print follow one another from U+0100.
-fn byte_to_char(byte: u8) -> char {
+pub(super) fn byte_to_char(byte: u8) -> char {
     match is_kept(byte) {
         true => char::from(byte),
         false => {

@@ -37,7 +37,7 @@ impl Settings {
         Ok(settings)
     }
 
-    fn of(tokenizer: &Value, generation: &Value, config: &Value) -> Self {
+    pub fn of(tokenizer: &Value, generation: &Value, config: &Value) -> Self {
         let class = tokenizer.get("tokenizer_class").and_then(Value::as_str).unwrap_or("");
         // Only these rebuild the post-processor from the setting; for others it says nothing.
         let rebuilds = names().bos_by_setting.iter().any(|c| class.starts_with(c.as_str()));

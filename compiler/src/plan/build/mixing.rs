@@ -41,9 +41,20 @@ impl Builder {
         scale: f32,
         window: Option<usize>,
     ) -> Result<OpenAttention, TypeError> {
+        self.attention_over((q, k, v), scale, window, false)
+    }
+
+    /// The same, of all rows of a sequence where it is `whole`.
+    pub fn attention_over(
+        &mut self,
+        (q, k, v): (NodeId, NodeId, NodeId),
+        scale: f32,
+        window: Option<usize>,
+        whole: bool,
+    ) -> Result<OpenAttention, TypeError> {
         self.not_nested()?;
         let body = RegionId(self.plan.regions.len() as u32);
-        let op = Op::Attention { q, k, v, scale, window, body };
+        let op = Op::Attention { q, k, v, scale, window, whole, body };
         types::infer(&self.plan, &op, &Type::scalar(Elem::F32, true))?;
         let scores = types::scores(self.ty(q));
         let place = self.open_body(Body::Attention);

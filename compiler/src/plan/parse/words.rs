@@ -233,7 +233,8 @@ impl Words<'_> {
                 let (q, k, v) = (self.node()?, self.next_node()?, self.next_node()?);
                 let scale = self.after("scale", Words::float)?;
                 let window = if self.eat("window") { Some(self.number()?) } else { None };
-                Op::Attention { q, k, v, scale, window, body: self.body()? }
+                let whole = self.eat("whole");
+                Op::Attention { q, k, v, scale, window, whole, body: self.body()? }
             }
             "conv1d" => Op::Conv1d { x: self.node()?, w: self.next_node()? },
             "scan" => Op::Scan { body: self.body()? },

@@ -164,6 +164,6 @@ impl Plans {
         region.results = vec![pattern];
         self.region = outer;
         let axes = self.plan.ty(q).axes.clone();
-        (self.push(Op::Attention { q, k, v, scale: 0.5, window: None, body }, axes, true), pattern)
+        (self.push(Op::Attention { q, k, v, scale: 0.5, window: None, whole: false, body }, axes, true), pattern)
     }
 }

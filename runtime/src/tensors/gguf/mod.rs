@@ -3,10 +3,12 @@
 //! Nothing is copied but names of arrays: texts and numbers point into the bytes that were parsed, which are a memory
 //! map as a rule. What is accepted lies inside of the file.
 
+mod blocks;
 mod read;
 mod value;
 mod write;
 
+pub use blocks::Blocks;
 pub use value::{Kind, Numbers, Value};
 pub use write::{Tensor, write_gguf};
 
@@ -42,14 +44,14 @@ pub struct TensorInfo<'a> {
 }
 
 impl TensorInfo<'_> {
-    /// The element type, where it is plain floating point: F32, F16, BF16 or F64.
+    /// The element type, where it can be read: floating point, or one of [`Blocks`].
     pub fn dtype(&self) -> Option<Dtype> {
         Some(match self.code {
             0 => Dtype::F32,
             1 => Dtype::F16,
             28 => Dtype::F64,
             30 => Dtype::BF16,
-            _ => return None,
+            code => Dtype::Blocks(Blocks::from_code(code)?),
         })
     }
 }

@@ -70,7 +70,7 @@ fn place(
     alignment: u64,
     len: u64,
 ) -> Result<TensorInfo<'_>, GgufError> {
-    if offset % alignment != 0 {
+    if !offset.is_multiple_of(alignment) {
         let what = format!("tensor `{}` begins at byte {offset} of the data, no multiple of {alignment}", info.name);
         return Err(GgufError::Damaged(what));
     }
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
         let offset = self.u64(&what)?;
         let ty = element_type(code).ok_or_else(|| GgufError::Type(name.to_string(), code))?;
         let row = shape.last().copied().unwrap_or(1);
-        if row % ty.block != 0 {
+        if !row.is_multiple_of(ty.block) {
             return Err(GgufError::Damaged(format!(
                 "tensor `{name}` has rows of {row} elements, and {} comes in blocks of {}",
                 ty.name, ty.block

@@ -9,7 +9,7 @@ use steer_lang::codes;
 /// Where templates are looked for, once one is needed.
 #[derive(Clone, Debug, Default)]
 pub struct ChatFiles {
-    /// Of the model; `None` where there is none to look in.
+    /// The model's folder or its GGUF file; `None` where there is none to look in.
     pub folder: Option<PathBuf>,
     /// `tokenizer_config.json`.
     pub config: Value,
@@ -26,6 +26,9 @@ impl ChatFiles {
     /// that before the older `chat_template.json`.
     pub(super) fn find(&self) -> Result<Option<Found>, Error> {
         let Some(folder) = &self.folder else { return Ok(None) };
+        if folder.is_file() {
+            return Ok(entry(&self.config, folder)?.map(|source| Found { source, path: folder.clone() }));
+        }
         let path = folder.join("chat_template.jinja");
         if path.exists() {
             return Ok(Some(Found { source: files::read_text(&path)?, path }));

@@ -1,0 +1,121 @@
+//! The configuration that a GGUF file stands for.
+
+use super::family::Family;
+use crate::error::Error;
+use crate::tensors::gguf::{Gguf, Numbers, Value as Meta};
+use serde_json::{Map, Value, json};
+use std::path::Path;
+use steer_lang::codes;
+
+/// More entries than any scaling of rotary frequencies has.
+const LIST: usize = 1 << 16;
+
+/// `config.json` as it would stand beside the weights.
+pub fn config(gguf: &Gguf, bytes: &[u8], family: &Family, name: &str, path: &Path) -> Result<Value, Error> {
+    let meta = |key: &str| gguf.get(&format!("{name}.{key}"));
+    let count = |key: &str| meta(key).and_then(number).and_then(|n| n.as_u64());
+    let with = family.with.iter().find(|(key, _)| count(key).is_some_and(|n| n > 0));
+    let mut out = Map::new();
+    out.insert("architectures".into(), json!([with.map_or(&family.arch, |(_, arch)| arch)]));
+    for (key, from) in &family.config {
+        match meta(from) {
+            Some(Meta::Text(text)) if *text != "none" => put(&mut out, key, json!(text)),
+            Some(Meta::Text(_)) | None => {}
+            Some(value) => put(&mut out, key, number(value).unwrap_or(Value::Null)),
+        }
+    }
+    for (key, [over, under]) in &family.ratios {
+        let product = |keys: &[String]| keys.iter().try_fold(1.0, |n, key| Some(n * meta(key)?.as_f64()?));
+        if let (Some(over), Some(under)) = (product(over), product(under)) {
+            put(&mut out, key, json!(over / under));
+        }
+    }
+    for (key, value) in &family.given {
+        put(&mut out, key, value.clone());
+    }
+    for (key, tensor) in &family.present {
+        put(&mut out, key, json!(gguf.tensor(tensor).is_some()));
+    }
+    for (key, tensor) in &family.absent {
+        put(&mut out, key, json!(gguf.tensor(tensor).is_none()));
+    }
+    for (tensor, list) in &family.lists {
+        if let Some(values) = numbers(gguf, bytes, tensor, path)? {
+            put(&mut out, &list.into, json!(values));
+            list.given.iter().for_each(|(key, value)| put(&mut out, key, value.clone()));
+        }
+    }
+    for case in family.cases.iter().flatten() {
+        if case.of.iter().all(|(key, n)| count(key) == Some(*n as u64)) {
+            case.given.iter().for_each(|(key, value)| put(&mut out, key, value.clone()));
+        }
+    }
+    // A number without a kind of scaling is what the file says of one that it does not use.
+    let scales = out.get("rope_scaling").is_none_or(|s| s.get("rope_type").is_some());
+    if !scales {
+        out.remove("rope_scaling");
+    }
+    if let Some(t) = gguf.tensor("token_embd.weight") {
+        out.insert("vocab_size".into(), json!(t.shape.first()));
+    }
+    let special = |key: &str| gguf.get(&format!("tokenizer.ggml.{key}_token_id")).and_then(Meta::as_usize);
+    if let Some(bos) = special("bos") {
+        out.insert("bos_token_id".into(), json!(bos));
+    }
+    let ends: Vec<usize> = ["eos", "eot"].iter().filter_map(|k| special(k)).collect();
+    if !ends.is_empty() {
+        out.insert("eos_token_id".into(), json!(ends));
+    }
+    Ok(Value::Object(out))
+}
+
+/// Sets `a.b` in an object; an object on the way begins empty.
+fn put(out: &mut Map<String, Value>, key: &str, value: Value) {
+    match key.split_once('.') {
+        None => drop(out.insert(key.into(), value)),
+        Some((first, rest)) => {
+            if let Value::Object(inner) = out.entry(first).or_insert_with(|| json!({})) {
+                put(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// A number as JSON: as short as the file's own precision allows. An array of equal numbers, one a layer, is one.
+fn number(value: &Meta) -> Option<Value> {
+    match value {
+        Meta::F32(x) => x.to_string().parse::<f64>().ok().map(|x| json!(x)),
+        Meta::F64(x) => Some(json!(x)),
+        Meta::Bool(b) => Some(json!(b)),
+        Meta::Numbers(numbers) => {
+            let all = each(numbers)?;
+            let first = all.first()?.clone();
+            Some(if all.iter().all(|v| *v == first) { first } else { Value::Array(all) })
+        }
+        _ => value.as_integer().and_then(|n| i64::try_from(n).ok()).map(|n| json!(n)),
+    }
+}
+
+fn each(numbers: &Numbers) -> Option<Vec<Value>> {
+    if numbers.len() > LIST {
+        return None;
+    }
+    numbers.iter().map(|v| number(&v)).collect()
+}
+
+/// The elements of a small tensor, if there is one.
+fn numbers(gguf: &Gguf, bytes: &[u8], name: &str, path: &Path) -> Result<Option<Vec<f32>>, Error> {
+    let Some(t) = gguf.tensor(name) else { return Ok(None) };
+    let bad = |what: &str| {
+        let message = format!("tensor `{name}` of `{}` {what}", path.display());
+        Error::new(codes::BAD_WEIGHTS, message).help("write or download the file again")
+    };
+    let (Some(dtype), true) = (t.dtype(), t.shape.iter().product::<usize>() <= LIST) else {
+        return Err(bad("is no list of numbers"));
+    };
+    let values = crate::tensors::widen(dtype, &bytes[t.bytes.clone()])?.ok_or_else(|| bad("is no list of numbers"))?;
+    if values.iter().any(|x| !x.is_finite() || *x <= 0.0) {
+        return Err(bad("holds what is no positive number"));
+    }
+    Ok(Some(values))
+}

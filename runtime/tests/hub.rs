@@ -216,7 +216,7 @@ fn refusals_say_what_to_do() {
         assert!(parts.iter().all(|p| said.contains(p)), "{shown}: {said}");
     }
     let said = failure(&hub(&cache, "http://127.0.0.1:1"), Need::Description);
-    assert!(said.contains("cannot be downloaded from http://127.0.0.1:1: ") && said.contains("goes on"), "{said}");
+    assert!(said.contains("it cannot be downloaded from http://127.0.0.1:1: ") && said.contains("goes on"), "{said}");
     let said = failure(&hub(&cache, "huggingface.co"), Need::Description);
     assert!(said.contains("`huggingface.co` is no address"), "{said}");
     let said = failure(&Hub::default(), Need::Description);
@@ -233,13 +233,18 @@ fn a_repository_that_is_no_model_is_named() {
 
 /// A model as huggingface_hub leaves it in the cache.
 fn cached(cache: &Folder, files: &Files, which: &[&str]) -> PathBuf {
-    let folder = model(cache).join("snapshots").join(COMMIT);
+    cached_in(cache.path(), files, which)
+}
+
+fn cached_in(cache: &Path, files: &Files, which: &[&str]) -> PathBuf {
+    let model = cache.join("models--org--name");
+    let folder = model.join("snapshots").join(COMMIT);
     for part in ["blobs", "refs", &format!("snapshots/{COMMIT}")] {
-        std::fs::create_dir_all(model(cache).join(part)).unwrap();
+        std::fs::create_dir_all(model.join(part)).unwrap();
     }
-    std::fs::write(model(cache).join("refs/main"), COMMIT).unwrap();
+    std::fs::write(model.join("refs/main"), COMMIT).unwrap();
     for name in which {
-        std::fs::write(model(cache).join("blobs").join(files.etag(name)), files.get(name)).unwrap();
+        std::fs::write(model.join("blobs").join(files.etag(name)), files.get(name)).unwrap();
         std::os::unix::fs::symlink(Path::new("../../blobs").join(files.etag(name)), folder.join(name)).unwrap();
     }
     folder
@@ -380,6 +385,34 @@ fn the_command_line_runs_a_model_of_the_hub() {
         .unwrap();
     let text = String::from_utf8(lost.stderr).unwrap();
     assert!(lost.status.code() == Some(1) && text.contains("E0508") && text.contains("HF_HUB_OFFLINE"), "{text}");
+}
+
+#[test]
+fn shards_that_somebody_has_not_finished_are_completed() {
+    let cache = Folder::new("hub-shards");
+    let mut files = shipped();
+    let weights = files.get("model.safetensors");
+    let header = 8 + u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&weights[8..header]).unwrap();
+    let names = header.as_object().unwrap().keys().filter(|n| *n != "__metadata__");
+    let map: serde_json::Map<_, _> = names.map(|n| (n.clone(), "part.safetensors".into())).collect();
+    let index = serde_json::json!({ "weight_map": map }).to_string().into_bytes();
+    files.0.iter_mut().filter(|f| f.2).for_each(|f| f.0 = "part.safetensors");
+    files.0.push(("model.safetensors.index.json", index, false));
+    let hub = cache.path().join("hub");
+    std::fs::create_dir_all(&hub).unwrap();
+    let folder = cached_in(&hub, &files, &["config.json", "tokenizer.json", "model.safetensors.index.json"]);
+    let answer = files.clone();
+    let server = Served::new(move |r| answer.answer(r));
+    let script = cache.write("a.steer", b"model \"org/name\"\ngenerate \"Tom went\" { max: 4 }\n");
+    let run = |command: &str| {
+        let out = steer(&cache, &server.endpoint, &[command, script.to_str().unwrap()]).output().unwrap();
+        assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    assert!(run("check").contains("(no weights: only the configuration was checked)"));
+    assert!(!folder.join("part.safetensors").exists());
+    assert!(run("run").contains(" to the"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! From what a script calls its model to a folder.
 
-use super::is_gguf;
+use super::{Checkpoint, Config, is_gguf, shards};
 use crate::error::Error;
 use crate::hub::{Hub, Id, Need};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,20 @@ pub struct Found {
     pub path: PathBuf,
     /// What it is called on the hub, where it is one of the hub's.
     pub id: Option<Id>,
+    /// Whether an interrupted download has left a part of the weights.
+    partial: bool,
+}
+
+impl Found {
+    /// Opens the folder; weights that are not all there are none.
+    pub fn open(&self) -> Result<Checkpoint, Error> {
+        if !self.partial {
+            return Checkpoint::open(&self.path);
+        }
+        let why = format!("the weights of `{}` are not downloaded yet", self.path.display());
+        let none = shards::Found { none: Some(why), ..shards::Found::default() };
+        Ok(Checkpoint::of(&self.path, Config::read(&self.path)?, none))
+    }
 }
 
 /// The folder of a model: a path (relative to the script's folder, else to the working directory), the name of a
@@ -23,7 +37,7 @@ pub fn find_model(name: &str, script_dir: Option<&Path>, hub: &Hub) -> Result<Fo
         return Err(Error::new(codes::NO_MODEL, "the name of the model is empty")
             .help("name a Hugging Face folder, a shipped model, or an id of the hub"));
     }
-    let here = |folder: PathBuf| Ok(Found { path: folder, id: None });
+    let here = |path: PathBuf| Ok(Found { path, id: None, partial: false });
     let beside = script_dir.filter(|d| *d != Path::new(".") && !d.as_os_str().is_empty());
     let mut tried: Vec<PathBuf> = beside.into_iter().map(|d| d.join(name)).collect();
     if !tried.contains(&PathBuf::from(name)) {
@@ -43,9 +57,16 @@ pub fn find_model(name: &str, script_dir: Option<&Path>, hub: &Hub) -> Result<Fo
         return here(one_file(found)?.unwrap_or_else(|| found.clone()));
     }
     match Id::parse(name) {
-        Some(id) if id.is_full() => Ok(Found { path: hub.fetch(&id, Need::Description)?, id: Some(id) }),
+        Some(id) if id.is_full() => {
+            let path = hub.fetch(&id, Need::Description)?;
+            let partial = hub.cached(&id, Need::Weights).is_none();
+            Ok(Found { path, id: Some(id), partial })
+        }
         // A name alone is rather a mistake than an old model of the hub, so nobody is asked for it.
-        Some(id) if let Some(folder) = hub.cached(&id, Need::Description) => Ok(Found { path: folder, id: Some(id) }),
+        Some(id) if let Some(path) = hub.cached(&id, Need::Description) => {
+            let partial = hub.cached(&id, Need::Weights).is_none();
+            Ok(Found { path, id: Some(id), partial })
+        }
         _ => Err(not_found(name, &tried, &shelves)),
     }
 }

@@ -133,7 +133,7 @@ impl Session {
         let place = |e: Error| vec![placed(e, model_span)];
         let location = find_model(&model_name, from_script, &options.hub).map_err(place)?;
         let found = &location.path;
-        let checkpoint = Arc::new(Checkpoint::open(found).map_err(place)?);
+        let checkpoint = Arc::new(location.open().map_err(place)?);
         let described = models::describe(library, &checkpoint, &given, &[&folder, checkpoint.folder()], sources)?;
         let of_models = given.iter().map(|g| &g.path).chain(&described.found);
         inputs.extend(of_models.map(|path| Input { kind: InputKind::ModelFile, path: path.clone() }));
@@ -199,8 +199,8 @@ impl ModelSession {
     pub fn open(name: &str, arch: &[PathBuf], hub: &Hub, sources: &mut Sources) -> Result<Self, Diagnostics> {
         let mut library = Library::standard(sources)?;
         let given = models::add(&mut library, arch, sources)?;
-        let found = find_model(name, None, hub).map_err(one)?.path;
-        let checkpoint = Arc::new(Checkpoint::open(&found).map_err(one)?);
+        let location = find_model(name, None, hub).map_err(one)?;
+        let checkpoint = Arc::new(location.open().map_err(one)?);
         let described = models::describe(library, &checkpoint, &given, &[checkpoint.folder()], sources)?;
         let arch_file = sources.get(described.file).name.clone();
         Ok(ModelSession { model: described.model, checkpoint, arch_file, warnings: described.warnings })

@@ -13,6 +13,9 @@ use ureq::{Agent, Body};
 /// Tries of one request, or of going on with a download that brings nothing more.
 pub(super) const TRIES: u32 = 5;
 
+/// Tries of the first request: where there is no network, nobody wants to wait for it.
+const FIRST: u32 = 2;
+
 /// How long a connection may say nothing.
 const SILENCE: Duration = Duration::from_secs(20);
 
@@ -105,7 +108,7 @@ impl Client {
     /// The commit of a revision, and its files.
     pub fn list(&self, revision: &str) -> Result<Listing, Error> {
         let url = format!("{}/api/models/{}/revision/{}", self.endpoint, self.id.name, escaped(revision));
-        let text = self.patiently(|| {
+        let text = self.patiently(FIRST, || {
             let mut answer = self.ask(Method::Get(0), &url)?;
             let body = answer.body_mut().with_config().limit(LARGEST_LIST).read_to_vec();
             body.map_err(|e| Trouble::Passing(said(&e)))
@@ -117,7 +120,7 @@ impl Client {
     /// What a file of a commit is.
     pub fn head(&self, commit: &str, name: &str) -> Result<Remote, Error> {
         let url = format!("{}/{}/resolve/{commit}/{}", self.endpoint, self.id.name, escaped(name));
-        let answer = self.patiently(|| self.ask(Method::Head, &url))?;
+        let answer = self.patiently(TRIES, || self.ask(Method::Head, &url))?;
         let header = |n: &str| answer.headers().get(n).and_then(|v| v.to_str().ok()).map(str::to_owned);
         let etag = header("x-linked-etag").or_else(|| header("etag"));
         let etag = etag.map(|e| e.trim_start_matches("W/").trim_matches('"').to_owned());
@@ -189,7 +192,7 @@ impl Client {
     }
 
     /// Asks again while the trouble may be a passing one.
-    fn patiently<T>(&self, mut ask: impl FnMut() -> Result<T, Trouble>) -> Result<T, Error> {
+    fn patiently<T>(&self, most: u32, mut ask: impl FnMut() -> Result<T, Trouble>) -> Result<T, Error> {
         let mut tries = 0;
         loop {
             match ask() {
@@ -197,15 +200,15 @@ impl Client {
                 Err(Trouble::Lasting(e)) => return Err(e),
                 Err(Trouble::Passing(what)) => {
                     tries += 1;
-                    self.rest(tries, &what)?;
+                    self.rest(tries, most, &what)?;
                 }
             }
         }
     }
 
     /// Waits after a number of tries that failed; an error after too many of them, or at ctrl-C.
-    pub fn rest(&self, tries: u32, what: &str) -> Result<(), Error> {
-        if tries >= TRIES {
+    pub fn rest(&self, tries: u32, most: u32, what: &str) -> Result<(), Error> {
+        if tries >= most {
             return Err(failures::unreachable(&self.id, &self.endpoint, what));
         }
         let mut left = self.pause * 2u32.pow(tries - 1);

@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::checksum::Checksum;
-use super::client::{Client, Remote, Trouble};
+use super::client::{Client, Remote, TRIES, Trouble};
 use super::failures;
 use crate::error::Error;
 use crate::progress::Bar;
@@ -108,7 +108,7 @@ impl<'p> Part<'p> {
                         _ => "the connection was closed too early".into(),
                     };
                     tries = if self.len > before { 1 } else { tries + 1 };
-                    client.rest(tries, &what)?;
+                    client.rest(tries, TRIES, &what)?;
                 }
             }
         }

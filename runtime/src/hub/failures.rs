@@ -60,7 +60,7 @@ pub(super) fn refused(id: &Id, endpoint: &str, status: u16, code: &str, known: b
 }
 
 pub(super) fn unreachable(id: &Id, endpoint: &str, what: &str) -> Error {
-    error(format!("`{id}` cannot be downloaded from {endpoint}: {what}")).help(format!(
+    error(format!("there is no folder `{id}`, and it cannot be downloaded from {endpoint}: {what}")).help(format!(
         "check the connection (HF_ENDPOINT and HTTPS_PROXY say which way it goes) and run it again, which goes on with what has come; {OTHERWISE}"
     ))
 }

@@ -57,6 +57,7 @@ pub const NAMES: &[&str] = &[
     "fail",
     "load",
     "stored",
+    "given",
     "pca",
     "chat",
 ];
@@ -172,6 +173,7 @@ impl Eval<'_> {
             }
             "weight" => self.weight(args, span)?,
             "stored" => self.stored(args)?,
+            "given" => Value::Bool(!matches!(args.need(0, "key")?, (Value::Absent(_), _))),
             "linear" => self.linear(args, span)?,
             "lookup" => {
                 let (table, _) = self.arg_node(args, 0, "table")?;
@@ -421,7 +423,7 @@ impl Eval<'_> {
         let (scale, at) = args.need(3, "scale")?;
         let scale = self.number(&scale, at)? as f32;
         let window = match args.need(4, "window")? {
-            (Value::None | Value::Absent(_), _) => None,
+            (Value::None, _) => None,
             (v, at) => Some(self.number(&v, at)?.max(1.0) as usize),
         };
         let (body, at) = args.need(5, "body")?;

@@ -12,7 +12,9 @@ use super::value::{Scope, Value};
 use crate::plan::{Plan, Size};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
-use steer_lang::ast::{Expr, HookDecl, Ident, Item, ItemKind, MetricDecl, Param, ParamType, PatchDecl, RunExpr, Sweep};
+use steer_lang::ast::{
+    Expr, ExprKind, HookDecl, Ident, Item, ItemKind, MetricDecl, Param, ParamType, PatchDecl, RunExpr, Sweep, Text,
+};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Diagnostics, Severity, Sources, Span, codes};
 
@@ -394,8 +396,17 @@ impl Checker<'_> {
     /// A value in whose place a plain name may stand for itself.
     pub(super) fn plain_text(&mut self, e: &Expr) -> Res<Value> {
         match &e.kind {
-            steer_lang::ast::ExprKind::Name(n) if self.named_value(n).is_none() => Ok(Value::text(n)),
+            ExprKind::Name(n) if self.named_value(n).is_none() => Ok(Value::text(n)),
             _ => self.value(e),
+        }
+    }
+
+    /// The path of a file to write, its slots filled.
+    pub(super) fn target(&mut self, to: &Text) -> Res<String> {
+        let text = Expr { kind: ExprKind::Text(to.value.clone()), span: to.span };
+        match self.value(&text)? {
+            Value::Text(path) => Ok(path.to_string()),
+            _ => Ok(to.value.clone()),
         }
     }
 

@@ -326,6 +326,12 @@ impl Eval<'_> {
         }
         let y = self.expr(b)?;
         let (x, y) = (self.settled(x), self.settled(y));
+        // What is not there is not equal to anything, and not unequal.
+        for (v, at) in [(&x, a.span), (&y, b.span)] {
+            if let Value::Absent(path) = v {
+                return Err(missing_key(path, at));
+            }
+        }
         if let Some(v) = fold(op, &x, &y) {
             return Ok(v);
         }
@@ -411,7 +417,10 @@ impl Eval<'_> {
 }
 
 pub fn missing_key(path: &str, span: Span) -> Box<Diagnostic> {
-    let key = path.strip_prefix("config.").unwrap_or(path);
+    let Some(key) = path.strip_prefix("config.") else {
+        let d = Diagnostic::error(codes::UNKNOWN_NAME, format!("{path} is not there"));
+        return Box::new(d.at(span, "no such field"));
+    };
     Box::new(
         Diagnostic::error(codes::MISSING_KEY, format!("config.json has no `{key}`"))
             .at(span, "the model file needs it here")
@@ -449,9 +458,8 @@ fn fold(op: BinaryOp, a: &Value, b: &Value) -> Option<Value> {
             BinaryOp::Or => return Some(Value::Bool(*x || *y)),
             _ => {}
         },
-        (Value::None | Value::Absent(_), Value::None | Value::Absent(_)) if op == BinaryOp::Eq => {
-            return Some(Value::Bool(true));
-        }
+        (Value::None, Value::None) if op == BinaryOp::Eq => return Some(Value::Bool(true)),
+        (Value::None, Value::None) if op == BinaryOp::Ne => return Some(Value::Bool(false)),
         (Value::None, _) | (_, Value::None) => match op {
             BinaryOp::Eq => return Some(Value::Bool(false)),
             BinaryOp::Ne => return Some(Value::Bool(true)),

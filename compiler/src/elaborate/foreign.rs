@@ -53,6 +53,7 @@ impl Checker<'_> {
     pub(super) fn foreign_site(&self, name: &str, span: Span) -> Res<(Named, String)> {
         let (site, means) = match self.hook_point(name) {
             Some((site, note)) => {
+                self.same_there(name, &site, span)?;
                 let note = note.map_or(String::new(), |n| format!(" ({n})"));
                 (site, format!("TransformerLens' name{note}"))
             }
@@ -66,6 +67,27 @@ impl Checker<'_> {
             ));
         }
         Ok((Named::of(&site), means))
+    }
+
+    /// An error where a hook point has another value than the site of that name: TransformerLens' encoders put their norms
+    /// behind what hook points see, and where a part reads the bare stream there is no norm before it.
+    fn same_there(&self, name: &str, site: &str, span: Span) -> Res<()> {
+        let value = |site: &str| self.plan.sites.iter().find(|s| s.name == site).map(|s| s.value);
+        let block = split(site).0;
+        let bare =
+            block.is_some_and(|b| value(site).is_some() && value(site) == value(&format!("blocks[{b}].resid.pre")));
+        let what = match () {
+            () if self.plan.is_whole() && block.is_some() => {
+                "TransformerLens' hook points in an encoder are at other places"
+            }
+            () if name.ends_with("hook_normalized") && bare => "no norm stands before this part",
+            () => return Ok(()),
+        };
+        Err(Box::new(
+            Diagnostic::error(codes::UNKNOWN_SITE, format!("`{name}` is no site of this model"))
+                .at(span, what)
+                .help("name the site that is meant; `steer sites` says what each is"),
+        ))
     }
 
     /// The same for `site("...")`; how it was understood is noted.
@@ -231,7 +253,11 @@ impl<'p> Modules<'p> {
             own.retain(|i| !self.weights[*i].is_empty());
             return own.into_iter().map(name).collect();
         }
-        own.last().map(|i| name(*i)).into_iter().collect()
+        let blocks: BTreeSet<Option<String>> =
+            own.iter().map(|i| split(&self.plan.sites[*i].name).0.map(str::to_owned)).collect();
+        // A list of blocks gives nothing; a whole model gives what comes behind them.
+        let last = own.last().map(|i| name(*i)).filter(|last| blocks.len() == 1 || split(last).0.is_none());
+        last.into_iter().collect()
     }
 
     /// The block that a name is of as a whole: what all weights that only its sites read stand under.

@@ -19,6 +19,7 @@ impl Checker<'_> {
     pub(super) fn generate(&mut self, g: &Generate) -> Res<StatementKind> {
         let mut o = GenerateOptions::default();
         let mut samples: Option<Span> = None;
+        let mut drawn: Option<(&str, Span)> = None;
         for (i, (name, value)) in g.options.iter().enumerate() {
             if g.options[..i].iter().any(|(n, _)| n.name == name.name) {
                 return Err(given_twice(&name.name, name.span));
@@ -38,6 +39,9 @@ impl Checker<'_> {
                 }
             };
             let whole = n.fract() == 0.0;
+            if let "top_k" | "top_p" | "min_p" | "seed" = &*name.name {
+                drawn.get_or_insert((&name.name, name.span));
+            }
             match name.name.as_str() {
                 "max" => {
                     want(whole && (1.0..=1e6).contains(&n), "the number of new tokens, at least 1")?;
@@ -60,7 +64,7 @@ impl Checker<'_> {
                     o.min_p = Some(n);
                 }
                 "repetition_penalty" => {
-                    want(n > 0.0 && n <= 100.0, "a factor above 0, at most 100 (1 changes nothing)")?;
+                    want((0.01..=100.0).contains(&n), "a factor from 0.01 to 100 (1 changes nothing)")?;
                     o.repetition_penalty = Some(n);
                 }
                 "n" => {
@@ -80,6 +84,13 @@ impl Checker<'_> {
                     .at(span, format!("{} equal texts", o.samples))
                     .help("give one, such as `temperature: 1`, or leave `n` out"),
             ));
+        }
+        if let Some((name, span)) = drawn.filter(|_| o.temperature == 0.0) {
+            self.diagnostics.push(
+                Diagnostic::warning(codes::BAD_PARAMETER, format!("`{name}` changes nothing without a temperature"))
+                    .at(span, "the likeliest token is taken each time")
+                    .help("give one, such as `temperature: 1`, or leave it out"),
+            );
         }
         if self.plan.is_whole() {
             return Err(whole_text("`generate` asks for the next token", g.run.span));

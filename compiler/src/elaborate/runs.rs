@@ -56,9 +56,9 @@ impl Checker<'_> {
                 StatementKind::SaveTensors(self.saved_tensors(name, to)?)
             }
             ItemKind::Save(name, to) => {
-                StatementKind::Save { table: self.table(name)?.to_owned(), to: to.value.clone() }
+                StatementKind::Save { table: self.table(name)?.to_owned(), to: self.target(to)? }
             }
-            ItemKind::Report(to) => StatementKind::Report { to: to.value.clone() },
+            ItemKind::Report(to) => StatementKind::Report { to: self.target(to)? },
             ItemKind::Capture(c) => {
                 let mut sites = Vec::new();
                 for path in &c.at {
@@ -69,7 +69,7 @@ impl Checker<'_> {
                 let on = self.selection(c.on.as_ref())?;
                 let maybe = c.on.as_ref().is_some_and(|s| s.maybe);
                 let runs = self.run_expr(&c.of)?.runs;
-                StatementKind::Capture { sites, before: c.before, on, maybe, runs, to: c.to.value.clone() }
+                StatementKind::Capture { sites, before: c.before, on, maybe, runs, to: self.target(&c.to)? }
             }
             ItemKind::Print(items) => {
                 StatementKind::Print(items.iter().map(|e| self.print(e)).collect::<Res<Vec<_>>>()?)

@@ -60,7 +60,7 @@ impl Checker<'_> {
             parts.insert(tensor.clone(), Value::Tensor(name.as_str().into()));
             self.tensors.push(TensorSpec { name, family: false, source, span: s.name.span });
         }
-        parts.insert("config".into(), from_json(&found.config, "config"));
+        parts.insert("config".into(), from_json(&found.config, &format!("{}.config", s.name.name)));
         parts.insert("site".into(), Value::text(&site.name));
         let means = format!("`{}` has {features} features of {}; {said}", s.name.name, site.name);
         self.readings.push(Reading { of: folder.to_string(), means });

@@ -10,6 +10,7 @@ use steer_lang::{Diagnostic, codes};
 impl Checker<'_> {
     /// What is written of the tensor or family of this name.
     pub(super) fn saved_tensors(&mut self, name: &Ident, to: &Text) -> Res<SavedTensors> {
+        let to = self.target(to)?;
         let ty = &self.tensor_types[&name.name];
         let size = |s: Size| if let Size::Fixed(n) = s { Some(n) } else { None };
         let shape: Option<Vec<usize>> = ty.axes.iter().map(|a| size(a.size)).collect();
@@ -22,7 +23,7 @@ impl Checker<'_> {
             false => vec![own.clone()],
         };
         let whole = ty.layers.len() == self.layers as usize;
-        let ending = to.value.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+        let ending = to.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
         if ending == "npy" && ty.family && !whole {
             return Err(Box::new(
                 Diagnostic::error(codes::BAD_ARGUMENTS, format!("`{own}` has no value for some layers"))
@@ -34,7 +35,7 @@ impl Checker<'_> {
             "gguf" => Some(self.directed(name)?),
             _ => None,
         };
-        Ok(SavedTensors { name: own, shape, tensors, blocks, to: to.value.clone() })
+        Ok(SavedTensors { name: own, shape, tensors, blocks, to })
     }
 
     /// The block at whose output each vector of a family acts; nothing else can be said in a control vector.

@@ -14,7 +14,7 @@ use steer_lang::ast::{Expr, ExprKind, IndexItem, Item, ItemKind, Sweep, SweepAxi
 use steer_lang::{Diagnostic, Span, codes};
 
 /// No sweep has more cells.
-const MOST: usize = 1_000_000;
+const MOST: usize = 100_000;
 
 /// One entry of an axis.
 struct Entry {

@@ -240,7 +240,7 @@ impl Checker<'_> {
             }
             options.push((name.name.clone(), option));
         }
-        let to = p.to.as_ref().map(|t| t.value.clone());
+        let to = p.to.as_ref().map(|t| self.target(t)).transpose()?;
         Ok(StatementKind::Plot { table, kind: p.kind.as_ref().map(|k| k.name.clone()), to, options })
     }
 }

@@ -102,7 +102,7 @@ impl Value {
 /// A value of `config.json`.
 pub fn from_json(json: &Json, path: &str) -> Value {
     match json {
-        Json::Null => Value::Absent(path.into()),
+        Json::Null => Value::None,
         Json::Bool(b) => Value::Bool(*b),
         Json::Number(n) => Value::Number(n.as_f64().unwrap_or(f64::NAN)),
         Json::String(s) => Value::text(s),

@@ -46,14 +46,16 @@ pub struct Checkpoint {
     prefix: Option<&'static str>,
     /// Why there are no weights, where there are none.
     no_weights: Option<String>,
+    /// Metadata of a GGUF file that nothing reads.
+    unread: Vec<String>,
 }
 
 impl Checkpoint {
     /// Opens a folder that holds at least a `config.json`, or a GGUF file.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         if gguf::is_gguf(folder) && folder.is_file() {
-            let (config, found) = gguf::open(folder)?;
-            return Ok(Self::of(folder, config, found));
+            let (config, found, unread) = gguf::open(folder)?;
+            return Ok(Checkpoint { unread, ..Self::of(folder, config, found) });
         }
         if !folder.is_dir() {
             return Err(not_a_folder(folder));
@@ -70,6 +72,7 @@ impl Checkpoint {
             shards: found.shards,
             tensors: found.tensors,
             no_weights: found.none,
+            unread: Vec::new(),
         }
     }
 

@@ -92,7 +92,7 @@ impl Checkpoint {
 
     /// A warning where the files have tensors that no declaration reads, but for what is computed from the
     /// configuration (masks, tables of frequencies) and copies of what is read.
-    pub fn unread(&self, weights: &[Weight]) -> Option<Diagnostic> {
+    pub fn unread_tensors(&self, weights: &[Weight]) -> Option<Diagnostic> {
         let mut read: BTreeSet<&str> = BTreeSet::new();
         for weight in weights {
             let (names, _) = spread(weight).ok()?;
@@ -106,6 +106,17 @@ impl Checkpoint {
             n => format!("nothing reads {n} tensors of `{}`, such as `{first}`", self.folder().display()),
         };
         let help = "does the model file leave something out, or config.json belong to another model?";
+        Some(Diagnostic::warning(codes::MISSING_WEIGHT, message).help(help))
+    }
+
+    /// A warning where a GGUF file says of its model what is not taken into account.
+    pub fn unread_metadata(&self) -> Option<Diagnostic> {
+        let first = self.unread.first()?;
+        let message = match self.unread.len() {
+            1 => format!("nothing reads `{first}` of the metadata of `{}`", self.path().display()),
+            n => format!("nothing reads {n} keys of the metadata of `{}`, such as `{first}`", self.path().display()),
+        };
+        let help = "values may differ from what other programs compute with this file";
         Some(Diagnostic::warning(codes::MISSING_WEIGHT, message).help(help))
     }
 

@@ -16,6 +16,7 @@ use crate::tensors::{Named, Parts};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use steer_compiler::elaborate::{PrintItem, RowSet, RunSpec, SavedTensors, Statement, StatementKind, TableSpec};
 use steer_figures::Frame;
 use steer_lang::{Diagnostic, Diagnostics};
@@ -173,25 +174,33 @@ fn save_tensors(
 /// As many tensors of a capture are named.
 const SHAPES: usize = 3;
 
-fn capture(
+fn capture<'r>(
     session: &Session,
     experiment: &Experiment,
     (sites, on): (&[String], &RowSet),
     runs: &[RunSpec],
     to: &str,
     place: &Place,
-    results: &Results,
+    results: &'r Results,
 ) -> Result<(Vec<Output>, String), Diagnostics> {
     let path = session.path(to);
     let mut stored: Vec<Stored> = Vec::new();
     for (run, spec) in place.runs.iter().zip(runs) {
         let rows = positions(&on.rows(&spec.sequence()));
         for (site, output) in sites.iter().zip(&place.outputs) {
-            let ty = experiment.prepared.plan.ty(experiment.prepared.plan.outputs[*output].node);
-            let widest = rows.iter().max().map_or(0, |p| p + 1);
-            let found = rows.iter().filter_map(|p| results.captured.get(&(*run, *output, *p)));
-            let data = found.map(|v| padded(v, ty.has_keys(), widest, ty.len_with(1))).collect::<Result<Vec<_>, _>>();
-            let data = data.map_err(one)?;
+            let plan = &experiment.prepared.plan;
+            let node = plan.outputs[*output].node;
+            let ty = plan.ty(node);
+            // Which rows the keys of a row are.
+            let sight = plan.sight_inside(node).unwrap_or_default();
+            let keys = |p: usize| sight.of(p, spec.encoded.tokens.len());
+            let widest = rows.iter().map(|p| keys(*p).end).max().unwrap_or(0);
+            let found = rows.iter().filter_map(|p| Some((*p, results.captured.get(&(*run, *output, *p))?)));
+            let row = |(p, v): (usize, &'r Arc<[f32]>)| match ty.has_keys() {
+                true => padded(v, keys(p).start, widest, ty.len_with(1)),
+                false => Ok(Cow::Borrowed(&**v)),
+            };
+            let data = found.map(row).collect::<Result<Vec<_>, _>>().map_err(one)?;
             let mut shape = vec![data.len()];
             shape.extend(ty.axes.iter().map(|a| match a.size {
                 steer_compiler::plan::Size::Fixed(n) => n,
@@ -221,16 +230,17 @@ fn capture(
 /// A captured tensor: name, shape, rows.
 type Stored<'r> = (String, Vec<usize>, Vec<Cow<'r, [f32]>>);
 
-/// A row; one with fewer keys than the widest is filled with zeros at the end of each head.
-fn padded(row: &[f32], keyed: bool, widest: usize, heads: usize) -> Result<Cow<'_, [f32]>, Error> {
+/// A row with a column for each position: zeros where it has no key. The first of its keys is at `start`.
+fn padded(row: &[f32], start: usize, widest: usize, heads: usize) -> Result<Cow<'_, [f32]>, Error> {
     let keys = row.len() / heads.max(1);
-    if !keyed || keys == widest {
+    if keys == widest {
         return Ok(Cow::Borrowed(row));
     }
     let mut data = memory::room(heads * widest, "what is captured")?;
-    for part in row.chunks_exact(keys.max(1)) {
+    for (head, part) in row.chunks_exact(keys.max(1)).enumerate() {
+        data.resize(head * widest + start, 0.0);
         data.extend_from_slice(part);
-        data.resize(data.len() + widest - keys, 0.0);
+        data.resize((head + 1) * widest, 0.0);
     }
     Ok(Cow::Owned(data))
 }

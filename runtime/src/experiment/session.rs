@@ -158,7 +158,11 @@ impl Session {
         if checkpoint.has_weights() {
             let wrong = checkpoint.validate(&script.plan.weights);
             diagnostics.extend(if wrong.is_empty() {
-                checkpoint.unread(&script.plan.weights).into_iter().collect()
+                checkpoint
+                    .unread_tensors(&script.plan.weights)
+                    .into_iter()
+                    .chain(checkpoint.unread_metadata())
+                    .collect()
             } else {
                 wrong
             });

@@ -33,6 +33,15 @@ pub fn parse_dictionary(config: &[u8], path: &Path, header: &Header) -> Result<D
     if !config.is_object() {
         return Err(bad("it is JSON but not an object".into()));
     }
+    for (key, at) in [("d_in", 0), ("d_sae", 1)] {
+        let said = config.get(key).and_then(serde_json::Value::as_u64);
+        let shape = header.tensors.get("W_enc").map(|info| &info.shape[..]);
+        if let (Some(said), Some([rows, columns])) = (said, shape)
+            && said != [*rows, *columns][at] as u64
+        {
+            return Err(bad(format!("it says that {key} is {said}, and `W_enc` is [{rows}, {columns}]")));
+        }
+    }
     let tensors = header.tensors.iter().map(|(name, info)| (name.clone(), info.shape.clone())).collect();
     Ok(Dictionary { config, file: String::new(), tensors })
 }

@@ -15,10 +15,11 @@ use steer_tests::cases::{package, read};
 const TIMES: usize = 10_000;
 
 /// On a busy machine; alone, none takes half of it.
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_secs(60);
 
-/// No single input takes longer.
-const EACH: Duration = Duration::from_secs(3);
+/// No single input takes longer; nor, where the machine is busy for long, than some times that.
+const EACH: Duration = Duration::from_secs(8);
+const EACH_OF_MANY: Duration = Duration::from_secs(20);
 
 /// Numbers that look random and are the same every time.
 struct Random(u64);
@@ -100,8 +101,9 @@ fn mutated(kind: &str, seeds: &[Vec<u8>], words: &[&str], mut f: impl FnMut(usiz
 fn one(number: usize, bytes: Vec<u8>, f: &mut impl FnMut(usize, Vec<u8>) -> bool) -> Result<bool, String> {
     let clock = Instant::now();
     let taken = catch_unwind(AssertUnwindSafe(|| f(number, bytes))).map_err(|_| "panics".to_owned())?;
+    let most = if std::env::var_os("STEER_FUZZ_SECONDS").is_some() { EACH_OF_MANY } else { EACH };
     match clock.elapsed() {
-        long if long > EACH => Err(format!("took {long:?}")),
+        long if long > most => Err(format!("took {long:?}")),
         _ => Ok(taken),
     }
 }

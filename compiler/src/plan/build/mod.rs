@@ -25,6 +25,9 @@ pub struct Builder {
     /// The bodies that are open.
     open: Vec<(RegionId, Body)>,
     share: Option<HashMap<String, NodeId>>,
+    /// Weights of the Plan by name, as far as they have been looked at.
+    named: HashMap<String, Vec<usize>>,
+    looked: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -138,7 +141,12 @@ impl Builder {
 
     /// A tensor of the weight files, with its axes in file order; one and the same weight each time.
     pub fn weight(&mut self, name: &str, dims: Vec<Vec<Axis>>) -> Result<NodeId, TypeError> {
-        let id = match self.plan.weights.iter().position(|w| w.name == name && w.dims == dims) {
+        for (at, w) in self.plan.weights.iter().enumerate().skip(self.looked) {
+            self.named.entry(w.name.clone()).or_default().push(at);
+        }
+        self.looked = self.plan.weights.len();
+        let same = self.named.get(name).into_iter().flatten();
+        let id = match same.copied().find(|at| self.plan.weights[*at].dims == dims) {
             Some(at) => at,
             None => {
                 self.plan.weights.push(Weight { name: name.to_owned(), dims, span: self.span });

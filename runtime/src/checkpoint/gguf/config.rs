@@ -1,6 +1,6 @@
 //! The configuration that a GGUF file stands for.
 
-use super::family::Family;
+use super::family::{self, Family};
 use crate::error::Error;
 use crate::tensors::gguf::{Gguf, Numbers, Value as Meta};
 use serde_json::{Map, Value, json};
@@ -58,15 +58,27 @@ pub fn config(gguf: &Gguf, bytes: &[u8], family: &Family, name: &str, path: &Pat
     if let Some(t) = gguf.tensor("token_embd.weight") {
         out.insert("vocab_size".into(), json!(t.shape.first()));
     }
-    let special = |key: &str| gguf.get(&format!("tokenizer.ggml.{key}_token_id")).and_then(Meta::as_usize);
-    if let Some(bos) = special("bos") {
-        out.insert("bos_token_id".into(), json!(bos));
-    }
-    let ends: Vec<usize> = ["eos", "eot"].iter().filter_map(|k| special(k)).collect();
-    if !ends.is_empty() {
-        out.insert("eos_token_id".into(), json!(ends));
-    }
     Ok(Value::Object(out))
+}
+
+/// Metadata of the model that nothing here reads, and that does more than to describe it.
+pub fn unread(gguf: &Gguf, family: &Family, name: &str) -> Vec<String> {
+    let count = |key: &str| gguf.get(&format!("{name}.{key}")).and_then(Meta::as_usize);
+    let head = count("attention.key_length")
+        .or_else(|| Some(count("embedding_length")? / count("attention.head_count").filter(|n| *n > 0)?));
+    let harmless = |key: &str, value: &Meta| {
+        family::describes(key)
+            || (key == "rope.dimension_count" && value.as_usize() == head)
+            || (key == "rope.scaling.attn_factor" && value.as_f64() == Some(1.0))
+            || value.as_f64() == Some(0.0)
+    };
+    let reads = |key: &str| {
+        let ratios = family.ratios.values().flatten().flatten();
+        let cases = family.cases.iter().flatten().flat_map(|c| c.of.keys());
+        family.config.values().chain(family.with.keys()).chain(ratios).chain(cases).any(|k| k == key)
+    };
+    let own = gguf.metadata.iter().filter_map(|(key, value)| Some((key.strip_prefix(name)?.strip_prefix('.')?, value)));
+    own.filter(|(key, value)| !reads(key) && !harmless(key, value)).map(|(key, _)| format!("{name}.{key}")).collect()
 }
 
 /// Sets `a.b` in an object; an object on the way begins empty.

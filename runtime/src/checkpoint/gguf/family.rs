@@ -63,6 +63,8 @@ pub struct Pre {
 
 #[derive(Debug, Default, Deserialize)]
 struct Known {
+    /// Metadata that says nothing of how a model computes.
+    describes: Vec<String>,
     families: Map<Family>,
     pre: Map<Pre>,
 }
@@ -89,6 +91,11 @@ pub fn family(name: &str) -> Option<Family> {
         tensors: under(own.tensors, base.tensors),
         changes: own.changes.or(base.changes),
     })
+}
+
+/// Whether metadata only describes a model.
+pub fn describes(key: &str) -> bool {
+    known().describes.iter().any(|k| k == key)
 }
 
 /// The names of all families.

@@ -29,13 +29,19 @@ pub fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
 }
 
-/// Opens a file, and those beside it where it is the first of several parts.
-pub fn open(path: &Path) -> Result<(Config, Found), Error> {
+/// Opens a file, and those beside it where it is the first of several parts. Beside it there is what nothing reads of
+/// the metadata.
+pub fn open(path: &Path) -> Result<(Config, Found, Vec<String>), Error> {
     let map = files::map(path)?;
     let bytes = map.as_deref().unwrap_or(&[]);
     let gguf = Gguf::parse(bytes).map_err(|e| e.about(path))?;
     let name = gguf.get("general.architecture").and_then(Meta::as_text).unwrap_or("");
     let family = family::family(name).ok_or_else(|| unknown(&gguf, name, path))?;
+    if gguf.tensor("token_embd.weight").is_none() {
+        let message = format!("`{}` holds no weights of a language model", path.display());
+        let help = "is it a vocabulary alone, a part of another kind, or not the first of several parts?";
+        return Err(Error::new(codes::NO_MODEL, message).help(help));
+    }
     let value = config::config(&gguf, bytes, &family, name, path)?;
     let text = serde_json::to_string_pretty(&value).unwrap_or_default();
     let config = Config { path: path.to_path_buf(), text: text.into(), value };
@@ -52,7 +58,7 @@ pub fn open(path: &Path) -> Result<(Config, Found), Error> {
         }
         found.shards.push(shard);
     }
-    Ok((config, found))
+    Ok((config, found, config::unread(&gguf, &family, name)))
 }
 
 fn unknown(gguf: &Gguf, name: &str, path: &Path) -> Error {

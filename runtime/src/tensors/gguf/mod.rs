@@ -75,6 +75,7 @@ impl GgufError {
     /// As a diagnostic about a file.
     pub fn about(self, path: &Path) -> Error {
         let help = match &self {
+            GgufError::Magic(first) if first.is_empty() => "copy or download it again",
             GgufError::Magic(_) => "is it another kind of file under this name?",
             GgufError::Version(v) if v.swap_bytes() < 16 => "convert it on a little-endian machine",
             GgufError::Version(_) => "convert it again with a current program",
@@ -90,6 +91,7 @@ impl GgufError {
 impl std::fmt::Display for GgufError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            GgufError::Magic(first) if first.is_empty() => f.write_str("it is empty"),
             GgufError::Magic(first) => {
                 write!(f, "it begins with {:?}, not with \"GGUF\"", String::from_utf8_lossy(first))
             }

@@ -35,6 +35,9 @@ pub const MORE: &[&str] = &[
     "olmoe",
     "qwen2moe",
     "qwen3moe",
+    "falconmamba",
+    "mamba2",
+    "jamba",
 ];
 
 /// Those whose rows see the whole text.

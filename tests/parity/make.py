@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import (AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, Gemma3ForConditionalGeneration, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig,
                           GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM, MixtralConfig, MixtralForCausalLM)
 
-from taps import ENCODERS, HEAD_NORMS, NORMS_BEHIND, encoder_head, encoder_layers, record, seen
+from taps import ENCODERS, HEAD_NORMS, NORMS_BEHIND, clips, encoder_head, encoder_layers, record, seen
 
 HERE = Path(__file__).parent
 # No token ends a generation here, so that a fixture may generate any number of them.
@@ -44,6 +44,20 @@ def mamba(**kw):
     return MambaForCausalLM(MambaConfig(**NO_ENDS, **{"vocab_size": 80, "hidden_size": 24, "num_hidden_layers": 3, **kw}))
 
 
+def falcon_mamba(**kw):
+    sizes = {"vocab_size": 61, "hidden_size": 16, "num_hidden_layers": 2}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model("falcon_mamba", **{**NO_ENDS, **sizes, **kw}))
+
+
+def mamba2(**kw):
+    sizes = {"vocab_size": 59, "hidden_size": 16, "num_hidden_layers": 2, "chunk_size": 4}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model("mamba2", **{**NO_ENDS, **sizes, **kw}))
+
+
+def jamba(**kw):
+    return decoder("jamba", mamba_d_state=5, mamba_d_conv=3, mamba_dt_rank=4, hidden_act="silu", **kw)
+
+
 def mixtral(**kw):
     return MixtralForCausalLM(MixtralConfig(**NO_ENDS, **{
         "vocab_size": 72, "hidden_size": 24, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -59,6 +73,8 @@ def decoder(kind, **kw):
         sizes |= {"num_layers": 3, "num_heads": 4}
     if kind == "opt":
         sizes |= {"ffn_dim": 20}
+    if kind.endswith("_moe"):
+        sizes |= {"moe_intermediate_size": 12, "num_experts": 6, "num_experts_per_tok": 2}
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**NO_ENDS, **sizes, **kw}))
 
 
@@ -151,6 +167,28 @@ VARIANTS = {
     "roberta-plain": (lambda: encoder("roberta", num_hidden_layers=2, pad_token_id=3, tie_word_embeddings=False), {"dtype": torch.float16}),
     "distilbert-plain": (lambda: encoder("distilbert"), {}),
     "distilbert-relu": (lambda: encoder("distilbert", n_layers=2, activation="relu", n_heads=2, tie_word_embeddings=False), {"dtype": torch.bfloat16}),
+    "olmoe-clip": (lambda: decoder("olmoe", num_experts=6, num_experts_per_tok=3, clip_qkv=0.9, num_hidden_layers=2), {}),
+    "olmoe-normed": (lambda: decoder("olmoe", num_experts=4, num_experts_per_tok=2, norm_topk_prob=True, attention_bias=True, num_hidden_layers=2,
+                                     tie_word_embeddings=True), {"dtype": torch.bfloat16, "stacked": True}),
+    "olmoe-hub": (lambda: decoder("olmoe", num_experts=8, num_experts_per_tok=2, num_key_value_heads=4, num_hidden_layers=2), {"then": "old_keys"}),
+    "qwen2moe-shared": (lambda: decoder("qwen2_moe", shared_expert_intermediate_size=18, use_sliding_window=True, sliding_window=4,
+                                        max_window_layers=2), {"stacked": True}),
+    "qwen2moe-mixed": (lambda: decoder("qwen2_moe", shared_expert_intermediate_size=10, norm_topk_prob=True, decoder_sparse_step=2, mlp_only_layers=[3],
+                                       num_hidden_layers=4, qkv_bias=False, tie_word_embeddings=True), {"dtype": torch.bfloat16, "then": "old_keys"}),
+    "qwen3moe-normed": (lambda: decoder("qwen3_moe", head_dim=6, num_experts=8, norm_topk_prob=True, num_hidden_layers=2), {"then": "old_keys"}),
+    "qwen3moe-mixed": (lambda: decoder("qwen3_moe", num_experts_per_tok=3, mlp_only_layers=[1], attention_bias=True, use_sliding_window=True,
+                                       sliding_window=5, tie_word_embeddings=True), {"stacked": True}),
+    "falconmamba-norms": (lambda: falcon_mamba(state_size=8, time_step_rank=3, mixer_rms_eps=1e-3), {}),
+    "falconmamba-hub": (lambda: falcon_mamba(state_size=4, time_step_rank=2, use_conv_bias=False, use_bias=True, conv_kernel=3,
+                                             tie_word_embeddings=False), {"dtype": torch.bfloat16, "then": "falcon_mamba_hub"}),
+    "mamba2-groups": (lambda: mamba2(n_groups=2, num_heads=4, head_dim=8, state_size=6), {}),
+    "mamba2-limits": (lambda: mamba2(n_groups=1, num_heads=4, head_dim=12, expand=3, state_size=5, use_conv_bias=False, use_bias=True, conv_kernel=3,
+                                     time_step_limit=(0.1, 0.5), tie_word_embeddings=True), {"dtype": torch.bfloat16}),
+    "jamba-experts": (lambda: jamba(num_experts=4, num_experts_per_tok=2, attn_layer_period=3, attn_layer_offset=1), {"stacked": True}),
+    "jamba-hub": (lambda: jamba(num_experts=5, num_experts_per_tok=1, attn_layer_period=2, attn_layer_offset=0, num_key_value_heads=1,
+                                mamba_conv_bias=False, mamba_proj_bias=True, tie_word_embeddings=True, num_hidden_layers=2),
+                  {"dtype": torch.bfloat16, "then": "jamba_hub"}),
+    "jamba-plain": (lambda: jamba(num_experts=1, attn_layer_period=4, attn_layer_offset=3, num_hidden_layers=2), {}),
 }
 
 
@@ -163,7 +201,7 @@ def randomize(model, generator):
                 p += 0.3 * randn(p)
             elif name.endswith(".D"):
                 p.copy_(1 + 0.5 * randn(p))
-            elif name.endswith("dt_proj.bias"):
+            elif name.endswith(("dt_proj.bias", "dt_bias")):
                 p.copy_(-1 + 0.8 * randn(p))
             elif "conv1d.weight" in name:
                 p.copy_(0.5 * randn(p))
@@ -259,6 +297,18 @@ def mamba_hub(folder):
     edit_config(folder, config)
 
 
+def falcon_mamba_hub(folder):
+    """The published Falcon-Mamba: an `expand` that is not that of the model, no word on the norms."""
+    old_keys(folder)
+    edit_config(folder, lambda c: [c.update(expand=16), c.pop("mixer_rms_eps")])
+
+
+def jamba_hub(folder):
+    """The published Jamba: keys of its own code beside those of transformers."""
+    old_keys(folder)
+    edit_config(folder, lambda c: c.update(mamba_inner_layernorms=True, calc_logits_for_entire_prompt=False, sliding_window=None))
+
+
 def gemma_hub(folder):
     """The published Gemma: an activation that is meant otherwise."""
     old_keys(folder)
@@ -319,31 +369,49 @@ def close(what, a, b, tolerance=1e-5):
     assert error < tolerance, f"{what}: {error}"
 
 
+def verify_mamba(i, m, v):
+    close(f"{i} in_proj", torch.cat([v("ssm.x"), v("ssm.gate")], -1), m.in_proj(v("ssm.in")))
+    k = m.conv_kernel_size
+    conv = F.conv1d(F.pad(v("ssm.x").t()[None], (k - 1, 0)), m.conv1d.weight, m.conv1d.bias, groups=m.intermediate_size)
+    close(f"{i} ssm.conv", v("ssm.conv"), F.silu(conv)[0].t())
+    dt, B, C = m.x_proj(v("ssm.conv")).split([m.time_step_rank, m.ssm_state_size, m.ssm_state_size], -1)
+    if hasattr(m, "dt_layernorm"):
+        dt, B, C = m.dt_layernorm(dt), m.b_layernorm(B), m.c_layernorm(C)
+    close(f"{i} ssm.dt", v("ssm.dt"), F.softplus(m.dt_proj(dt)))
+    close(f"{i} ssm.B", v("ssm.B"), B)
+    close(f"{i} ssm.C", v("ssm.C"), C)
+    close(f"{i} ssm.y", v("ssm.y"), torch.einsum("tcn,tn->tc", v("ssm.state"), C) + m.D * v("ssm.conv"))
+    close(f"{i} ssm.out", v("ssm.out"), m.out_proj(v("ssm.y") * F.silu(v("ssm.gate"))))
+
+
 def verify(model, s, plain):
     """The recorded sites reproduce the model: each product, each residual add, the logits of an untapped run."""
     close("logits", s["logits"], plain)
     conv1d = lambda m, x: x @ m.weight + m.bias
     resid = s["embed"] + s.get("pos_embed", 0)
     kind = model.config.model_type
-    layers = {"gpt2": lambda: model.transformer.h, "gpt_neox": lambda: model.gpt_neox.layers, "mamba": lambda: model.backbone.layers}.get(
+    layers = {"gpt2": lambda: model.transformer.h, "gpt_neox": lambda: model.gpt_neox.layers, "mamba": lambda: model.backbone.layers, "falcon_mamba": lambda: model.backbone.layers,
+              "mamba2": lambda: model.backbone.layers}.get(
         kind, lambda: model.model.layers)()
     for i, layer in enumerate(layers):
         v = lambda name: s[f"blocks.{i}.{name}"]
         has = lambda name: f"blocks.{i}.{name}" in s
         close(f"{i} resid.pre", v("resid.pre"), resid)
-        if kind == "mamba":
-            m = layer.mixer
+        if kind in ("mamba", "falcon_mamba"):
+            verify_mamba(i, layer.mixer, v)
             close(f"{i} ssm.in", v("ssm.in"), layer.norm(v("resid.pre")))
-            close(f"{i} in_proj", torch.cat([v("ssm.x"), v("ssm.gate")], -1), m.in_proj(v("ssm.in")))
-            k = m.conv_kernel_size
-            conv = F.conv1d(F.pad(v("ssm.x").t()[None], (k - 1, 0)), m.conv1d.weight, m.conv1d.bias, groups=m.intermediate_size)
-            close(f"{i} ssm.conv", v("ssm.conv"), F.silu(conv)[0].t())
-            dt, B, C = m.x_proj(v("ssm.conv")).split([m.time_step_rank, m.ssm_state_size, m.ssm_state_size], -1)
-            close(f"{i} ssm.dt", v("ssm.dt"), F.softplus(m.dt_proj(dt)))
-            close(f"{i} ssm.B", v("ssm.B"), B)
-            close(f"{i} ssm.C", v("ssm.C"), C)
-            close(f"{i} ssm.y", v("ssm.y"), torch.einsum("tcn,tn->tc", v("ssm.state"), C) + m.D * v("ssm.conv"))
-            close(f"{i} ssm.out", v("ssm.out"), m.out_proj(v("ssm.y") * F.silu(v("ssm.gate"))))
+            resid = resid + v("ssm.out")
+        elif kind == "mamba2":
+            m, inner = layer.mixer, layer.mixer.intermediate_size
+            flat = lambda name: v(name).flatten(1)
+            all = m.in_proj(layer.norm(v("resid.pre")))
+            close(f"{i} in_proj", torch.cat([flat("ssm.gate"), flat("ssm.x")], -1), all[:, :2 * inner])
+            mixed = all[:, inner:inner + m.conv_dim].t()[None]
+            conv = F.conv1d(F.pad(mixed, (m.conv_kernel_size - 1, 0)), m.conv1d.weight, m.conv1d.bias, groups=m.conv_dim)
+            close(f"{i} ssm.conv", torch.cat([flat("ssm.conv"), flat("ssm.B"), flat("ssm.C")], -1), F.silu(conv)[0].t())
+            close(f"{i} ssm.gated", v("ssm.gated"), v("ssm.y") * F.silu(v("ssm.gate")))
+            close(f"{i} ssm.normed", flat("ssm.normed"), m.norm(flat("ssm.y"), flat("ssm.gate")))
+            close(f"{i} ssm.out", v("ssm.out"), m.out_proj(flat("ssm.normed")))
             resid = resid + v("ssm.out")
         else:
             z, out = v("attn.z").flatten(1), {"gpt2": lambda: (layer.attn.c_proj, conv1d), "gpt_neox": lambda: (layer.attention.dense, None)}.get(
@@ -391,7 +459,53 @@ def parts(model):
     else:
         for l in (model.model.language_model if kind == "gemma3" else model.model).layers:
             a = l.self_attn
-            yield l, a.o_proj, l.mlp.down_proj, a.scaling, getattr(a, "sliding_window", config.sliding_window if kind in ("mistral", "phi3") else None)
+            yield l, a.o_proj, getattr(l.mlp, "down_proj", None), a.scaling, getattr(a, "sliding_window", config.sliding_window if kind in ("mistral", "phi3") else None)
+
+
+def verify_experts(i, gate, mlp, v, has):
+    scores, k = v("moe.router").softmax(-1), gate.top_k
+    close(f"{i} moe.router", v("moe.router"), F.linear(v("mlp.in"), gate.weight))
+    close(f"{i} moe.scores", v("moe.scores"), scores)
+    top = scores.sort(-1, descending=True).values
+    assert (top[:, k - 1] - top[:, k]).min() > 1e-4, f"{i}: a choice of experts is too close"
+    close(f"{i} moe.gates", v("moe.gates").sum(-1), torch.ones(len(top)) if getattr(gate, "norm_topk_prob", False) else top[:, :k].sum(-1))
+    together = (v("moe.gates")[..., None] * v("moe.expert_out")).sum(1)
+    if has("moe.shared"):
+        close(f"{i} moe.out", v("moe.out"), together)
+        close(f"{i} moe.shared_gate", v("moe.shared_gate"), mlp.shared_expert_gate(v("mlp.in")).sigmoid()[:, 0])
+        shared = v("moe.shared_gate")[:, None] * mlp.shared_expert.down_proj(v("moe.shared_act"))
+        close(f"{i} moe.shared", v("moe.shared"), shared)
+        together = together + shared
+    close(f"{i} mlp.out", v("mlp.out"), together)
+
+
+def verify_jamba(model, s, plain):
+    close("logits", s["logits"], plain)
+    resid = s["embed"]
+    for i, layer in enumerate(model.model.layers):
+        v = lambda name: s[f"blocks.{i}.{name}"]
+        has = lambda name: f"blocks.{i}.{name}" in s
+        close(f"{i} resid.pre", v("resid.pre"), resid)
+        kind = "ssm" if has("ssm.in") else "attn"
+        close(f"{i} in", v(f"{kind}.in"), layer.input_layernorm(resid))
+        if kind == "ssm":
+            verify_mamba(i, layer.mamba, v)
+        else:
+            a, group = layer.self_attn, v("attn.q").shape[1] // v("attn.k").shape[1]
+            close(f"{i} attn.q", v("attn.q").flatten(1), a.q_proj(v("attn.in")))
+            scores = torch.einsum("qhd,khd->qhk", v("attn.q"), v("attn.k").repeat_interleave(group, 1)) * a.scaling
+            past = seen(0, len(scores), len(scores), None)[:, None]
+            close(f"{i} attn.pattern", v("attn.pattern"), torch.where(past, scores, -torch.inf).softmax(-1))
+            close(f"{i} attn.z", v("attn.z"), torch.einsum("qhk,khd->qhd", v("attn.pattern"), v("attn.v").repeat_interleave(group, 1)))
+            close(f"{i} attn.out", v("attn.out"), a.o_proj(v("attn.z").flatten(1)))
+        close(f"{i} resid.mid", v("resid.mid"), resid + v(f"{kind}.out"))
+        if has("moe.gates"):
+            verify_experts(i, layer.feed_forward.router, None, v, has)
+        else:
+            close(f"{i} mlp.out", v("mlp.out"), layer.feed_forward.down_proj(v("mlp.act")))
+        close(f"{i} resid.post", v("resid.post"), v("resid.mid") + v("mlp.out"))
+        resid = v("resid.post")
+    close("logits", model.lm_head(s["unembed.in"]), s["logits"])
 
 
 def verify_parts(model, s, plain):
@@ -404,7 +518,7 @@ def verify_parts(model, s, plain):
         has = lambda name: f"blocks.{i}.{name}" in s
         close(f"{i} resid.pre", v("resid.pre"), resid)
         if kind in HEAD_NORMS:
-            flat = lambda x: x.flatten(1) if kind == "olmo2" else x
+            flat = lambda x: x.flatten(1) if kind in ("olmo2", "olmoe") else x
             close(f"{i} attn.q_norm", flat(v("attn.q_norm")), layer.self_attn.q_norm(flat(v("attn.q"))))
             close(f"{i} attn.k_norm", flat(v("attn.k_norm")), layer.self_attn.k_norm(flat(v("attn.k"))))
         q, k = (v("attn.q_rot"), v("attn.k_rot")) if has("attn.q_rot") else (v("attn.q"), v("attn.k"))
@@ -416,10 +530,14 @@ def verify_parts(model, s, plain):
         assert window is None or window < len(q), f"{i}: the window holds all"
         close(f"{i} attn.scores", v("attn.scores"), torch.where(past, scores, 0.0))
         close(f"{i} attn.pattern", v("attn.pattern"), torch.where(past, scores, -torch.inf).softmax(-1))
-        close(f"{i} attn.z", v("attn.z"), torch.einsum("qhk,khd->qhd", v("attn.pattern"), v("attn.v").repeat_interleave(group, 1)))
+        values = v("attn.v").clamp(-config.clip_qkv, config.clip_qkv) if clips(model) else v("attn.v")
+        close(f"{i} attn.z", v("attn.z"), torch.einsum("qhk,khd->qhd", v("attn.pattern"), values.repeat_interleave(group, 1)))
         behind = kind in NORMS_BEHIND
         close(f"{i} attn.out", out(v("attn.z").flatten(1)), v("attn.proj" if behind else "attn.out"))
-        close(f"{i} mlp.out", down(v("mlp.act")), v("mlp.proj" if behind else "mlp.out"))
+        if has("moe.gates"):
+            verify_experts(i, layer.mlp.gate, layer.mlp, v, has)
+        else:
+            close(f"{i} mlp.out", down(v("mlp.act")), v("mlp.proj" if behind else "mlp.out"))
         if behind:
             close(f"{i} attn norm", layer.post_attention_layernorm(v("attn.proj")), v("attn.out"))
             close(f"{i} mlp norm", layer.post_feedforward_layernorm(v("mlp.proj")), v("mlp.out"))
@@ -485,8 +603,8 @@ def make(name):
     sites, plain = record(model, tokens.tolist())
     with torch.no_grad():
         kind = model.config.model_type
-        first = kind in ("gpt2", "gpt_neox", "mamba", "llama", "mixtral")
-        (verify if first else verify_encoder if kind in ENCODERS else verify_parts)(model, sites, plain)
+        first = kind in ("gpt2", "gpt_neox", "mamba", "falcon_mamba", "mamba2", "llama", "mixtral")
+        (verify if first else verify_jamba if kind == "jamba" else verify_encoder if kind in ENCODERS else verify_parts)(model, sites, plain)
     small = [k for k, v in sites.items() if v.abs().mean() < 1e-2 and not k.endswith(("attn.pattern", "moe.gates"))]
     assert not small, small
     save_file({"tokens": tokens.to(torch.int32), **{k: v.contiguous() for k, v in sites.items()}}, folder / "expected.safetensors")
@@ -497,7 +615,7 @@ def make(name):
 
 
 def load(name):
-    kw = {} if name.startswith("mamba") else {"attn_implementation": "eager"}
+    kw = {} if name.startswith(("mamba", "falconmamba")) else {"attn_implementation": "eager"}
     kind = Gemma3ForConditionalGeneration if name in ("gemma3-images", "gemma3-renamed") else AutoModelForCausalLM
     kind = AutoModelForMaskedLM if name.startswith(ENCODERS) else kind
     return kind.from_pretrained(HERE / name, dtype=torch.float32, **kw).eval()

@@ -17,20 +17,19 @@ from transformers.models.gpt2 import modeling_gpt2
 from transformers.models.gpt_neo import modeling_gpt_neo
 from transformers.models.gpt_neox import modeling_gpt_neox
 from transformers.models.llama import modeling_llama
-from transformers.models.mamba import modeling_mamba
 from transformers.models.mixtral import modeling_mixtral
 
 # Decoders of Llama's kind: where transformers computes them.
 ROTARY = {kind: importlib.import_module(f"transformers.models.{module}.modeling_{module}") for kind, module in {
     "mistral": "mistral", "qwen2": "qwen2", "qwen3": "qwen3", "gemma": "gemma", "gemma2": "gemma2", "gemma3_text": "gemma3",
-    "gemma3": "gemma3", "phi3": "phi3", "olmo2": "olmo2"}.items()}
+    "gemma3": "gemma3", "phi3": "phi3", "olmo2": "olmo2", "olmoe": "olmoe", "qwen2_moe": "qwen2_moe", "qwen3_moe": "qwen3_moe"}.items()}
 # Encoders, whose rows see the whole text.
 ENCODERS = ("bert", "roberta", "distilbert")
 # Norms of queries and keys; norms behind the parts.
-HEAD_NORMS = ("qwen3", "gemma3_text", "gemma3", "olmo2")
+HEAD_NORMS = ("qwen3", "gemma3_text", "gemma3", "olmo2", "olmoe", "qwen3_moe")
 NORMS_BEHIND = ("gemma2", "gemma3_text", "gemma3", "olmo2")
 
-READ_ONLY = ("resid.mid", "moe.scores", "moe.gates", "moe.act", "moe.expert_out", "ssm.x", "ssm.gate", "attn.k", "attn.v")
+READ_ONLY = ("resid.mid", "moe.out", "moe.shared_gate", "moe.shared", "moe.scores", "moe.gates", "moe.act", "moe.expert_out", "ssm.x", "ssm.gate", "attn.k", "attn.v")
 
 
 class Taps:
@@ -89,17 +88,21 @@ class Taps:
         return self.at(name, x[0].transpose(0, 1)).transpose(0, 1).unsqueeze(0)
 
     def eager(self, original):
-        learned = original.__module__ == modeling_gpt2.__name__
+        learned = original.__module__ == modeling_gpt2.__name__ or self.model.config.model_type == "jamba"
 
         def attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, sliding_window=None, softcap=None, **kwargs):
             start, rows, keys = self.start, query.shape[2], key.shape[2]
             if learned:
                 query = self.heads("attn.q", query)
                 self.heads("attn.k", key[:, :, start:])
-            self.heads("attn.v", value[:, :, start:])
+            if not clips(self.model):
+                self.heads("attn.v", value[:, :, start:])
             group = query.shape[1] // key.shape[1]
             key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)
             scores = torch.matmul(query, key.transpose(2, 3)) * scaling
+            if self.model.config.model_type == "qwen2_moe":
+                # Its mask alone says so.
+                sliding_window = getattr(module, "sliding_window", None)
             if softcap is not None:
                 scores = torch.tanh(scores / softcap) * softcap
             encoder = self.model.config.model_type in ENCODERS
@@ -126,7 +129,8 @@ class Taps:
 
     def rotary(self, original, names=("attn.q", "attn.k")):
         def apply(q, k, cos, sin, *args, **kwargs):
-            q, k = self.heads(names[0], q), self.heads(names[1], k)
+            if names is not None:
+                q, k = self.heads(names[0], q), self.heads(names[1], k)
             q, k = original(q, k, cos, sin, *args, **kwargs)
             return self.heads("attn.q_rot", q), self.heads("attn.k_rot", k)
         return apply
@@ -138,7 +142,7 @@ class Taps:
             logits = self.tap(f"blocks.{layer}.moe.router", output[0])
             scores = self.tap(f"blocks.{layer}.moe.scores", logits.softmax(-1))
             top, chosen = torch.topk(scores, gate.top_k, dim=-1)
-            return logits, top / top.sum(-1, keepdim=True), chosen
+            return logits, top / top.sum(-1, keepdim=True) if getattr(gate, "norm_topk_prob", self.model.config.model_type != "jamba") else top, chosen
         self.undo.append(gate.register_forward_hook(hook).remove)
 
     def experts(self, experts, layer):
@@ -156,6 +160,22 @@ class Taps:
                 self.tap(f"blocks.{layer}.moe.{name}", value)
             torch.testing.assert_close((all_gates[..., None] * out).sum(1), output, rtol=1e-5, atol=1e-5)
         self.undo.append(experts.register_forward_hook(hook).remove)
+
+    def shared(self, mlp, layer):
+        """The shared expert of Qwen, and what the others give beside it."""
+        b = f"blocks.{layer}.moe"
+
+        def gate(_, __, output):
+            self.tap(f"{b}.shared_gate", output.sigmoid()[:, 0])
+
+        def expert(_, args, output):
+            self.tap(f"{b}.shared", mlp.shared_expert_gate(args[0]).sigmoid() * output)
+
+        def down(_, args):
+            return (self.tap(f"{b}.shared_act", args[0]),)
+        self.undo += [mlp.shared_expert_gate.register_forward_hook(gate).remove, mlp.shared_expert.register_forward_hook(expert).remove,
+                      mlp.shared_expert.down_proj.register_forward_pre_hook(down).remove,
+                      mlp.experts.register_forward_hook(lambda _, __, output: self.tap(f"{b}.out", output)).remove]
 
     # -- Mamba ---------------------------------------------------------------------------------------------
 
@@ -203,7 +223,7 @@ class Taps:
 
     def __enter__(self):
         m, kind = self.model, self.model.config.model_type
-        {"gpt2": self.gpt2, "llama": self.llama, "mixtral": self.llama, "gpt_neox": self.neox, "mamba": self.mamba, "gpt_neo": self.gpt_neo,
+        {"gpt2": self.gpt2, "llama": self.llama, "mixtral": self.llama, "gpt_neox": self.neox, "mamba": self.mamba, "falcon_mamba": self.mamba, "mamba2": self.mamba2, "jamba": self.jamba, "gpt_neo": self.gpt_neo,
          "opt": self.opt, **dict.fromkeys(ENCODERS, self.encoder)}.get(kind, self.decoder)(m)
         # A cap of logits stands behind the head.
         capped = getattr(m.config.get_text_config(), "final_logit_softcapping", None)
@@ -274,19 +294,32 @@ class Taps:
         self.patch(code, "eager_attention_forward", self.eager(code.eager_attention_forward))
         normed = kind in HEAD_NORMS
         names = ("attn.q_norm", "attn.k_norm") if normed else ("attn.q", "attn.k")
+        clip = clips(m)
+        if clip:
+            # What comes behind it has no name.
+            names = None
         self.patch(code, "apply_rotary_pos_emb", self.rotary(code.apply_rotary_pos_emb, names))
         for i, l in enumerate(t.layers):
             b = f"blocks.{i}"
             if normed:
                 self.projected(l.self_attn.q_proj, f"{b}.attn.q", l.self_attn.head_dim)
                 self.projected(l.self_attn.k_proj, f"{b}.attn.k", l.self_attn.head_dim)
-            if kind == "phi3":
+            if clip:
+                for part, name in (("q_norm", "q_norm"), ("k_norm", "k_norm"), ("v_proj", "v")):
+                    self.projected(getattr(l.self_attn, part), f"{b}.attn.{name}", l.self_attn.head_dim)
+            if hasattr(l.mlp, "experts"):
+                self.router(l.mlp.gate, i)
+                self.experts(l.mlp.experts, i)
+                if hasattr(l.mlp, "shared_expert"):
+                    self.shared(l.mlp, i)
+            elif kind == "phi3":
                 self.gate_up(l.mlp.gate_up_proj, b)
             else:
                 self.out(l.mlp.gate_proj, f"{b}.mlp.pre")
                 self.out(l.mlp.up_proj, f"{b}.mlp.up")
             if kind not in NORMS_BEHIND:
-                self.block(i, l, l.input_layernorm, l.self_attn, l.post_attention_layernorm, l.mlp, [], l.mlp.down_proj)
+                down = None if hasattr(l.mlp, "experts") else l.mlp.down_proj
+                self.block(i, l, l.input_layernorm, l.self_attn, l.post_attention_layernorm, l.mlp, [], down)
                 continue
             self.enter(l, i)
             self.into(l, f"{b}.resid.pre")
@@ -383,12 +416,13 @@ class Taps:
         self.out(encoder_head(m)[1], "unembed.in")
 
     def mamba(self, m):
-        t = m.backbone
+        t, kind = m.backbone, m.config.model_type
+        code = importlib.import_module(f"transformers.models.{kind}.modeling_{kind}")
         self.out(t.embeddings, "embed")
-        self.patch(modeling_mamba, "causal_conv1d_fn", self.conv(modeling_mamba.causal_conv1d_fn))
-        self.patch(modeling_mamba, "causal_conv1d_update", self.conv(modeling_mamba.causal_conv1d_update))
-        self.patch(modeling_mamba, "mamba_selective_scan", self.scan)
-        self.patch(modeling_mamba, "mamba_selective_state_update", self.step)
+        self.patch(code, "causal_conv1d_fn", self.conv(code.causal_conv1d_fn))
+        self.patch(code, "causal_conv1d_update", self.conv(code.causal_conv1d_update))
+        self.patch(code, "mamba_selective_scan", self.scan)
+        self.patch(code, "mamba_selective_state_update", self.step)
         for i, l in enumerate(t.layers):
             self.enter(l, i)
             self.into(l, f"blocks.{i}.resid.pre")
@@ -397,6 +431,79 @@ class Taps:
             self.out(l.mixer, f"blocks.{i}.ssm.out")
             self.out(l, f"blocks.{i}.resid.post")
         self.out(t.norm_f, "unembed.in")
+
+
+    def jamba(self, m):
+        t = m.model
+        code = importlib.import_module("transformers.models.jamba.modeling_jamba")
+        self.out(t.embed_tokens, "embed")
+        self.patch(code, "causal_conv1d_fn", self.conv(code.causal_conv1d_fn))
+        self.patch(code, "mamba_selective_scan", self.scan)
+        self.patch(code, "eager_attention_forward", self.eager(code.eager_attention_forward))
+        for i, l in enumerate(t.layers):
+            b, mlp = f"blocks.{i}", l.feed_forward
+            kind, part = ("ssm", l.mamba) if hasattr(l, "mamba") else ("attn", l.self_attn)
+            self.enter(l, i)
+            self.into(l, f"{b}.resid.pre")
+            self.out(l.input_layernorm, f"{b}.{kind}.in")
+            if kind == "ssm":
+                self.in_proj(part.in_proj, i)
+            self.out(part, f"{b}.{kind}.out")
+            self.into(l.pre_ff_layernorm, f"{b}.resid.mid")
+            self.out(l.pre_ff_layernorm, f"{b}.mlp.in")
+            if hasattr(mlp, "experts"):
+                self.router(mlp.router, i)
+                self.experts(mlp.experts, i)
+            else:
+                self.out(mlp.gate_proj, f"{b}.mlp.pre")
+                self.out(mlp.up_proj, f"{b}.mlp.up")
+                self.into(mlp.down_proj, f"{b}.mlp.act")
+            self.out(mlp, f"{b}.mlp.out")
+            self.out(l, f"{b}.resid.post")
+        self.out(t.final_layernorm, "unembed.in")
+
+    def mamba2(self, m):
+        t = m.backbone
+        code = importlib.import_module("transformers.models.mamba2.modeling_mamba2")
+        self.out(t.embeddings, "embed")
+        self.patch(code, "mamba2_chunk_scan", self.heads_scan)
+        for i, l in enumerate(t.layers):
+            self.enter(l, i)
+            self.into(l, f"blocks.{i}.resid.pre")
+            self.out(l.norm, f"blocks.{i}.ssm.in")
+            self.parts(l.mixer, i)
+            self.out(l.mixer, f"blocks.{i}.ssm.out")
+            self.out(l, f"blocks.{i}.resid.post")
+        self.out(t.norm_f, "unembed.in")
+
+    def parts(self, mixer, layer):
+        """What stands before the scan and behind it, in heads."""
+        inner, heads = mixer.intermediate_size, (mixer.num_heads, mixer.head_dim)
+
+        def projected(_, __, output):
+            self.tap(f"blocks.{layer}.ssm.gate", output[0, :, :inner].unflatten(-1, heads))
+            self.tap(f"blocks.{layer}.ssm.x", output[0, :, inner:2 * inner].unflatten(-1, heads))
+
+        def normed(_, args):
+            y, gate = args
+            self.tap(f"blocks.{layer}.ssm.gated", (y * F.silu(gate))[0].unflatten(-1, heads))
+
+        def behind(_, args):
+            self.tap(f"blocks.{layer}.ssm.normed", args[0][0].unflatten(-1, heads))
+        self.undo += [mixer.in_proj.register_forward_hook(projected).remove, mixer.norm.register_forward_pre_hook(normed).remove,
+                      mixer.out_proj.register_forward_pre_hook(behind).remove]
+
+    def heads_scan(self, x, dt, A, B, C, chunk_size, D=None, dt_bias=None, dt_limit=None, **_):
+        """The scan of Mamba-2 row by row, with a tap on each of its values."""
+        x, B, C = self.at("ssm.conv", x[0]), self.at("ssm.B", B[0]), self.at("ssm.C", C[0])
+        dt = self.at("ssm.dt", F.softplus(dt[0] + dt_bias).clamp(*dt_limit))
+        B, C = (v.repeat_interleave(x.shape[1] // v.shape[1], 1) for v in (B, C))
+        h, states = torch.zeros(*x.shape[1:], B.shape[-1]), []
+        for t in range(len(x)):
+            h = torch.exp(dt[t] * A)[:, None, None] * h + (dt[t][:, None] * x[t])[..., None] * B[t][:, None]
+            states.append(h)
+        states = self.at("ssm.state", torch.stack(states))
+        return self.at("ssm.y", torch.einsum("thcn,thn->thc", states, C) + D[:, None] * x).unsqueeze(0)
 
 
 def encoder_layers(m):
@@ -423,6 +530,11 @@ def encoder_head(m):
     if kind == "roberta":
         return m.lm_head.dense, m.lm_head.layer_norm, m.lm_head.decoder
     return m.vocab_transform, m.vocab_layer_norm, m.vocab_projector
+
+
+def clips(model):
+    """Whether queries, keys and values are clipped before they are used."""
+    return getattr(model.config, "clip_qkv", None) is not None
 
 
 def seen(start, rows, keys, window):

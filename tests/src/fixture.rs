@@ -21,7 +21,24 @@ pub fn folder(name: &str) -> PathBuf {
 pub const FAMILIES: &[&str] = &["gpt2", "llama", "neox", "mamba", "mixtral"];
 
 /// The others, which differ from these in settings and in how blocks are put together.
-pub const MORE: &[&str] = &["mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "phi3", "olmo2", "gptneo", "opt"];
+pub const MORE: &[&str] = &[
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "phi3",
+    "olmo2",
+    "gptneo",
+    "opt",
+    "olmoe",
+    "qwen2moe",
+    "qwen3moe",
+    "falconmamba",
+    "mamba2",
+    "jamba",
+];
 
 /// Those whose rows see the whole text.
 pub const ENCODERS: &[&str] = &["bert", "roberta", "distilbert"];

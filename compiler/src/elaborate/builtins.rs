@@ -309,13 +309,19 @@ impl Eval<'_> {
         Ok(Value::Node(self.typed(r, span)?))
     }
 
+    /// One axis under another name, or taken apart into several; or several as one.
     fn rename(&mut self, args: &mut Args, span: Span) -> Res<Value> {
         let (x, _) = self.arg_node(args, 0, "x")?;
         let (from, at) = args.need(1, "from")?;
-        let from = name_of(&from, at)?;
         let (to, at2) = args.need(2, "to")?;
-        let to = name_of(&to, at2)?;
-        let r = self.b.rename(x, &from, &to);
+        let r = match (&from, &to) {
+            (Value::Axes(several), _) if several.len() > 1 => {
+                let names: Vec<&str> = several.iter().map(|a| &*a.name).collect();
+                self.b.merge(x, &names, &name_of(&to, at2)?)
+            }
+            (_, Value::Axes(several)) if several.len() > 1 => self.b.split(x, &name_of(&from, at)?, several),
+            _ => self.b.rename(x, &name_of(&from, at)?, &name_of(&to, at2)?),
+        };
         Ok(Value::Node(self.typed(r, span)?))
     }
 

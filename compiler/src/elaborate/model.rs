@@ -15,7 +15,7 @@ use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Diagnostics, Span, codes};
 
 /// More layers than any model has; a larger number is a damaged configuration.
-const MAX_LAYERS: usize = 4096;
+const MAX_LAYERS: usize = 1024;
 
 /// An architecture with a configuration: what a Plan is built from.
 pub struct Model {

@@ -38,8 +38,9 @@ impl Config {
             bad(format!("is not UTF-8 at byte {}", e.utf8_error().valid_up_to()))
                 .help("download it again, or save it as UTF-8")
         })?;
-        let value: Value = serde_json::from_str(&without_infinities(&text))
+        let mut value: Value = serde_json::from_str(&without_infinities(&text))
             .map_err(|e| bad(format!("is not JSON: {e}")).help("mend it there, or download it again"))?;
+        unwrap_floats(&mut value);
         if !value.is_object() {
             return Err(bad("is JSON but not an object, as a configuration is".into()).help("download it again"));
         }
@@ -84,6 +85,16 @@ fn without_infinities(text: &str) -> String {
     out
 }
 
+/// Version 5 of transformers writes `{"__float__": "Infinity"}`: the text alone.
+fn unwrap_floats(value: &mut Value) {
+    match value {
+        Value::Object(o) if o.len() == 1 && o.contains_key("__float__") => *value = o["__float__"].take(),
+        Value::Object(o) => o.values_mut().for_each(unwrap_floats),
+        Value::Array(a) => a.iter_mut().for_each(unwrap_floats),
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +110,8 @@ mod tests {
         assert_eq!(c.value["a"], serde_json::json!([0.0, "Infinity", "-Infinity", "NaN"]));
         assert_eq!(c.value["b"], "NaN \" Infinity");
         assert_eq!(c.architectures(), ["X"]);
+        let c = parse(r#"{"a": [0.5, {"__float__": "Infinity"}], "b": {"c": {"__float__": "NaN"}}}"#).unwrap();
+        assert_eq!(c.value, serde_json::json!({"a": [0.5, "Infinity"], "b": {"c": "NaN"}}));
     }
 
     #[test]

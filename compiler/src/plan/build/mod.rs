@@ -286,6 +286,35 @@ impl Builder {
         self.reshape(a, axes)
     }
 
+    /// The same value with one axis taken apart into several, the last fastest.
+    pub fn split(&mut self, a: NodeId, from: &str, to: &[Axis]) -> Result<NodeId, TypeError> {
+        let mut axes = self.ty(a).axes.clone();
+        let Some(at) = axes.iter().position(|x| &*x.name == from) else {
+            return Err(TypeError::NoAxis { axis: from.into(), have: self.ty(a).clone() });
+        };
+        axes.splice(at..=at, to.iter().cloned());
+        self.reshape(a, axes)
+    }
+
+    /// The same value with several axes as one, the last fastest, at the place of the first. They are of fixed size.
+    pub fn merge(&mut self, a: NodeId, from: &[&str], to: &str) -> Result<NodeId, TypeError> {
+        let have = self.ty(a).clone();
+        let mut size = 1_usize;
+        for name in from {
+            match have.position_of(name).map(|i| have.axes[i].size) {
+                Some(Size::Fixed(n)) => size = size.saturating_mul(n),
+                _ => return Err(TypeError::NoAxis { axis: (*name).into(), have }),
+            }
+        }
+        let first = have.axes.iter().position(|x| from.contains(&&*x.name)).unwrap_or(0);
+        let mut rest: Vec<&str> = have.axes.iter().map(|x| &*x.name).filter(|n| !from.contains(n)).collect();
+        rest.splice(first..first, from.iter().copied());
+        let together = self.permute(a, &rest)?;
+        let mut axes = self.ty(together).axes.clone();
+        axes.splice(first..first + from.len(), [Axis { name: to.into(), size: Size::Fixed(size) }]);
+        self.reshape(together, axes)
+    }
+
     /// The same value with its axes in this order, all of them named.
     pub fn permute(&mut self, a: NodeId, names: &[&str]) -> Result<NodeId, TypeError> {
         let have = self.ty(a);

@@ -236,7 +236,7 @@ fn scripts_that_grow_without_end_are_refused() {
                 assert!(found.iter().any(|d| d.code.0 == code), "{shown}: {text}");
             }
         }
-        assert!(clock.elapsed() < Duration::from_secs(10), "{shown}: {:?}", clock.elapsed());
+        assert!(clock.elapsed() < Duration::from_secs(20), "{shown}: {:?}", clock.elapsed());
     }
 }
 

@@ -214,9 +214,12 @@ impl Writer<'_> {
         if p.layer.is_none() {
             return p.name.clone();
         }
+        let from = self.lcg.below(self.at.layers as usize) as u32;
+        // Not every block has every site.
+        let has = |l: u32| self.at.places.iter().any(|q| q.short == p.short && q.layer == Some(l));
         match self.lcg.below(4) {
             0 => format!("blocks[*].{}", p.short),
-            1 if self.at.layers > 1 => format!("blocks[{}..].{}", self.lcg.below(self.at.layers as usize), p.short),
+            1 if (from..self.at.layers).all(has) => format!("blocks[{from}..].{}", p.short),
             _ => p.name.clone(),
         }
     }

@@ -103,7 +103,9 @@ pub fn run_on(
     let execution = Execution { session, experiment: &experiment, values: &values, options };
     let shows = keeping.shard.is_none();
     let run = execution.run(&pieces, &mut results, &mut kept, shows.then_some(&mut show), &mut clock);
-    let written = kept.as_mut().map_or(Ok(()), Kept::end).map_err(one);
+    let complete = run.is_ok() && !results.stopped;
+    let wanted = kept.as_mut().filter(|k| !complete || k.lasts());
+    let written = wanted.map_or(Ok(()), Kept::end).map_err(one);
     if let Err(mut e) = run.and(written) {
         show.abandon();
         if let (Some(kept), Some(first)) = (&kept, e.first_mut()) {

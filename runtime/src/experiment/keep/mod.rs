@@ -190,7 +190,12 @@ impl Kept {
 
     /// The file to remove once the run is complete and its results are out.
     pub fn spent(self) -> Option<PathBuf> {
-        self.passing.then(|| self.path().to_path_buf())
+        self.passing.then(|| self.writer.leave())
+    }
+
+    /// Whether it is of use when the run is complete.
+    pub fn lasts(&self) -> bool {
+        !self.passing
     }
 }
 

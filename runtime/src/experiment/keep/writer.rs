@@ -45,6 +45,14 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// Waits for nothing: what is not on the disk yet need not come there.
+    pub fn leave(mut self) -> PathBuf {
+        drop(self.thread.take());
+        std::mem::take(&mut self.path)
+    }
+}
+
 impl Drop for Writer {
     fn drop(&mut self) {
         // Whoever wants to hear of errors has called `end`.

@@ -36,7 +36,9 @@ impl Surroundings {
             layer: s.layer,
             axes: built.plan.ty(s.value).axes.iter().map(|a| (a.name.to_string(), size(a.size))).collect(),
         };
-        let places: Vec<Place> = built.plan.sites.iter().map(place).collect();
+        // One number a row has no parts to write of.
+        let places = built.plan.sites.iter().map(place).filter(|p| p.axes.iter().any(|a| a.1.is_some()));
+        let places: Vec<Place> = places.collect();
         let logits = places.iter().find(|p| p.name == "logits").expect("logits");
         let vocab = logits.axes[0].1.expect("a size");
         Surroundings { vocab, layers: built.layers, places }

@@ -67,7 +67,7 @@ impl std::fmt::Display for TokensSeen {
 impl Tokens {
     /// The tokenizer of a model's folder or of its GGUF file; `None` where there is none.
     pub fn open(folder: &Path) -> Result<Option<Self>, Error> {
-        if is_gguf(folder) && folder.is_file() {
+        if is_gguf(folder) {
             let Some(written) = gguf::read(folder)? else { return Ok(None) };
             let settings = Settings::of(&written.settings, &Value::Null, &written.ids);
             let mut tokens = Self::with_settings(folder, written.tokenizer.to_string().as_bytes(), settings)?;

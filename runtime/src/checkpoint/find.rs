@@ -44,7 +44,7 @@ pub fn find_model(name: &str, script_dir: Option<&Path>, hub: &Hub) -> Result<Fo
         tried.push(name.into());
     }
     // A folder that merely has the model's name must not hide the model.
-    let is_model = |p: &&PathBuf| p.join("config.json").is_file() || (is_gguf(p) && p.is_file());
+    let is_model = |p: &&PathBuf| p.join("config.json").is_file() || is_gguf(p);
     if let Some(found) = tried.iter().find(is_model) {
         return here(found.clone());
     }

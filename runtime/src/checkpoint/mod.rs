@@ -53,7 +53,7 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens a folder that holds at least a `config.json`, or a GGUF file.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        if gguf::is_gguf(folder) && folder.is_file() {
+        if gguf::is_gguf(folder) {
             let (config, found, unread) = gguf::open(folder)?;
             return Ok(Checkpoint { unread, ..Self::of(folder, config, found) });
         }

@@ -15,6 +15,8 @@ use steer_lang::Diagnostics;
 const ROWS: usize = 16384;
 /// And so many where more of them would share nothing: a pass over few rows takes little memory, used again and again.
 const ALONE: usize = 4096;
+/// Of so many units one is looked at to see it.
+const SOME: usize = 4;
 /// And a piece takes about so many floating-point operations: what is finished is kept piece by piece, and an
 /// interruption costs no more than one. Minutes on two cores.
 const OPERATIONS: u64 = 20_000_000_000_000;
@@ -120,8 +122,13 @@ pub fn pieces(
         let rest: Vec<usize> = units.iter().filter(|u| text(u) == texts).copied().collect();
         let mut rest = &rest[..];
         rows.set(ROWS);
-        if alone(rest, guess.min(rest.len()), &look)? {
-            rows.set(ALONE);
+        if rest.len() >= SOME {
+            let (count, needs) = most(rest, guess.min(rest.len()), &look)?;
+            guess = count;
+            if count >= SOME && needs.pass_rows > ALONE && apart(&rest[..count], &needs, &look)? {
+                rows.set(ALONE);
+                guess = count / SOME;
+            }
         }
         while !rest.is_empty() {
             let (count, needs) = most(rest, guess.min(rest.len()), &look)?;
@@ -137,18 +144,12 @@ pub fn pieces(
 /// What some units take, and whether they fit into one piece.
 type Look<'l> = dyn Fn(&[usize]) -> Result<(Needs, bool), Diagnostics> + 'l;
 
-/// Whether a quarter of the first units takes a quarter of the operations: what is computed for one of them is of no
+/// Whether a part of these units takes its part of the operations of `all`: what is computed for one of them is of no
 /// use to another.
-fn alone(units: &[usize], guess: usize, look: &Look) -> Result<bool, Diagnostics> {
-    if units.len() < 4 {
-        return Ok(false);
-    }
-    let (count, all) = most(units, guess, look)?;
-    if all.pass_rows <= ALONE || count < 4 {
-        return Ok(false);
-    }
-    let (some, _) = look(&units[..count / 4])?;
-    let share = (count / 4) as f64 / count as f64;
+fn apart(units: &[usize], all: &Needs, look: &Look) -> Result<bool, Diagnostics> {
+    let count = units.len() / SOME;
+    let (some, _) = look(&units[..count])?;
+    let share = count as f64 / units.len() as f64;
     Ok(some.operations as f64 <= 1.1 * share * all.operations as f64)
 }
 

@@ -72,11 +72,7 @@ pub(crate) fn ending(path: &Path) -> String {
 /// The tensors of a GGUF file, as they stand there.
 fn gguf_header(bytes: &[u8], path: &Path) -> Result<Header, Error> {
     let file = gguf::Gguf::parse(bytes).map_err(|e| e.about(path))?;
-    let info = |t: &gguf::TensorInfo| {
-        let dtype = t.dtype().unwrap_or(Dtype::Other(gguf::element_type(t.code).map_or("unknown", |e| e.name), 8));
-        Info { dtype, shape: t.shape.clone(), bytes: t.bytes.clone(), strides: None }
-    };
-    let tensors = file.tensors.iter().map(|t| (t.name.to_string(), info(t))).collect();
+    let tensors = file.tensors.iter().map(|t| (t.name.to_string(), t.info())).collect();
     Ok(Header { tensors, len: file.data_start, ..Header::default() })
 }
 

@@ -122,10 +122,10 @@ fn numbers(gguf: &Gguf, bytes: &[u8], name: &str, path: &Path) -> Result<Option<
         let message = format!("tensor `{name}` of `{}` {what}", path.display());
         Error::new(codes::BAD_WEIGHTS, message).help("write or download the file again")
     };
-    let (Some(dtype), true) = (t.dtype(), t.shape.iter().product::<usize>() <= LIST) else {
+    if t.shape.iter().product::<usize>() > LIST {
         return Err(bad("is no list of numbers"));
-    };
-    let values = crate::tensors::widen(dtype, &bytes[t.bytes.clone()])?.ok_or_else(|| bad("is no list of numbers"))?;
+    }
+    let values = t.info().read(bytes)?.ok_or_else(|| bad("is no list of numbers"))?;
     if values.iter().any(|x| !x.is_finite() || *x <= 0.0) {
         return Err(bad("holds what is no positive number"));
     }

@@ -15,7 +15,7 @@ use super::shards::{Found, Shard};
 use crate::error::Error;
 use crate::files;
 use crate::tensors::gguf::{Gguf, TensorInfo, Value as Meta};
-use crate::tensors::{Dtype, Header, Info};
+use crate::tensors::{Header, Info};
 use family::Family;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,9 +24,9 @@ use steer_lang::codes;
 /// The files of one model have no more parts than this.
 const PARTS: usize = 1000;
 
-/// Whether a path is that of a model in one file.
+/// Whether a path is that of a file that may be a whole model.
 pub fn is_gguf(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) && path.is_file()
 }
 
 /// Opens a file, and those beside it where it is the first of several parts. Beside it there is what nothing reads of
@@ -128,11 +128,7 @@ impl Reading<'_> {
 
     /// What a tensor of the file is: one, or one for each expert. What has no other name keeps its own.
     fn tensors(&self, t: &TensorInfo, path: &Path) -> Result<Vec<(String, Info, Option<Change>)>, Error> {
-        let dtype = t.dtype().unwrap_or_else(|| {
-            let other = crate::tensors::gguf::element_type(t.code);
-            other.map_or(Dtype::Other("an unknown one", 8), |e| Dtype::Other(e.name, 8))
-        });
-        let info = Info { dtype, shape: t.shape.clone(), bytes: t.bytes.clone(), strides: None };
+        let info = t.info();
         let Some(named) = Named::parse(t.name, self.family) else { return Ok(vec![(t.name.into(), info, None)]) };
         let odd = |what: &str| {
             let message = format!("tensor `{}` of `{}` {what}", t.name, path.display());
@@ -153,7 +149,7 @@ impl Reading<'_> {
         let len = t.bytes.len() / (*experts).max(1);
         let each = (0..*experts).map(|e| {
             let start = t.bytes.start + e * len;
-            let info = Info { dtype, shape: rest.to_vec(), bytes: start..start + len, strides: None };
+            let info = Info { shape: rest.to_vec(), bytes: start..start + len, ..t.info() };
             (named.target.replace("{expert}", &e.to_string()), info, change)
         });
         Ok(each.collect())

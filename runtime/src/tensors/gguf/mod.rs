@@ -12,7 +12,7 @@ pub use blocks::Blocks;
 pub use value::{Kind, Numbers, Value};
 pub use write::{Tensor, write_gguf};
 
-use super::Dtype;
+use super::{Dtype, Info};
 use crate::error::Error;
 use std::ops::Range;
 use std::path::Path;
@@ -44,15 +44,22 @@ pub struct TensorInfo<'a> {
 }
 
 impl TensorInfo<'_> {
-    /// The element type, where it can be read: floating point, or one of [`Blocks`].
-    pub fn dtype(&self) -> Option<Dtype> {
-        Some(match self.code {
-            0 => Dtype::F32,
-            1 => Dtype::F16,
-            28 => Dtype::F64,
-            30 => Dtype::BF16,
-            code => Dtype::Blocks(Blocks::from_code(code)?),
-        })
+    /// The element type: floating point, one of [`Blocks`], or one that is not read.
+    pub fn dtype(&self) -> Dtype {
+        match (self.code, Blocks::from_code(self.code)) {
+            (0, _) => Dtype::F32,
+            (1, _) => Dtype::F16,
+            (28, _) => Dtype::F64,
+            (30, _) => Dtype::BF16,
+            (_, Some(blocks)) => Dtype::Blocks(blocks),
+            // A tensor of a type without a name is not parsed.
+            (code, None) => Dtype::Other(element_type(code).map_or("unknown", |e| e.name), 8),
+        }
+    }
+
+    /// Its place in the file.
+    pub fn info(&self) -> Info {
+        Info { dtype: self.dtype(), shape: self.shape.clone(), bytes: self.bytes.clone(), strides: None }
     }
 }
 

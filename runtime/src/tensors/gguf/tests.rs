@@ -42,7 +42,7 @@ fn what_is_written_is_read_again() {
     let numbers: Vec<_> = file.get("a.numbers").and_then(Value::as_numbers).unwrap().iter().collect();
     assert_eq!(numbers, [Value::I32(1), Value::I32(-1)]);
     let w = file.tensor("w").unwrap();
-    assert_eq!((w.shape.as_slice(), w.dtype()), (&[2, 3][..], Some(Dtype::F32)));
+    assert_eq!((w.shape.as_slice(), w.dtype()), (&[2, 3][..], Dtype::F32));
     let values = crate::tensors::widen(Dtype::F32, &bytes[w.bytes.clone()]).unwrap().unwrap();
     assert_eq!(values, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
 }

@@ -252,9 +252,7 @@ impl Checker<'_> {
                 },
             },
             ExprKind::Unary(UnaryOp::Neg, a) => Ok(MetricExpr::Neg(Box::new(self.metric_expr(a, scope)?))),
-            ExprKind::Binary(op, a, b)
-                if matches!(op, BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Pow) =>
-            {
+            ExprKind::Binary(op, a, b) if is_of_numbers(*op) => {
                 let a = self.metric_expr(a, scope)?;
                 let b = self.metric_expr(b, scope)?;
                 Ok(MetricExpr::Binary(*op, Box::new(a), Box::new(b)))
@@ -510,6 +508,12 @@ impl Checker<'_> {
         }
         Ok(n as u32)
     }
+}
+
+/// Operators that metrics know: those of numbers.
+fn is_of_numbers(op: BinaryOp) -> bool {
+    use BinaryOp::{Add, Div, Eq, Ge, Gt, Le, Lt, Mul, Ne, Pow, Sub};
+    matches!(op, Add | Sub | Mul | Div | Pow | Lt | Le | Gt | Ge | Eq | Ne)
 }
 
 /// A metric whose comparisons with other runs are at the same position, or at the one as far from the end.

@@ -180,7 +180,10 @@ impl Reading<'_> {
                     BinaryOp::Sub => x - y,
                     BinaryOp::Mul => x * y,
                     BinaryOp::Div => x / y,
-                    _ => x.powf(y),
+                    BinaryOp::Pow => x.powf(y),
+                    // What blew up is neither more nor less than anything.
+                    _ if x.is_nan() || y.is_nan() => f64::NAN,
+                    compare => f64::from(holds(*compare, x, y)),
                 }
             }
         })
@@ -241,6 +244,18 @@ fn log_probs(row: &[f32]) -> Vec<f64> {
     let total: f64 = row.iter().map(|x| (f64::from(*x) - top).exp()).sum();
     let shift = top + total.ln();
     row.iter().map(|x| f64::from(*x) - shift).collect()
+}
+
+/// Whether a comparison of two numbers holds.
+fn holds(op: BinaryOp, x: f64, y: f64) -> bool {
+    match op {
+        BinaryOp::Lt => x < y,
+        BinaryOp::Le => x <= y,
+        BinaryOp::Gt => x > y,
+        BinaryOp::Ge => x >= y,
+        BinaryOp::Ne => x != y,
+        _ => x == y,
+    }
 }
 
 #[cfg(test)]

@@ -139,6 +139,49 @@ fn sentiment_steering_flips_held_out_stories() {
     }
 }
 
+/// In a state space model the same, at the residual stream and at what the scan gives: the difference is one of means over
+/// the rows of whole stories, since one row of it says less.
+#[test]
+fn sentiment_steering_in_a_state_space_model() {
+    if shipped("tiny-mamba").is_none() {
+        return;
+    }
+    let held = heldout();
+    let [glad, sad, openings] = ["glad", "sad", "neutral_openings"].map(|of| list(&held[of]));
+    for (site, layers) in [("resid.post", "1..3"), ("ssm.y", "2..4")] {
+        let text = format!(
+            "data glad = {}\ndata sad = {}\ndata openings = {}\n\
+             vector mood[layer] = mean_diff(glad, sad) at blocks[layer].resid.post on prompt[3..]\n\
+             tensor read[layer]: [channel] = mean_diff(glad, sad) at blocks[layer].ssm.y on prompt[3..]\n\
+             hook cheer(alpha = 1) at blocks[{layers}].{site} on prompt[-1] | generated {{ h += alpha * {}[layer] }}\n\
+             generate openings with cheer\ngenerate openings with cheer(-1)\n",
+            quoted(&glad),
+            quoted(&sad),
+            quoted(&openings),
+            if site == "ssm.y" { "read" } else { "mood" },
+        );
+        let done = script("mood", "tiny-mamba", &text);
+        let (mut asked, mut turned) = ([0; 2], [0; 2]);
+        for pair in completions(&done).chunks(2) {
+            let (before, after) = (tone(&pair[0].2, &held), tone(&pair[1].2, &held));
+            let towards = if pair[1].1.contains("-1") { -1 } else { 1 };
+            if before == -towards {
+                asked[usize::from(towards > 0)] += 1;
+                turned[usize::from(towards > 0)] += usize::from(after == towards);
+            }
+        }
+        println!(
+            "tiny-mamba at {site}: {} of {} sad stories turn glad, {} of {} glad ones sad",
+            turned[1], asked[1], turned[0], asked[0]
+        );
+        assert!(asked.iter().all(|n| *n >= 5), "{site}: the openings are neutral: {asked:?}");
+        assert!(
+            asked.iter().zip(turned).all(|(asked, turned)| turned * 10 >= asked * 9),
+            "{site}: {turned:?} of {asked:?}"
+        );
+    }
+}
+
 /// Prompts of a behaviour and their answers.
 fn answers(of: &str) -> Vec<(String, String)> {
     let held = heldout();
@@ -214,4 +257,85 @@ fn a_decaying_state_forgets() {
         "{:#?}",
         done.receipts
     );
+}
+
+/// A state and a window that are emptied at a full stop carry nothing of what stood before it: who is asked for is
+/// answered where the trade stands behind it, and as by chance where it stands before.
+#[test]
+fn an_emptied_state_forgets_what_stood_before_a_full_stop() {
+    if shipped("tiny-mamba").is_none() {
+        return;
+    }
+    let asked: Vec<(String, String)> = answers("recall_two");
+    let first_person =
+        |prompt: &str| prompt.split(' ').next().is_some_and(|name| prompt.contains(&format!(". {name} works")));
+    let scratch = Scratch::new("full-stop");
+    let mut text = String::from(
+        "metric right(x) = rank(x.answer) == 0\n\
+         hook state at blocks[*].ssm.state on matching \"{first}\"[-1] { h = 0 }\n\
+         hook window at blocks[*].ssm.window on matching \"{first}\"[-1] { h = 0 }\n",
+    );
+    let mut counts = Vec::new();
+    for (name, is_first) in [("before", true), ("behind", false)] {
+        let rows: Vec<String> = asked
+            .iter()
+            .filter(|(prompt, _)| first_person(prompt) == is_first)
+            .map(|(prompt, answer)| {
+                let first = &prompt[..=prompt.find('.').expect("a full stop")];
+                serde_json::json!({ "prompt": prompt, "answer": answer, "first": first }).to_string()
+            })
+            .collect();
+        counts.push(rows.len());
+        std::fs::write(scratch.0.join(format!("{name}.jsonl")), rows.join("\n")).expect("a file");
+        text += &format!(
+            "data {name} = jsonl(\"{name}.jsonl\")\nmeasure mean right on {name}, {name} with state, window\n"
+        );
+    }
+    assert!(counts.iter().all(|n| *n >= 25), "{counts:?}");
+    let path = scratch.0.join("forget.steer");
+    std::fs::write(&path, text).expect("a script");
+    let session = open(&path, Some("tiny-mamba"));
+    let done = run(&session, "cranelift");
+    let shares: Vec<f64> = done
+        .outputs
+        .iter()
+        .flat_map(|o| if let Output::Table(f) = o { f.columns[0].values.clone() } else { Vec::new() })
+        .collect();
+    println!("tiny-mamba recalls {shares:?}: before and behind the full stop, each plain and emptied");
+    let [plain_before, before, plain_behind, behind] = shares[..] else { panic!("{shares:?}") };
+    // Twelve trades: one in twelve would be right by chance.
+    assert!(plain_before > 0.7 && plain_behind > 0.7, "{shares:?}");
+    assert!(before <= 1.0 / 12.0 && behind >= plain_behind, "{shares:?}");
+}
+
+/// With the whole state and the window of another text at a position, a text goes on as that one does, and stands
+/// before it as it did: bit for bit.
+#[test]
+fn a_patched_state_and_window_resume_the_other_text() {
+    if shipped("tiny-mamba").is_none() {
+        return;
+    }
+    let scratch = Scratch::new("resume");
+    let capture = |name: &str, run: &str| format!("capture logits on prompt of {run} to \"{name}.safetensors\"\n");
+    let text = format!(
+        "prompt donor = \"Emma is a baker. Tom is a tailor. A bird is in the tree. Tom works as a\"\n\
+         prompt other = \"Ruth is a miner. Ben is a guard. A bird is in the tree. Tom works as a\"\n\
+         patch state at blocks[*].ssm.state on prompt[12] from donor\n\
+         patch window at blocks[*].ssm.window on prompt[12] from donor\n{}{}{}",
+        capture("donor", "donor"),
+        capture("other", "other"),
+        capture("patched", "other with state, window"),
+    );
+    let path = scratch.0.join("resume.steer");
+    std::fs::write(&path, text).expect("a script");
+    run(&open(&path, Some("tiny-mamba")), "cranelift");
+    let [donor, other, patched] = ["donor", "other", "patched"].map(|name| {
+        let logits =
+            steer::tensors::load(&scratch.0.join(format!("{name}.safetensors")), Some("logits")).expect("a capture");
+        let bits: Vec<u32> = logits.data.iter().map(|x| x.to_bits()).collect();
+        bits.chunks(logits.shape[1]).map(<[u32]>::to_vec).collect::<Vec<_>>()
+    });
+    assert!(patched.len() == 22 && donor[..12] != other[..12] && donor[12..] != other[12..]);
+    assert!(patched[..12] == other[..12], "what stands before the position moved");
+    assert!(patched[12..] == donor[12..], "it does not go on as the other text");
 }

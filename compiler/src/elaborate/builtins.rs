@@ -184,8 +184,13 @@ impl Eval<'_> {
             "conv1d" => {
                 let (x, _) = self.arg_node(args, 0, "x")?;
                 let (w, _) = self.arg_node(args, 1, "taps")?;
-                let r = self.b.conv1d(x, w);
-                Value::Node(self.typed(r, span)?)
+                match args.get(2, "window") {
+                    Some((body, at)) => self.convolve(x, w, &body, at, span)?,
+                    None => {
+                        let r = self.b.conv1d(x, w);
+                        Value::Node(self.typed(r, span)?)
+                    }
+                }
             }
             "attend" => self.attend(args, span)?,
             "scan" => self.scan(args, span)?,
@@ -491,6 +496,27 @@ impl Eval<'_> {
             }
         };
         let r = self.b.scan_end(open, new, out);
+        Ok(Value::Node(self.typed(r, span)?))
+    }
+
+    /// A convolution with a function of the window that each row sees.
+    fn convolve(&mut self, x: NodeId, w: NodeId, body: &Value, at: Span, span: Span) -> Res<Value> {
+        let Value::Closure(body) = body else {
+            return fail(
+                codes::WRONG_KIND,
+                "the last argument of `conv1d` is a function of the window",
+                at,
+                "this is none",
+            );
+        };
+        let Some(tap) = self.plan().ty(w).axes.last().cloned() else {
+            return fail(codes::WRONG_KIND, "filters have the taps as their last axis", span, "these have no axis");
+        };
+        let begun = self.b.convolve_begin(x, tap);
+        let open = self.typed(begun, span)?;
+        let seen = self.apply(body, vec![Value::Node(open.window)], span)?;
+        let seen = self.node(&seen, at)?;
+        let r = self.b.convolve_end(open, seen, w);
         Ok(Value::Node(self.typed(r, span)?))
     }
 

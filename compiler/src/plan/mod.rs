@@ -13,7 +13,7 @@ mod tests;
 pub mod types;
 mod verify;
 
-pub use build::{Builder, OpenAttention, OpenScan};
+pub use build::{Builder, OpenAttention, OpenConvolution, OpenScan};
 pub use error::TypeError;
 pub use ir::*;
 pub use parse::{ParseError, parse};

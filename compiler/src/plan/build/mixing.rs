@@ -31,7 +31,43 @@ pub struct OpenScan {
     place: Place,
 }
 
+/// A convolution whose window is being looked at.
+#[derive(Debug)]
+#[must_use = "a convolution is built by its end"]
+pub struct OpenConvolution {
+    /// What the row's own filters see: the last rows' values and at last its own, `[tap, channel...]`.
+    pub window: NodeId,
+    tap: Arc<str>,
+    scan: OpenScan,
+}
+
 impl Builder {
+    /// Opens a causal convolution of `x` as a scan whose state is the window over `tap` rows. The rule `stream_window`
+    /// makes a [`Op::Conv1d`] of it where nothing looks at the window.
+    pub fn convolve_begin(&mut self, x: NodeId, tap: Axis) -> Result<OpenConvolution, TypeError> {
+        let one = Axis { name: tap.name.clone(), size: Size::Fixed(1) };
+        let with = |axis: Axis, b: &Builder| -> Vec<Axis> {
+            std::iter::once(axis).chain(b.ty(x).axes.iter().cloned()).collect()
+        };
+        let scan = self.scan_begin(with(tap.clone(), self))?;
+        let mut window = self.reshape(x, with(one, self))?;
+        if let Size::Fixed(n @ 2..) = tap.size {
+            let kept = self.slice(scan.state, &tap.name, 1, n - 1)?;
+            window = self.concat(kept, window, &tap.name)?;
+        }
+        Ok(OpenConvolution { window, tap: tap.name, scan })
+    }
+
+    /// The sum of the window, as it may be by now, times the filters `w`, whose last axis is the taps.
+    pub fn convolve_end(&mut self, open: OpenConvolution, window: NodeId, w: NodeId) -> Result<NodeId, TypeError> {
+        let names: Vec<Arc<str>> = self.ty(open.scan.state).axes.iter().map(|a| a.name.clone()).collect();
+        let names: Vec<&str> = names.iter().map(|n| &**n).collect();
+        let taps = self.permute(w, &names)?;
+        let product = self.binary(Binary::Mul, window, taps)?;
+        let sum = self.reduce(Reduce::Sum, product, &[&open.tap])?;
+        self.scan_end(open.scan, window, sum)
+    }
+
     /// Opens the body of an attention; it ends with [`Builder::attention_end`].
     pub fn attention_begin(
         &mut self,

@@ -2,7 +2,7 @@
 
 mod mixing;
 
-pub use mixing::{OpenAttention, OpenScan};
+pub use mixing::{OpenAttention, OpenConvolution, OpenScan};
 
 use super::error::TypeError;
 use super::ir::*;

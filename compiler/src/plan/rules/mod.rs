@@ -8,6 +8,7 @@ mod rewrite;
 mod share_equal;
 mod simplify;
 mod slice_logits;
+mod stream_window;
 #[cfg(test)]
 mod tests;
 
@@ -59,6 +60,8 @@ pub const RULES: &[Rule] = &[
     // for reads right at the product.
     read_early::RULE,
     slice_logits::RULE,
+    // After sharing, which makes one node of a window and its edits that do nothing.
+    stream_window::RULE,
     // Last: every other rule leaves nodes behind that nothing reads.
     erase_unused::RULE,
     NARROW,

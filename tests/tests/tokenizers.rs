@@ -5,8 +5,11 @@ use steer::checkpoint::Checkpoint;
 use steer::tokens::{Stream, Tokens};
 use steer_tests::cases::{package, read};
 
-/// The folders with their texts, tokens, and the texts that come back.
-fn expected() -> Vec<(String, Vec<(String, Vec<u32>, String)>)> {
+/// A text, its tokens, and the text that comes back.
+type Case = (String, Vec<u32>, String);
+
+/// The folders with their cases.
+fn expected() -> Vec<(String, Vec<Case>)> {
     let all: Value = serde_json::from_slice(&read(&package("tokenizers/expected.json"))).unwrap();
     let text = |v: &Value| v.as_str().unwrap().to_owned();
     let case = |v: &Value| {

@@ -75,7 +75,7 @@ fn named(index: &Path) -> Option<BTreeSet<String>> {
 /// Whether nothing has to be asked for.
 pub(super) fn complete(snapshot: &Snapshot, need: Need) -> bool {
     let known = |name: &&str| snapshot.has(name) || snapshot.lacks_for_good(name);
-    let described = snapshot.has(TOKENIZER) || (known(&TOKENIZER) && VOCABULARIES.iter().all(|n| known(n)));
+    let described = snapshot.has(TOKENIZER) || (known(&TOKENIZER) && VOCABULARIES.iter().all(known));
     usable(snapshot, need) && described
 }
 

@@ -63,10 +63,11 @@ fn vocabularies_are_read_or_refused() {
     let seeds: Vec<Vec<u8>> =
         files.iter().map(|(folder, file)| read(&package("tokenizers").join(folder).join(file))).collect();
     let own = std::env::temp_dir().join(format!("steer-fuzz-vocabularies-{}", std::process::id()));
-    for folder in files.map(|(folder, _)| folder) {
-        std::fs::create_dir_all(own.join(folder)).unwrap();
+    let folders: Vec<_> = (0..files.len()).map(|i| own.join(i.to_string())).collect();
+    for ((folder, _), at) in files.iter().zip(&folders) {
+        std::fs::create_dir_all(at).unwrap();
         for entry in std::fs::read_dir(package("tokenizers").join(folder)).unwrap().flatten() {
-            std::fs::copy(entry.path(), own.join(folder).join(entry.file_name())).unwrap();
+            std::fs::copy(entry.path(), at.join(entry.file_name())).unwrap();
         }
     }
     let words = [
@@ -87,12 +88,12 @@ fn vocabularies_are_read_or_refused() {
         "\u{2581}",
     ];
     mutated("vocabulary", &seeds, &words, |i, bytes| {
-        let (folder, file) = files[i % files.len()];
-        let (at, whole) = (own.join(folder), &seeds[i % files.len()]);
-        std::fs::write(at.join(file), &bytes).unwrap();
-        let tokens = Tokens::open(&at);
-        std::fs::write(at.join(file), whole).unwrap();
-        let Ok(Some(tokens)) = tokens else { return false };
+        let (at, (_, file)) = (&folders[i % files.len()], files[i % files.len()]);
+        // A file that is written over waits for the disk, a new one does not.
+        let path = at.join(file);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+        let Ok(Some(tokens)) = Tokens::open(at) else { return false };
         for text in ["", "Tom went to the park.\n é🙂 <mask></s>", " a  b"] {
             if let Ok(e) = tokens.encode(text, i % 2 == 0) {
                 assert!(e.offsets.iter().all(|o| text.get(o.clone()).is_some()));

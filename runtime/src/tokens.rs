@@ -3,8 +3,12 @@
 //! The tokenizers crate does the work; it may panic on damaged files, which comes out as an error here.
 
 mod chat;
+mod class;
+mod folder;
+mod form;
 mod gguf;
 mod pieces;
+mod sentencepiece;
 mod settings;
 mod stream;
 
@@ -75,15 +79,36 @@ impl Tokens {
             return Ok(Some(tokens));
         }
         let path = folder.join("tokenizer.json");
+        let config = settings::optional(folder, "tokenizer_config.json")?;
         if path.symlink_metadata().is_err() {
-            return Ok(None);
+            let Some(made) = folder::read(folder, &config)? else { return Ok(None) };
+            let settings = Settings::read(folder, &made.settings)?;
+            let mut tokens = Self::with_settings(&made.path, made.tokenizer.to_string().as_bytes(), settings)?;
+            tokens.check_numbers(&made.added)?;
+            tokens.chat_files = ChatFiles { folder: Some(folder.to_path_buf()), config: made.settings };
+            return Ok(Some(tokens));
         }
         let bytes = files::read(&path)?;
-        let config = settings::optional(folder, "tokenizer_config.json")?;
         let settings = Settings::read(folder, &config)?;
         let mut tokens = Self::with_settings(&path, &bytes, settings)?;
         tokens.chat_files = ChatFiles { folder: Some(folder.to_path_buf()), config };
         Ok(Some(tokens))
+    }
+
+    /// An error where a token that stands outside of the vocabulary cannot have the number that is said of it.
+    fn check_numbers(&self, added: &[form::Added]) -> Result<(), Error> {
+        let Some(wrong) = added.iter().find(|a| self.tokenizer.token_to_id(&a.text).map(|n| n as usize) != Some(a.id))
+        else {
+            return Ok(());
+        };
+        let message = format!(
+            "the tokens of `{}` leave no room for {:?} as number {}",
+            self.path.display(),
+            wrong.text,
+            wrong.id
+        );
+        Err(Error::new(codes::BAD_TOKENIZER, message)
+            .help("do added_tokens.json and tokenizer_config.json belong to this vocabulary? Download them again"))
     }
 
     /// The tokenizer that the text of a `tokenizer.json` is; `path` is named in errors.

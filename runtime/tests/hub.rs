@@ -134,6 +134,29 @@ fn a_server_that_knows_no_parts_begins_anew() {
 }
 
 #[test]
+fn other_vocabularies_come_where_there_is_no_tokenizer_json() {
+    let (cache, mut files) = (Folder::new("hub-vocabularies"), files());
+    let others = ["vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json", "tf_model.h5"];
+    files.0.extend(others.map(|n| (n, b"{}".to_vec(), false)));
+    let whole = files.clone();
+    let server = Served::new(move |r| whole.answer(r));
+    let folder = fetch(&hub(&cache, &server.endpoint), Need::Description).unwrap();
+    assert_eq!(names(&folder), ["config.json", "special_tokens_map.json", "tokenizer.json"], "one is enough");
+    let cache = Folder::new("hub-vocabularies-alone");
+    files.0.retain(|f| f.0 != "tokenizer.json");
+    let server = Served::new(move |r| files.answer(r));
+    let hub = hub(&cache, &server.endpoint);
+    let folder = fetch(&hub, Need::Description).unwrap();
+    let wanted = ["added_tokens.json", "config.json", "merges.txt", "special_tokens_map.json", "vocab.json"];
+    assert_eq!(names(&folder), wanted);
+    let before = server.seen().len();
+    assert_eq!(fetch(&hub, Need::Description).unwrap(), folder);
+    assert_eq!(server.seen().len(), before, "what the hub does not have is not asked for again");
+    std::fs::remove_file(folder.join("merges.txt")).unwrap();
+    assert_eq!(names(&fetch(&hub, Need::Description).unwrap()), wanted, "one half alone is not enough");
+}
+
+#[test]
 fn damaged_content_never_appears() {
     for name in ["tokenizer.json", "model.safetensors"] {
         let (cache, files) = (Folder::new(&format!("hub-damaged-{name}")), files());

@@ -120,6 +120,7 @@ def main():
             torch.save(OrderedDict((n, state[n].clone()) for n in part), at / file)
             index.update({n: file for n in part})
         (at / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}, indent=1) + "\n")
+    directions("shallow.gguf", [1, 2], struct.pack("<II", 4, 2), model="gemma")
     save_file(EXPECTED, HERE / "expected.safetensors")
 
 

@@ -1,6 +1,7 @@
 """Writes the GGUF fixtures: the checkpoints of tests/parity as llama.cpp's converter lays them out, and quantized blocks.
 
     python make.py          all of them
+    python make.py NAME...  these models
 
 It needs gguf (0.19), numpy, safetensors, torch and transformers; README.md says more. For each model file it
 says how far the logits of transformers, where it reads the file, are from those of the model that the file was made of.
@@ -45,7 +46,19 @@ FAMILIES = {
     "gpt2-inner": ("gpt2", {}),
     "neox-parallel": ("gptneox", {}),
     "mamba-conv": ("mamba", {}),
+    "qwen2moe-shared": ("qwen2moe", {"use_sliding_window": False, "sliding_window": 4096, "layer_types": ["full_attention"] * 3}),
+    "qwen3moe-normed": ("qwen3moe", {}),
+    "olmoe-clip": ("olmoe", {}),
+    # The factor of the file goes on top of what follows from the stretch.
+    "llama-yarn": ("llama", {"rope_parameters": {
+        "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16, "attention_factor": 0.9 * (0.1 * float(np.log(4.0)) + 1)}}),
+    # Windows in layers of no rule.
+    "gemma3-pattern": ("gemma3", {
+        "num_hidden_layers": 4, "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"], "final_logit_softcapping": None,
+        "query_pre_attn_scalar": 6, "rope_parameters": {"full_attention": {**DEFAULT, "rope_theta": 5000.0}, "sliding_attention": DEFAULT}}),
 }
+# Those that are made of another folder than the one of their name.
+SOURCES = {"llama-yarn": "llama-grouped", "gemma3-pattern": "gemma3-layers"}
 
 
 def model_of(folder, edits):
@@ -105,9 +118,15 @@ def converted(family, c, tensors):
     for name, w in tensors.items():
         if ".experts." in name:
             head, rest = name.split(".experts.")
-            number, kind = rest.split(".")[:2]
             layer = head.split(".")[2]
-            stacked = f"blk.{layer}.ffn_{ {'w1': 'gate', 'w2': 'down', 'w3': 'up'}[kind] }_exps.weight"
+            if rest == "gate_up_proj":
+                out[f"blk.{layer}.ffn_gate_exps.weight"], out[f"blk.{layer}.ffn_up_exps.weight"] = w.chunk(2, dim=1)
+                continue
+            if rest == "down_proj":
+                out[f"blk.{layer}.ffn_down_exps.weight"] = w
+                continue
+            number, kind = rest.split(".")[:2]
+            stacked = f"blk.{layer}.ffn_{ {'w1': 'gate', 'w2': 'down', 'w3': 'up'}.get(kind, kind.removesuffix('_proj')) }_exps.weight"
             experts.setdefault(stacked, {})[int(number)] = w
             continue
         new = names.get_name(name.replace("language_model.", ""), try_suffixes=(".weight", ".bias"))
@@ -159,11 +178,21 @@ def metadata(w, family, c):
     if c.get("head_dim"):
         w.add_key_length(n)
         w.add_value_length(n)
-    if c.get("num_local_experts"):
-        w.add_expert_count(c["num_local_experts"])
+    experts = c.get("num_local_experts", c.get("num_experts"))
+    if experts:
+        w.add_expert_count(experts)
         w.add_expert_used_count(c["num_experts_per_tok"])
+    if c.get("moe_intermediate_size"):
+        w.add_expert_feed_forward_length(c["moe_intermediate_size"])
+    if c.get("shared_expert_intermediate_size"):
+        w.add_expert_shared_feed_forward_length(c["shared_expert_intermediate_size"])
+    if c.get("clip_qkv"):
+        w.add_clamp_kqv(c["clip_qkv"])
     if c.get("sliding_window") and family in ("phi3", "gemma2", "gemma3"):
         w.add_sliding_window(c["sliding_window"])
+    kinds = c.get("layer_types", [])
+    if family == "gemma3" and kinds != ["full_attention" if (i + 1) % 6 == 0 else "sliding_attention" for i in range(len(kinds))]:
+        w.add_sliding_window_pattern([k == "sliding_attention" for k in kinds])
     if family == "gemma2":
         w.add_attn_logit_softcapping(c["attn_logit_softcapping"])
         w.add_final_logit_softcapping(c["final_logit_softcapping"])
@@ -178,6 +207,11 @@ def metadata(w, family, c):
             w.add_rope_scaling_attn_factors(rope.get("attention_factor") or (1 + np.log(stretch) / np.log(trained)) ** 0.5)
     if rope.get("rope_type", rope.get("type")) == "llama3":
         w.add_tensor("rope_freqs.weight", llama3_factors(rope, n).numpy())
+    if rope.get("rope_type") == "yarn":
+        w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        w.add_rope_scaling_factor(rope["factor"])
+        w.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+        w.add_rope_scaling_attn_factors(rope["attention_factor"] / (0.1 * float(np.log(rope["factor"])) + 1))
     if rope.get("rope_type") == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(rope["factor"])
@@ -194,7 +228,7 @@ def llama3_factors(rope, n):
 
 
 def model(name, family, edits):
-    own = model_of(PARITY / name, edits)
+    own = model_of(PARITY / SOURCES.get(name, name), edits)
     c, tensors = saved(own)
     path = HERE / f"{name}.gguf"
     w = gguf.GGUFWriter(path, family)
@@ -329,8 +363,12 @@ def vocabulary(source, family, path, template=None):
 
 if __name__ == "__main__":
     for name, (family, edits) in FAMILIES.items():
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         print(name)
         model(name, family, edits)
+    if sys.argv[1:]:
+        sys.exit()
     blocks()
     quantized()
     vocabulary(CHAT / "bytes", "gpt2", HERE / "vocabulary-bytes.gguf", (CHAT / "turns.jinja").read_text())

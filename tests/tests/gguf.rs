@@ -32,7 +32,7 @@ fn logits(path: &std::path::Path, backend: &str) -> Vec<Vec<f32>> {
 #[test]
 fn logits_are_those_of_transformers() {
     let files = files();
-    assert!(files.len() >= 15, "{files:?}");
+    assert!(files.len() >= 20, "{files:?}");
     for path in files {
         let expected = stored(&path.with_extension("safetensors"));
         let array = &expected.tensors["logits"];
@@ -119,5 +119,21 @@ fn a_damaged_file_is_one_error() {
         let e = Checkpoint::open(&path).unwrap_err();
         assert!(e.0.message.contains("not a sound GGUF file") && e.0.help.is_some(), "{cut}: {}", e.0.message);
     }
+    std::fs::remove_file(&path).unwrap();
+}
+
+/// A tensor that is not there is named as the model file and as the file itself would.
+#[test]
+fn errors_name_tensors_as_the_file_does() {
+    let mut bytes = std::fs::read(folder("gguf/llama-grouped.gguf")).unwrap();
+    let (name, other) = (b"blk.1.attn_q.weight", b"blk.1.attn_z.weight");
+    let at = bytes.windows(name.len()).position(|w| w == name).unwrap();
+    bytes[at..at + name.len()].copy_from_slice(other);
+    let path = std::env::temp_dir().join(format!("steer-renamed-{}.gguf", std::process::id()));
+    std::fs::write(&path, &bytes).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let e = checkpoint.read_f32("model.layers.1.self_attn.q_proj.weight").unwrap_err();
+    let said = "have no tensor `model.layers.1.self_attn.q_proj.weight` (`blk.1.attn_q.weight` in GGUF)";
+    assert!(e.0.message.contains(said), "{}", e.0.message);
     std::fs::remove_file(&path).unwrap();
 }

@@ -54,6 +54,7 @@ pub const NAMES: &[&str] = &[
     "scan",
     "table",
     "longest",
+    "forbid",
     "fail",
     "load",
     "stored",
@@ -196,6 +197,7 @@ impl Eval<'_> {
             "scan" => self.scan(args, span)?,
             "table" => self.table(args, span)?,
             "longest" => self.longest(args)?,
+            "forbid" => self.forbid(args)?,
             "load" => {
                 return Err(Box::new(
                     Diagnostic::error(codes::WRONG_KIND, "`load` reads a file into a declared tensor")
@@ -401,6 +403,18 @@ impl Eval<'_> {
         if model.longest.as_ref().is_none_or(|l| tokens < l.tokens) {
             model.longest = Some(Longest { tokens, why: why.as_ref().into() });
         }
+        Ok(Value::None)
+    }
+
+    /// A token that no sequence may have, and why not.
+    fn forbid(&mut self, args: &mut Args) -> Res<Value> {
+        let (n, at) = args.need(0, "token")?;
+        let token = n.as_number().filter(|n| n.fract() == 0.0 && (0.0..f64::from(u32::MAX)).contains(n));
+        let (why, _) = args.need(1, "why")?;
+        let (Some(token), Value::Text(why), Some(model)) = (token, &why, &mut self.model) else {
+            return fail(codes::WRONG_KIND, "`forbid` takes a token and the reason, in a model file", at, "not here");
+        };
+        model.forbidden.push((token as u32, why.as_ref().into()));
         Ok(Value::None)
     }
 

@@ -127,6 +127,7 @@ impl Eval<'_> {
     fn inline(&mut self, f: &FnDecl, args: &[Arg], span: Span) -> Res<Value> {
         let mut scope: Scope = HashMap::new();
         let mut place = 0;
+        let mut given = Vec::new();
         for a in args {
             let param = match &a.name {
                 Some(n) => {
@@ -148,6 +149,7 @@ impl Eval<'_> {
             };
             let v = self.expr(&a.value)?;
             self.fits(param, &v, a.value.span)?;
+            given.push((v.clone(), a.value.span));
             if scope.insert(param.name.name.clone(), v).is_some() {
                 return fail(
                     codes::BAD_ARGUMENTS,
@@ -156,6 +158,10 @@ impl Eval<'_> {
                     "again here",
                 );
             }
+        }
+        // Within one file a function is part of another.
+        if f.name.span.file != span.file {
+            self.other_site(&given);
         }
         for p in &f.params {
             if scope.contains_key(&p.name.name) {

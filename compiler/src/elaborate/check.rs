@@ -3,7 +3,7 @@
 use super::chat::{Prompt, as_prompt};
 use super::data::Record;
 use super::edits::{Applied, Named, free_name};
-use super::model::{Longest, Model};
+use super::model::{Forbidden, Longest, Model};
 use super::params::{parse_value, type_name};
 use super::runs::Runs;
 use super::scope::{Eval, Res, TensorType, fail, is_silent};
@@ -29,6 +29,7 @@ pub struct Checker<'a> {
     pub(super) layers: u32,
     pub(super) plan: Plan,
     pub(super) longest: Option<Longest>,
+    pub(super) forbidden: Vec<Forbidden>,
     pub(super) axes: BTreeMap<String, Size>,
     pub(super) site_names: BTreeSet<String>,
     pub(super) globals: Scope,
@@ -95,6 +96,7 @@ pub fn check(
         axes: known_axes(built.axes, &built.plan),
         plan: built.plan,
         longest: built.longest,
+        forbidden: built.forbidden,
         model,
         globals: Scope::new(),
         params: Vec::new(),

@@ -155,6 +155,13 @@ impl Checker<'_> {
                     .help("name the tensor that is meant: `load(\"file.gguf\", \"key\")`"),
             ));
         };
+        if let Some(hint) = found.model.as_deref().filter(|h| self.model.is_other(h)) {
+            self.diagnostics.push(
+                Diagnostic::warning(codes::WRONG_KIND, format!("`{path}` was written for another model"))
+                    .at(t.value.span, format!("it says `{hint}`, and this is {}", self.model.arch_name))
+                    .help("directions of one model mean nothing in another; were they taken from this one?"),
+            );
+        }
         let number = match shift {
             0 => "i".to_owned(),
             n => format!("(i {} {})", if n < 0 { '-' } else { '+' }, n.abs()),

@@ -17,6 +17,9 @@ use steer_lang::{Diagnostic, Diagnostics, Span, codes};
 /// More layers than any model has; a larger number is a damaged configuration.
 const MAX_LAYERS: usize = 1024;
 
+/// The names that GGUF files have for architectures.
+const GGUF: &str = include_str!("../../../stdlib/gguf.json");
+
 /// An architecture with a configuration: what a Plan is built from.
 pub struct Model {
     pub library: Library,
@@ -67,7 +70,11 @@ pub struct Built {
     pub counted: Vec<Counted>,
     pub keys: Vec<(EditId, usize, Span)>,
     pub longest: Option<Longest>,
+    pub forbidden: Vec<Forbidden>,
 }
+
+/// A token that no sequence may have, and why not.
+pub type Forbidden = (u32, Rc<str>);
 
 /// How many tokens a sequence may have, and what stands against more.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,9 +105,26 @@ pub struct ModelState<'a> {
     pub counted: Vec<Counted>,
     pub keys: Vec<(EditId, usize, Span)>,
     pub longest: Option<Longest>,
+    pub forbidden: Vec<Forbidden>,
 }
 
 impl Model {
+    /// Whether `hint` is what programs call models of another kind: by their `model_type`, by the architecture, or as GGUF
+    /// files do.
+    pub fn is_other(&self, hint: &str) -> bool {
+        let kind = self.config.get("model_type").and_then(Json::as_str);
+        let families: Json = serde_json::from_str(GGUF).unwrap_or_default();
+        let of_file = |f: &Json| {
+            let other = f.get("with").and_then(Json::as_object).into_iter().flatten().map(|(_, arch)| arch);
+            f.get("arch").into_iter().chain(other).any(|a| a.as_str() == Some(self.arch_name.as_str()))
+        };
+        let families = families.get("families").and_then(Json::as_object).into_iter().flatten();
+        let files: Vec<&str> = families.filter(|(_, f)| of_file(f)).map(|(name, _)| name.as_str()).collect();
+        // Of a model that nobody else has a name for nothing is known.
+        let known = kind.into_iter().chain(files).collect::<Vec<_>>();
+        !hint.is_empty() && !known.is_empty() && hint != self.arch_name && !known.contains(&hint)
+    }
+
     /// The architecture that `config.json` names.
     pub fn new(library: Library, config: Json) -> Res<Self> {
         let Some(object) = config.as_object() else {
@@ -148,6 +172,7 @@ impl Model {
             counted: Vec::new(),
             keys: Vec::new(),
             longest: None,
+            forbidden: Vec::new(),
         });
         for i in instances {
             e.b.edit(Edit {
@@ -169,8 +194,8 @@ impl Model {
         }
         let Some(state) = e.model.take() else { return Err(broken("no model")) };
         let (axes, layers) = (e.axes, state.layers.unwrap_or(0));
-        let ModelState { diagnostics, counted, keys, longest, .. } = state;
-        Ok(Built { plan: e.b.finish(), axes, layers, diagnostics, counted, keys, longest })
+        let ModelState { diagnostics, counted, keys, longest, forbidden, .. } = state;
+        Ok(Built { plan: e.b.finish(), axes, layers, diagnostics, counted, keys, longest, forbidden })
     }
 }
 
@@ -336,6 +361,45 @@ impl Eval<'_> {
         Ok(written)
     }
 
+    /// The sites that a value is of, itself and not what is made of it.
+    fn sites_of(&self, node: NodeId) -> Vec<String> {
+        let known = self.plan().sites.iter().filter(|s| s.before == node || s.value == node);
+        let mut out: Vec<String> = known.map(|s| s.name.clone()).collect();
+        if let (Some(hook), Some(m)) = (&self.hook, &self.model)
+            && hook.base == node
+        {
+            // The site in hand is declared behind its edits.
+            out.extend(m.instances.get(hook.edit.0 as usize).map(|i| i.site.clone()));
+        }
+        out
+    }
+
+    /// Warns where a sparse autoencoder is given a value of another site than the one that it was made for.
+    pub(super) fn other_site(&mut self, values: &[(Value, Span)]) {
+        let saes = values.iter().filter_map(|(v, _)| match v {
+            Value::Record(parts, name) => match parts.get("site") {
+                Some(Value::Text(site)) if parts.contains_key("config") => Some((name.to_string(), site.to_string())),
+                _ => None,
+            },
+            _ => None,
+        });
+        let Some((name, site)) = saes.into_iter().next() else { return };
+        for (value, span) in values {
+            let Value::Node(node) = value else { continue };
+            let found = self.sites_of(*node);
+            if found.is_empty() || found.iter().any(|s| canonical(s) == canonical(&site)) {
+                continue;
+            }
+            let message = format!("`{name}` was made for {site}, and reads another site here");
+            let d = Diagnostic::warning(codes::WRONG_KIND, message)
+                .at(*span, format!("this is {}", found[0]))
+                .help(format!("give it `{name}.site`, unless this is meant"));
+            if let Some(m) = self.model.as_mut().filter(|m| !m.diagnostics.contains(&d)) {
+                m.diagnostics.push(d);
+            }
+        }
+    }
+
     /// Lays the edits of a site over its value, in order. One that does not fit is reported and left out.
     fn overlays(&mut self, site: &str, node: NodeId) -> Res<NodeId> {
         let Some(instances) = self.model.as_ref().map(|m| m.instances) else { return Ok(node) };
@@ -362,7 +426,7 @@ impl Eval<'_> {
         self.b.layer = instance.layer.or(built);
         self.b.span = instance.span;
         self.b.enter(&instance.name);
-        let outer = self.hook.replace(super::scope::HookContext { edit, own: instance.params.len() });
+        let outer = self.hook.replace(super::scope::HookContext { edit, own: instance.params.len(), base });
         let value = match &instance.body {
             EditBody::Patch => {
                 let r = self.b.donor(edit, base);

@@ -319,6 +319,16 @@ impl Checker<'_> {
                 .help("shorten it, or use a model for longer texts"),
             ));
         }
+        if let Some((token, why)) = self.forbidden.iter().find(|(t, _)| encoded.tokens.contains(t)) {
+            return Err(Box::new(
+                Diagnostic::error(
+                    codes::POSITION_RANGE,
+                    format!("this text has {:?}, and {why}", self.host.piece(*token)),
+                )
+                .at(span, "in this text")
+                .help("leave it out: nothing here is padded, so no text needs it"),
+            ));
+        }
         if let (Some(vocab), Some(t)) = (self.vocab(), encoded.tokens.iter().max())
             && *t as usize >= vocab
         {

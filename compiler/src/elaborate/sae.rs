@@ -68,17 +68,34 @@ impl Checker<'_> {
         Ok(())
     }
 
+    /// Warns where the configuration says that it was made for another site than the script's.
+    fn said_otherwise(&mut self, s: &SaeDecl, site: &Named, found: &Dictionary) {
+        let (Some(hook), Some(at)) = (found.hook(), &s.at) else { return };
+        let Ok((own, _)) = self.foreign_site(hook, s.folder.span) else { return };
+        let value = |n: &Named| self.plan.sites.iter().find(|p| p.name == n.canonical()).map(|p| p.value);
+        if value(&own) == value(site) {
+            return;
+        }
+        let message = format!("`{}` is put at another site than it was made for", s.name.name);
+        self.diagnostics.push(
+            Diagnostic::warning(codes::WRONG_KIND, message)
+                .at(at.span, format!("its configuration says `{hook}`, which is {}", own.name))
+                .help("leave out `at`, unless this is meant"),
+        );
+    }
+
     /// The site that it reads, and who says so.
     fn sae_site(&mut self, s: &SaeDecl, found: &Dictionary) -> Res<(Named, String)> {
         if let Some(at) = &s.at {
             return match <[Named; 1]>::try_from(self.sites(at, None)?) {
-                Ok([one]) => Ok((one, "as the script says".into())),
+                Ok([one]) => {
+                    self.said_otherwise(s, &one, found);
+                    Ok((one, "as the script says".into()))
+                }
                 Err(_) => fail(codes::WRONG_KIND, "an SAE reads one site", at.span, "several sites"),
             };
         }
-        let c = &found.config;
-        let places = [c.get("hook_name"), c.get("metadata").and_then(|m| m.get("hook_name")), c.get("hook_point")];
-        match places.into_iter().flatten().find_map(|v| v.as_str()) {
+        match found.hook() {
             Some(hook) => {
                 let (site, means) = self.foreign_site(hook, s.folder.span)?;
                 Ok((site, format!("its configuration says `{hook}`, {means}")))
@@ -93,6 +110,13 @@ impl Checker<'_> {
 }
 
 impl Dictionary {
+    /// What the configuration calls the site that it was made for.
+    fn hook(&self) -> Option<&str> {
+        let c = &self.config;
+        let places = [c.get("hook_name"), c.get("metadata").and_then(|m| m.get("hook_name")), c.get("hook_point")];
+        places.into_iter().flatten().find_map(|v| v.as_str())
+    }
+
     fn shape(&self, name: &str) -> Option<&[usize; 2]> {
         self.tensors.iter().find(|(n, _)| n == name).and_then(|(_, shape)| shape.as_slice().try_into().ok())
     }

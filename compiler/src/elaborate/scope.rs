@@ -39,6 +39,8 @@ pub struct HookContext {
     pub edit: EditId,
     /// How many parameters the edit itself has; those of the script stand behind them.
     pub own: usize,
+    /// The site's value before the edit.
+    pub base: NodeId,
 }
 
 /// What row code of one Plan is evaluated in.

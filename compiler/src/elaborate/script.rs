@@ -363,15 +363,21 @@ pub struct TableAxis {
     pub labels: Vec<String>,
     /// Where the entries are numbers.
     pub numbers: Option<Vec<f64>>,
+    /// What the first entry counts as: with a window the keys of a row do not begin with the first.
+    pub first: usize,
 }
 
 impl TableAxis {
     /// Takes in the labels of the same axis elsewhere in the table: an entry that is called otherwise there is
     /// called by its number, or as `name` says.
     pub fn agree(&mut self, other: &TableAxis, name: impl Fn(usize) -> Option<String>) {
+        if self.first != other.first {
+            self.first = 0;
+        }
+        let first = self.first;
         for (i, (mine, theirs)) in self.labels.iter_mut().zip(&other.labels).enumerate() {
             if mine != theirs {
-                *mine = name(i).unwrap_or_else(|| format!("[{i}]"));
+                *mine = name(i).unwrap_or_else(|| format!("[{}]", first + i));
             }
         }
     }

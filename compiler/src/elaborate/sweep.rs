@@ -93,7 +93,7 @@ impl Checker<'_> {
             }
             let numbers: Option<Vec<f64>> = entries.iter().map(|e| e.number).collect();
             let labels = entries.iter().map(|e| e.label.clone()).collect();
-            let mine = TableAxis { name: axis.var.name.clone(), labels, numbers };
+            let mine = TableAxis { name: axis.var.name.clone(), labels, numbers, first: 0 };
             match axes.get_mut(at) {
                 None => axes.push(mine),
                 Some(known) if known.labels.len() == mine.labels.len() => known.agree(&mine, |_| None),
@@ -165,7 +165,7 @@ impl Checker<'_> {
                     if labels.len() > 1 {
                         let written: Vec<String> = m.on.iter().map(|on| self.text_of(on.span)).collect();
                         let each = written.len() == labels.len();
-                        let axis = TableAxis { name: "run".into(), labels, numbers: None };
+                        let axis = TableAxis { name: "run".into(), labels, numbers: None, first: 0 };
                         match found.inner.as_deref_mut() {
                             Some([known]) => known.agree(&axis, |i| written.get(i).filter(|_| each).cloned()),
                             _ => found.inner = Some(vec![axis]),

@@ -22,7 +22,7 @@ impl Checker<'_> {
     /// A table over runs.
     pub(super) fn measure(&mut self, m: &Measure) -> Res<TableSpec> {
         let (labels, columns, cells) = self.measured(m, &[])?;
-        let axes = vec![TableAxis { name: "run".into(), labels, numbers: None }];
+        let axes = vec![TableAxis { name: "run".into(), labels, numbers: None, first: 0 }];
         Ok(TableSpec { name: None, axes, columns, own: Vec::new(), cells, top: false })
     }
 
@@ -60,7 +60,7 @@ impl Checker<'_> {
             cells.push(Cell { reads: vec![Read { run, metrics: [metric].into() }], ..Cell::default() });
         }
         let labels = (1..=count).map(|n| n.to_string()).collect();
-        let axes = vec![TableAxis { name: "row".into(), labels, numbers: None }];
+        let axes = vec![TableAxis { name: "row".into(), labels, numbers: None, first: 0 }];
         let columns = vec![self.text_of(t.of.span)];
         let mut parts = vec!["row".into(), columns[0].clone(), "position".into()];
         parts.extend((cells.len() > 1).then(|| "run".to_owned()));

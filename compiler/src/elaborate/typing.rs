@@ -166,6 +166,7 @@ impl Checker<'_> {
                     _ => (0..n).map(|i| i.to_string()).collect(),
                 },
                 numbers: Some((0..n).map(|i| i as f64).collect()),
+                first: 0,
             }),
             Size::Keys => {
                 let rows = m.at.rows(&read.run.sequence());
@@ -179,11 +180,14 @@ impl Checker<'_> {
                 };
                 let all = &read.run.encoded.tokens;
                 let sight = if let MetricExpr::Row(r) = &m.value { sight(&r.key) } else { Sight::default() };
-                let tokens = &all[sight.of(row, all.len())];
+                let keys = sight.of(row, all.len());
+                let first = keys.start;
+                let tokens = &all[keys];
                 Ok(TableAxis {
                     name: a.name.to_string(),
                     labels: tokens.iter().map(|t| self.host.piece(*t)).collect(),
                     numbers: None,
+                    first,
                 })
             }
         }

@@ -20,6 +20,13 @@ pub struct FrameAxis {
     /// The numbers behind the labels, where there are some.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub numbers: Option<Vec<f64>>,
+    /// What the first entry counts as, where it is not 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub first: usize,
+}
+
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// One metric of a table.
@@ -61,14 +68,14 @@ impl std::error::Error for Fault {}
 
 impl FrameAxis {
     pub fn new(name: impl Into<String>, labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        FrameAxis { name: name.into(), labels: labels.into_iter().map(Into::into).collect(), numbers: None }
+        FrameAxis { name: name.into(), labels: labels.into_iter().map(Into::into).collect(), ..FrameAxis::default() }
     }
 
     /// An axis of numbers, labelled by them.
     pub fn of_numbers(name: impl Into<String>, numbers: impl IntoIterator<Item = f64>) -> Self {
         let numbers: Vec<f64> = numbers.into_iter().collect();
         let labels = numbers.iter().map(f64::to_string).collect();
-        FrameAxis { name: name.into(), labels, numbers: Some(numbers) }
+        FrameAxis { name: name.into(), labels, numbers: Some(numbers), first: 0 }
     }
 
     pub fn len(&self) -> usize {

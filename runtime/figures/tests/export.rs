@@ -14,6 +14,7 @@ fn small() -> Frame {
                 name: "token".into(),
                 labels: vec![" a".into(), "b,\"c\"\n".into()],
                 numbers: Some(vec![4.0, 7.0]),
+                first: 3,
             },
             FrameAxis::of_numbers("alpha", [0.5, 1.0]),
         ],
@@ -27,10 +28,10 @@ fn small() -> Frame {
 #[test]
 fn csv_is_one_row_a_cell() {
     let expected = "token,token_number,token_index,alpha,alpha_index,ld,ld_error,token_2\n\
-        \" a\",4,0,0.5,0,1,0.5,inf\n\
-        \" a\",4,0,1,1,-0.1,0.5,0\n\
-        \"b,\"\"c\"\"\n\",7,1,0.5,0,,0.5,1e-7\n\
-        \"b,\"\"c\"\"\n\",7,1,1,1,1e300,0.5,3\n";
+        \" a\",4,3,0.5,0,1,0.5,inf\n\
+        \" a\",4,3,1,1,-0.1,0.5,0\n\
+        \"b,\"\"c\"\"\n\",7,4,0.5,0,,0.5,1e-7\n\
+        \"b,\"\"c\"\"\n\",7,4,1,1,1e300,0.5,3\n";
     assert_eq!(small().to_csv().unwrap(), expected);
     let none = Frame { columns: vec![FrameColumn::new("m", vec![2.5])], ..Frame::default() };
     assert_eq!(none.to_csv().unwrap(), "m\n2.5\n");
@@ -53,10 +54,10 @@ fn parquet_has_types_names_and_nulls() {
     use Field::{Double, Long, Null, Str};
     assert_eq!(
         rows[1],
-        row([Str(" a".into()), Long(4), Long(0), Double(1.0), Long(1), Double(-0.1), Double(0.5), Double(0.0)])
+        row([Str(" a".into()), Long(4), Long(3), Double(1.0), Long(1), Double(-0.1), Double(0.5), Double(0.0)])
     );
     let label = Str("b,\"c\"\n".into());
-    assert_eq!(rows[2], row([label, Long(7), Long(1), Double(0.5), Long(0), Null, Double(0.5), Double(1e-7)]));
+    assert_eq!(rows[2], row([label, Long(7), Long(4), Double(0.5), Long(0), Null, Double(0.5), Double(1e-7)]));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! SHA-256 of a model's files, for reports.
 
-use super::Checkpoint;
+use super::{Checkpoint, VOCABULARIES};
 use crate::error::Error;
 use crate::files;
 use rayon::prelude::*;
@@ -12,7 +12,13 @@ use std::path::Path;
 const LARGE: usize = 1 << 30;
 
 /// What the tokens of texts and conversations depend on.
-const TOKENIZER: &[&str] = &["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json"];
+const TOKENIZER: &[&str] = &[
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+];
 
 /// What identifies one file of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -75,7 +81,9 @@ pub(super) fn small(checkpoint: &Checkpoint) -> Result<Vec<FileHash>, Error> {
         return Ok(vec![FileHash { file: name, bytes, sha256: None, header_sha256 }]);
     }
     let mut out = vec![whole("config.json", checkpoint.config.text.as_bytes())];
-    for name in TOKENIZER {
+    // Where there is a tokenizer.json, nothing reads the other vocabularies.
+    let others = if checkpoint.path.join(TOKENIZER[0]).is_file() { &[] } else { VOCABULARIES };
+    for name in TOKENIZER.iter().chain(others) {
         let path = checkpoint.path.join(name);
         if path.is_file() {
             out.push(whole(name, &files::read(&path)?));

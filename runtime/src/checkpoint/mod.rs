@@ -15,7 +15,7 @@ pub use config::Config;
 pub use find::{Found, find_model};
 #[cfg(test)]
 pub use gguf::pres;
-pub use gguf::{is_gguf, pre};
+pub use gguf::{Pre, is_gguf, pre};
 pub use hash::{FileHash, sha256};
 pub use names::names;
 
@@ -26,6 +26,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use steer_lang::codes;
 use steer_lang::diagnostic::nearest;
+
+/// The files that a tokenizer is made of where there is no `tokenizer.json`.
+pub const VOCABULARIES: &[&str] = &[
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "added_tokens.json",
+];
 
 /// What the headers say of one tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,16 +57,16 @@ pub struct Checkpoint {
     prefix: Option<&'static str>,
     /// Why there are no weights, where there are none.
     no_weights: Option<String>,
-    /// Metadata of a GGUF file that nothing reads.
-    unread: Vec<String>,
+    /// Of a GGUF file, what a folder does not have.
+    origin: Option<gguf::Origin>,
 }
 
 impl Checkpoint {
     /// Opens a folder that holds at least a `config.json`, or a GGUF file.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         if gguf::is_gguf(folder) {
-            let (config, found, unread) = gguf::open(folder)?;
-            return Ok(Checkpoint { unread, ..Self::of(folder, config, found) });
+            let (config, found, origin) = gguf::open(folder)?;
+            return Ok(Checkpoint { origin: Some(origin), ..Self::of(folder, config, found) });
         }
         if !folder.is_dir() {
             return Err(not_a_folder(folder));
@@ -72,7 +83,7 @@ impl Checkpoint {
             shards: found.shards,
             tensors: found.tensors,
             no_weights: found.none,
-            unread: Vec::new(),
+            origin: None,
         }
     }
 
@@ -132,7 +143,7 @@ impl Checkpoint {
         let (shard, place) = self.place(found).ok_or_else(|| self.missing(name))?;
         let wide = if place.dtype.is_weight() { shard.read(found)? } else { None };
         wide.ok_or_else(|| {
-            let what = format!("`{found}` in `{}` {}", shard.path.display(), place.dtype.refused());
+            let what = format!("{} in `{}` {}", self.called(found), shard.path.display(), place.dtype.refused());
             Error::new(codes::WEIGHT_SHAPE, what).help(Dtype::READ)
         })
     }
@@ -157,6 +168,14 @@ impl Checkpoint {
         Some((shard, shard.header.tensors.get(found)?))
     }
 
+    /// What a tensor is called, also in a file that calls it otherwise.
+    fn called(&self, name: &str) -> String {
+        match self.origin.as_ref().and_then(|o| o.own_name(name)) {
+            Some(own) if own != name => format!("`{name}` (`{own}` in GGUF)"),
+            _ => format!("`{name}`"),
+        }
+    }
+
     fn missing(&self, name: &str) -> Error {
         if let Some(why) = &self.no_weights {
             return Error::new(codes::MISSING_WEIGHT, why.clone())
@@ -164,10 +183,10 @@ impl Checkpoint {
         }
         let e = Error::new(
             codes::MISSING_WEIGHT,
-            format!("the weights of `{}` have no tensor `{name}`", self.path.display()),
+            format!("the weights of `{}` have no tensor {}", self.path.display(), self.called(name)),
         );
         match nearest(name, self.names()) {
-            Some(near) => e.help(format!("the nearest name there is `{near}`")),
+            Some(near) => e.help(format!("the nearest name there is {}", self.called(near))),
             None => e,
         }
     }

@@ -29,7 +29,7 @@ impl WeightSource for Checkpoint {
                 return Err(d.into());
             }
             let data = self.read_f32(found)?;
-            check_finite(&format!("the weight `{found}`"), &shape, &data)?;
+            check_finite(&format!("the weight {}", self.called(found)), &shape, &data)?;
             match (i, names.len()) {
                 (0, 1) => out = data,
                 _ => {
@@ -102,8 +102,8 @@ impl Checkpoint {
         let left: Vec<&str> = left.into_iter().filter(|n| !read.iter().any(|r| self.equal(n, r))).collect();
         let first = left.first()?;
         let message = match left.len() {
-            1 => format!("nothing reads the tensor `{first}` of `{}`", self.folder().display()),
-            n => format!("nothing reads {n} tensors of `{}`, such as `{first}`", self.folder().display()),
+            1 => format!("nothing reads the tensor {} of `{}`", self.called(first), self.path().display()),
+            n => format!("nothing reads {n} tensors of `{}`, such as {}", self.path().display(), self.called(first)),
         };
         let help = "does the model file leave something out, or config.json belong to another model?";
         Some(Diagnostic::warning(codes::MISSING_WEIGHT, message).help(help))
@@ -111,8 +111,9 @@ impl Checkpoint {
 
     /// A warning where a GGUF file says of its model what is not taken into account.
     pub fn unread_metadata(&self) -> Option<Diagnostic> {
-        let first = self.unread.first()?;
-        let message = match self.unread.len() {
+        let unread = &self.origin.as_ref()?.unread;
+        let first = unread.first()?;
+        let message = match unread.len() {
             1 => format!("nothing reads `{first}` of the metadata of `{}`", self.path().display()),
             n => format!("nothing reads {n} keys of the metadata of `{}`, such as `{first}`", self.path().display()),
         };
@@ -150,7 +151,8 @@ impl Checkpoint {
         let long = |s: &[usize]| s.iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
         if long(&place.shape) != long(shape) {
             let mut d = bad(format!(
-                "`{found}` is {:?} in `{}`, and the model file says {shape:?}",
+                "{} is {:?} in `{}`, and the model file says {shape:?}",
+                self.called(found),
                 place.shape,
                 shard.path.display()
             ));
@@ -166,7 +168,7 @@ impl Checkpoint {
         }
         match place.dtype.is_weight() {
             true => None,
-            false => Some(bad(format!("`{found}` {}", place.dtype.refused())).help(Dtype::READ)),
+            false => Some(bad(format!("{} {}", self.called(found), place.dtype.refused())).help(Dtype::READ)),
         }
     }
 }

@@ -45,7 +45,7 @@ pub fn run(args: &TokensArgs) -> Result<(), Failure> {
 pub fn rows(model: &str, text: &str, hub: &Hub) -> Result<Vec<TokenRow>, Error> {
     let folder = find_model(model, None, hub)?.path;
     let Some(tokens) = Tokens::open(&folder)? else {
-        let message = format!("`{}` has no tokenizer.json", folder.display());
+        let message = format!("`{}` has no tokenizer", folder.display());
         return Err(Error::new(codes::BAD_TOKENIZER, message).help("put the model's tokenizer.json beside config.json"));
     };
     let ids = tokens.encode(text, true)?.ids;

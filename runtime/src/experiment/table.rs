@@ -105,6 +105,7 @@ fn of_cells(spec: &TableSpec, cells: &[Option<Numbers>]) -> Frame {
         name: a.name.clone(),
         labels: a.labels.clone(),
         numbers: a.numbers.clone(),
+        first: a.first,
     });
     let entries: usize = spec.own.iter().map(|a| a.labels.len()).product();
     let missing = || vec![f64::NAN; entries];

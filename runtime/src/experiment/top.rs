@@ -78,7 +78,7 @@ pub fn frame(spec: &TableSpec, cells: &[Option<Numbers>]) -> Frame {
     let example = (spec.cells.len() > 1).then_some(example);
     Frame {
         name: spec.name.clone().unwrap_or_default(),
-        axes: vec![FrameAxis { name: "row".into(), labels: found.iter().map(label).collect(), numbers: None }],
+        axes: vec![FrameAxis::new("row", found.iter().map(label))],
         columns: columns.map(column).chain(example).collect(),
     }
 }

@@ -117,7 +117,7 @@ impl Bring<'_> {
             return Err(failures::no_config(self.client.id(), &self.listing.files));
         }
         self.files(&names)?;
-        self.note_absent(wanted::TOKENIZER)
+        wanted::absent(&self.listing.files).try_for_each(|name| self.cache.note_absent(&self.listing.commit, name))
     }
 
     fn weights(&self) -> Result<(), Error> {

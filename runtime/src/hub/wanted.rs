@@ -2,12 +2,13 @@
 
 use super::cache::Snapshot;
 use super::{Need, is_file_name};
+use crate::checkpoint::VOCABULARIES;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 pub(super) const CONFIG: &str = "config.json";
-pub(super) const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER: &str = "tokenizer.json";
 pub(super) const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const PICKLE: &str = "pytorch_model.bin";
@@ -33,9 +34,17 @@ pub(super) enum Weights {
     Index(String),
 }
 
-/// Those of the hub's files that describe the model.
+/// Those of the hub's files that describe the model. Other vocabularies are of use where there is no `tokenizer.json`.
 pub(super) fn description(files: &[String]) -> Vec<String> {
-    files.iter().filter(|f| DESCRIPTION.contains(&f.as_str())).cloned().collect()
+    let others = if files.iter().any(|f| f == TOKENIZER) { &[] } else { VOCABULARIES };
+    files.iter().filter(|f| DESCRIPTION.iter().chain(others).any(|d| d == f)).cloned().collect()
+}
+
+/// The vocabularies that the hub does not have, where it has no `tokenizer.json` either.
+pub(super) fn absent(files: &[String]) -> impl Iterator<Item = &'static str> {
+    let whole = files.iter().any(|f| f == TOKENIZER);
+    let names = [TOKENIZER].into_iter().chain(VOCABULARIES.iter().copied());
+    names.filter(move |n| !whole && !files.iter().any(|f| f == n))
 }
 
 /// The weights among the hub's files: pickles only where there are no safetensors.
@@ -65,7 +74,9 @@ fn named(index: &Path) -> Option<BTreeSet<String>> {
 
 /// Whether nothing has to be asked for.
 pub(super) fn complete(snapshot: &Snapshot, need: Need) -> bool {
-    usable(snapshot, need) && (snapshot.has(TOKENIZER) || snapshot.lacks_for_good(TOKENIZER))
+    let known = |name: &&str| snapshot.has(name) || snapshot.lacks_for_good(name);
+    let described = snapshot.has(TOKENIZER) || (known(&TOKENIZER) && VOCABULARIES.iter().all(known));
+    usable(snapshot, need) && described
 }
 
 /// Whether it does for want of anything better: of a tokenizer that nobody has downloaded it is not known whether

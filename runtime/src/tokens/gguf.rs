@@ -1,18 +1,14 @@
 //! The tokenizer of a GGUF file, as the `tokenizer.json` that it was made of.
 
+use super::form::{self, Added, Pieces};
+use super::sentencepiece::{CONTROL, UNKNOWN, USER};
 use crate::checkpoint::pre;
 use crate::error::Error;
 use crate::files;
 use crate::tensors::gguf::{Gguf, Value as Meta};
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
 use std::path::Path;
 use steer_lang::codes;
-
-/// Kinds of tokens, as the file numbers them.
-const UNKNOWN: i128 = 2;
-const CONTROL: i128 = 3;
-const USER: i128 = 4;
 
 /// What a file says of texts: a `tokenizer.json` and a `tokenizer_config.json`, and a `config.json` with the numbers of
 /// tokens that begin and end.
@@ -87,27 +83,8 @@ impl<'a> Vocabulary<'a> {
         let merges = self.get("merges").and_then(Meta::as_texts).ok_or_else(|| self.bad("has no merges"))?;
         let merges: Option<Vec<(&str, &str)>> = merges.iter().map(|m| m.split_once(' ')).collect();
         let merges = merges.ok_or_else(|| self.bad("has a merge that is no pair"))?;
-        let level = |regex: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex });
-        let isolated = |regex: &str| json!({ "type": "Split", "pattern": { "Regex": regex }, "behavior": "Isolated", "invert": false });
-        let splits = match &pre.split {
-            Some(regex) => vec![isolated(regex), level(false)],
-            None if pre.digits => vec![json!({ "type": "Digits", "individual_digits": true }), level(true)],
-            None => vec![level(true)],
-        };
-        let model = json!({
-            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null,
-            "fuse_unk": false, "byte_fallback": false, "ignore_merges": pre.ignore_merges,
-            "vocab": vocabulary(tokens), "merges": merges,
-        });
-        Ok(json!({
-            "version": "1.0", "truncation": null, "padding": null,
-            "added_tokens": self.added(tokens),
-            "normalizer": pre.normalizer.as_ref().map(|n| json!({ "type": n })),
-            "pre_tokenizer": { "type": "Sequence", "pretokenizers": splits },
-            "post_processor": self.frame(tokens, self.flag("add_bos_token").unwrap_or(pre.add_bos)),
-            "decoder": level(true),
-            "model": model,
-        }))
+        let parts = form::bytes(form::vocabulary(tokens), &merges, pre, false);
+        Ok(parts.file(&self.added(tokens), self.frame(tokens, self.flag("add_bos_token").unwrap_or(pre.add_bos))))
     }
 
     /// Of SentencePiece's kind: pieces with scores, of which the best neighbours are merged first.
@@ -116,43 +93,25 @@ impl<'a> Vocabulary<'a> {
             Some(Meta::Numbers(n)) if n.len() == tokens.len() => n.iter().map(|v| v.as_f64().unwrap_or(0.0)).collect(),
             _ => return Err(self.bad("has no score for each token")),
         };
-        let unknown = self.id("unknown").and_then(|id| tokens.get(id)).or(tokens.first());
-        let space = self.flag("add_space_prefix").unwrap_or(true);
-        let model = json!({
-            "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null, "end_of_word_suffix": null,
-            "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
-            "vocab": vocabulary(tokens), "merges": merges(tokens, scores),
-        });
-        let replace = |from: &str, to: &str| json!({ "type": "Replace", "pattern": { "String": from }, "content": to });
-        let mut normalizers = vec![replace(" ", "▁")];
-        let mut decoders = vec![replace("▁", " "), json!({ "type": "ByteFallback" }), json!({ "type": "Fuse" })];
-        if space {
-            normalizers.insert(0, json!({ "type": "Prepend", "prepend": "▁" }));
-            decoders.push(json!({ "type": "Strip", "content": " ", "start": 1, "stop": 0 }));
-        }
-        Ok(json!({
-            "version": "1.0", "truncation": null, "padding": null,
-            "added_tokens": self.added(tokens),
-            "normalizer": { "type": "Sequence", "normalizers": normalizers },
-            "pre_tokenizer": null,
-            "post_processor": self.frame(tokens, self.flag("add_bos_token").unwrap_or(true)),
-            "decoder": { "type": "Sequence", "decoders": decoders },
-            "model": model,
-        }))
+        let pieces = Pieces {
+            texts: tokens.to_vec(),
+            scores,
+            unknown: self.id("unknown").filter(|id| *id < tokens.len()).unwrap_or(0),
+            byte_fallback: true,
+            space: self.flag("add_space_prefix").unwrap_or(true),
+            ..Pieces::default()
+        };
+        let frame = self.frame(tokens, self.flag("add_bos_token").unwrap_or(true));
+        Ok(pieces.parts().file(&self.added(tokens), frame))
     }
 
     /// Tokens that are found in texts before all others.
-    fn added(&self, tokens: &[&str]) -> Vec<Value> {
+    fn added(&self, tokens: &[&str]) -> Vec<Added> {
         let Some(Meta::Numbers(kinds)) = self.get("token_type") else { return Vec::new() };
-        let kinds = kinds.iter().map(|k| k.as_integer().unwrap_or(0));
-        let of = |(id, (text, kind)): (usize, (&&str, i128))| {
+        let kinds = kinds.iter().map(|k| k.as_integer().and_then(|k| u64::try_from(k).ok()).unwrap_or(0));
+        let of = |(id, (text, kind)): (usize, (&&str, u64))| {
             let special = kind == CONTROL || kind == UNKNOWN;
-            (special || kind == USER).then(|| {
-                json!({
-                    "id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
-                    "special": special,
-                })
-            })
+            (special || kind == USER).then(|| Added::plain(id, text, special))
         };
         tokens.iter().zip(kinds).enumerate().filter_map(of).collect()
     }
@@ -161,20 +120,7 @@ impl<'a> Vocabulary<'a> {
     fn frame(&self, tokens: &[&str], begins: bool) -> Value {
         let ends = self.flag("add_eos_token").unwrap_or(false);
         let token = |key: &str, there: bool| Some((*tokens.get(self.id(key).filter(|_| there)?)?, self.id(key)?));
-        let (bos, eos) = (token("bos", begins), token("eos", ends));
-        if bos.is_none() && eos.is_none() {
-            return Value::Null;
-        }
-        let special =
-            |t: Option<(&str, usize)>| t.map(|(text, _)| json!({ "SpecialToken": { "id": text, "type_id": 0 } }));
-        let sequence = |id: &str| json!({ "Sequence": { "id": id, "type_id": 0 } });
-        let single: Vec<Value> = special(bos).into_iter().chain([sequence("A")]).chain(special(eos)).collect();
-        let pair: Vec<Value> = single.iter().cloned().chain([sequence("B")]).collect();
-        let mut specials = Map::new();
-        for (text, id) in bos.into_iter().chain(eos) {
-            specials.insert(text.into(), json!({ "id": text, "ids": [id], "tokens": [text] }));
-        }
-        json!({ "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": specials })
+        form::frame(token("bos", begins), token("eos", ends))
     }
 
     /// The chat template, or those that have names, as `tokenizer_config.json` has them.
@@ -182,32 +128,6 @@ impl<'a> Vocabulary<'a> {
         let own = self.gguf.get("tokenizer.chat_template").and_then(Meta::as_text)?;
         Some(("chat_template".into(), json!(own)))
     }
-}
-
-fn vocabulary(tokens: &[&str]) -> Value {
-    // Of equal tokens the first counts: padding at the end of some vocabularies has no texts of its own.
-    let mut out = Map::new();
-    for (id, text) in tokens.iter().enumerate() {
-        out.entry(*text).or_insert_with(|| json!(id));
-    }
-    Value::Object(out)
-}
-
-/// The pairs that make up each token of more than one character, those of the best token first.
-fn merges<'t>(tokens: &[&'t str], scores: Vec<f64>) -> Vec<(&'t str, &'t str)> {
-    let ids: HashMap<&str, usize> = tokens.iter().enumerate().rev().map(|(id, text)| (*text, id)).collect();
-    let mut out: Vec<(f64, usize, usize, usize)> = Vec::new();
-    for (id, text) in tokens.iter().enumerate() {
-        let cuts = text.char_indices().skip(1).map(|(at, _)| text.split_at(at));
-        out.extend(cuts.filter_map(|(a, b)| Some((scores[id], *ids.get(a)?, *ids.get(b)?, id))));
-    }
-    // The order of transformers: by score, then by the lengths of both parts, then as they are numbered.
-    let chars = |id: usize| tokens[id].chars().count();
-    out.sort_by(|x, y| {
-        let (a, b) = ((chars(x.1), chars(x.2)), (chars(y.1), chars(y.2)));
-        y.0.total_cmp(&x.0).then(b.cmp(&a)).then((x.3, x.1, x.2).cmp(&(y.3, y.1, y.2)))
-    });
-    out.into_iter().map(|(_, a, b, _)| (tokens[a], tokens[b])).collect()
 }
 
 #[cfg(test)]
@@ -237,12 +157,5 @@ mod tests {
             assert_eq!(encoded.ids, ids, "{name}");
             assert_eq!(own.decode(&encoded.ids).unwrap(), text, "{name}");
         }
-    }
-
-    #[test]
-    fn pieces_are_merged_by_their_scores() {
-        let tokens = ["<unk>", "▁", "a", "b", "ab", "▁a", "▁ab"];
-        let found = merges(&tokens, vec![0.0, -9.0, -9.0, -9.0, -2.0, -1.0, -3.0]);
-        assert_eq!(found, [("▁", "a"), ("a", "b"), ("▁a", "b"), ("▁", "ab")]);
     }
 }

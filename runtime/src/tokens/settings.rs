@@ -109,7 +109,7 @@ fn specials(value: &Value) -> Vec<(String, String)> {
 }
 
 /// A token's text, alone or in an object of its properties.
-fn text(value: Option<&Value>) -> Option<String> {
+pub(super) fn text(value: Option<&Value>) -> Option<String> {
     let value = value?;
     value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_string)
 }

@@ -45,6 +45,67 @@ fn tokenizers_are_read_or_refused() {
     });
 }
 
+/// Folders without a tokenizer.json, one file of each changed.
+#[test]
+fn vocabularies_are_read_or_refused() {
+    let files = [
+        ("llama", "tokenizer.model"),
+        ("gemma", "tokenizer.model"),
+        ("xlm-roberta", "sentencepiece.bpe.model"),
+        ("opt", "merges.txt"),
+        ("opt", "vocab.json"),
+        ("opt", "tokenizer_config.json"),
+        ("mistral", "tokenizer_config.json"),
+        ("gpt2", "added_tokens.json"),
+        ("bert", "vocab.txt"),
+        ("roberta", "special_tokens_map.json"),
+    ];
+    let seeds: Vec<Vec<u8>> =
+        files.iter().map(|(folder, file)| read(&package("tokenizers").join(folder).join(file))).collect();
+    let own = std::env::temp_dir().join(format!("steer-fuzz-vocabularies-{}", std::process::id()));
+    let folders: Vec<_> = (0..files.len()).map(|i| own.join(i.to_string())).collect();
+    for ((folder, _), at) in files.iter().zip(&folders) {
+        std::fs::create_dir_all(at).unwrap();
+        for entry in std::fs::read_dir(package("tokenizers").join(folder)).unwrap().flatten() {
+            std::fs::copy(entry.path(), at.join(entry.file_name())).unwrap();
+        }
+    }
+    let words = [
+        "0",
+        "-1",
+        "99999999999",
+        "null",
+        "true",
+        "\"\"",
+        "{}",
+        "[]",
+        "GPT2Tokenizer",
+        "BertTokenizer",
+        "\u{1}",
+        "\u{0}\u{0}",
+        "\u{a}",
+        "<s>",
+        "\u{2581}",
+    ];
+    mutated("vocabulary", &seeds, &words, |i, bytes| {
+        let (at, (_, file)) = (&folders[i % files.len()], files[i % files.len()]);
+        // A file that is written over waits for the disk, a new one does not.
+        let path = at.join(file);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+        let Ok(Some(tokens)) = Tokens::open(at) else { return false };
+        for text in ["", "Tom went to the park.\n é🙂 <mask></s>", " a  b"] {
+            if let Ok(e) = tokens.encode(text, i % 2 == 0) {
+                assert!(e.offsets.iter().all(|o| text.get(o.clone()).is_some()));
+                let _ = tokens.decode(&e.ids);
+            }
+            let _ = tokens.single(text);
+        }
+        true
+    });
+    std::fs::remove_dir_all(&own).unwrap();
+}
+
 #[test]
 fn chat_templates_are_followed_or_refused() {
     let names = ["headers", "turns", "brackets", "thoughts"];

@@ -20,8 +20,8 @@ impl Frame {
                 match field.content {
                     Content::Labels(axis, labels) => out.push_str(&quoted(&labels[self.place(axis, cell)])),
                     Content::Numbers(axis, numbers) => value(&mut out, numbers[self.place(axis, cell)]),
-                    Content::Places(axis) => {
-                        let _ = write!(out, "{}", self.place(axis, cell));
+                    Content::Places(axis, first) => {
+                        let _ = write!(out, "{}", first + self.place(axis, cell));
                     }
                     Content::Values(values) => value(&mut out, values[cell]),
                 }

@@ -18,8 +18,8 @@ enum Content<'a> {
     /// An axis: what stands at each of its entries.
     Labels(usize, &'a [String]),
     Numbers(usize, &'a [f64]),
-    /// The places 0, 1, 2, ... on an axis.
-    Places(usize),
+    /// The places on an axis, from what the first counts as.
+    Places(usize, usize),
     /// A metric or its errors; a NaN is missing.
     Values(&'a [f64]),
 }
@@ -45,7 +45,7 @@ fn fields(frame: &Frame) -> Result<Vec<Field<'_>>, Fault> {
             }
             None => add(axis.name.clone(), Content::Labels(a, &axis.labels)),
         }
-        add(format!("{}_index", axis.name), Content::Places(a));
+        add(format!("{}_index", axis.name), Content::Places(a, axis.first));
     }
     for column in &frame.columns {
         add(column.name.clone(), Content::Values(&column.values));

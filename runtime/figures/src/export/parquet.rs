@@ -49,8 +49,8 @@ impl Frame {
                             out.typed::<DoubleType>().write_batch(&values, None, None)?;
                         }
                     },
-                    Content::Places(axis) => {
-                        let values: Vec<i64> = range.clone().map(|c| self.place(axis, c) as i64).collect();
+                    Content::Places(axis, first) => {
+                        let values: Vec<i64> = range.clone().map(|c| (first + self.place(axis, c)) as i64).collect();
                         out.typed::<Int64Type>().write_batch(&values, None, None)?;
                     }
                     Content::Values(values) => {
@@ -73,7 +73,7 @@ impl Field<'_> {
         let (physical, logical, repetition) = match self.content {
             Content::Labels(..) => (Physical::BYTE_ARRAY, Some(LogicalType::String), Repetition::REQUIRED),
             Content::Numbers(_, n) if whole(n).is_none() => (Physical::DOUBLE, None, Repetition::REQUIRED),
-            Content::Numbers(..) | Content::Places(_) => (Physical::INT64, None, Repetition::REQUIRED),
+            Content::Numbers(..) | Content::Places(..) => (Physical::INT64, None, Repetition::REQUIRED),
             Content::Values(_) => (Physical::DOUBLE, None, Repetition::OPTIONAL),
         };
         let builder = Type::primitive_type_builder(&self.name, physical).with_repetition(repetition);

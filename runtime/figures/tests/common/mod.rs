@@ -42,7 +42,11 @@ pub fn patching(layers: usize) -> Frame {
         name: "resid".into(),
         axes: vec![
             FrameAxis::of_numbers("layer", (0..layers).map(|l| l as f64)),
-            FrameAxis { name: "token".into(), labels: tokens.iter().map(|t| t.to_string()).collect(), numbers: None },
+            FrameAxis {
+                name: "token".into(),
+                labels: tokens.iter().map(|t| t.to_string()).collect(),
+                ..FrameAxis::default()
+            },
         ],
         columns: vec![FrameColumn::new("ld", values)],
     }

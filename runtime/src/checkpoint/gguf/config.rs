@@ -19,9 +19,15 @@ pub fn config(gguf: &Gguf, bytes: &[u8], family: &Family, name: &str, path: &Pat
     out.insert("architectures".into(), json!([with.map_or(&family.arch, |(_, arch)| arch)]));
     for (key, from) in &family.config {
         match meta(from) {
+            Some(Meta::Numbers(_)) if family.layers.values().any(|f| f == from) => {}
             Some(Meta::Text(text)) if *text != "none" => put(&mut out, key, json!(text)),
             Some(Meta::Text(_)) | None => {}
             Some(value) => put(&mut out, key, number(value).unwrap_or(Value::Null)),
+        }
+    }
+    for (key, from) in &family.layers {
+        if let Some(Meta::Numbers(each)) = meta(from) {
+            put(&mut out, key, layer_types(each, count("block_count"), &format!("{name}.{from}"), path)?);
         }
     }
     for (key, [over, under]) in &family.ratios {
@@ -51,7 +57,8 @@ pub fn config(gguf: &Gguf, bytes: &[u8], family: &Family, name: &str, path: &Pat
         }
     }
     // A number without a kind of scaling is what the file says of one that it does not use.
-    let scales = out.get("rope_scaling").is_none_or(|s| s.get("rope_type").is_some());
+    let scales =
+        out.get("rope_scaling").is_none_or(|s| ["rope_type", "attention_times"].iter().any(|k| s.get(k).is_some()));
     if !scales {
         out.remove("rope_scaling");
     }
@@ -69,7 +76,6 @@ pub fn unread(gguf: &Gguf, family: &Family, name: &str) -> Vec<String> {
     let harmless = |key: &str, value: &Meta| {
         family::describes(key)
             || (key == "rope.dimension_count" && value.as_usize() == head)
-            || (key == "rope.scaling.attn_factor" && value.as_f64() == Some(1.0))
             || value.as_f64() == Some(0.0)
     };
     let reads = |key: &str| {
@@ -79,6 +85,17 @@ pub fn unread(gguf: &Gguf, family: &Family, name: &str) -> Vec<String> {
     };
     let own = gguf.metadata.iter().filter_map(|(key, value)| Some((key.strip_prefix(name)?.strip_prefix('.')?, value)));
     own.filter(|(key, value)| !reads(key) && !harmless(key, value)).map(|(key, _)| format!("{name}.{key}")).collect()
+}
+
+/// For each layer whether it has a window, as configurations say it.
+fn layer_types(each: &Numbers, layers: Option<u64>, key: &str, path: &Path) -> Result<Value, Error> {
+    if layers != Some(each.len() as u64) {
+        let message = format!("`{key}` of `{}` is not of as many layers as the model has", path.display());
+        let help = format!("it is of {}; write or download the file again", each.len());
+        return Err(Error::new(codes::BAD_CONFIG, message).help(help));
+    }
+    let slides = |v: Meta| v.as_bool().unwrap_or_else(|| v.as_integer().is_some_and(|n| n != 0));
+    Ok(each.iter().map(|v| if slides(v) { "sliding_attention" } else { "full_attention" }).collect())
 }
 
 /// Sets `a.b` in an object; an object on the way begins empty.
@@ -130,4 +147,46 @@ fn numbers(gguf: &Gguf, bytes: &[u8], name: &str, path: &Path) -> Result<Option<
         return Err(bad("holds what is no positive number"));
     }
     Ok(Some(values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensors::gguf::Kind;
+
+    #[test]
+    fn windows_of_layers_are_a_rule_or_a_list() {
+        let of = |pattern: Meta<'static>| {
+            let mut metadata = vec![("gemma3.block_count", Meta::U32(3))];
+            metadata.push(("gemma3.attention.sliding_window_pattern", pattern));
+            let gguf = Gguf { version: 3, metadata, tensors: Vec::new(), data_start: 0 };
+            let family = family::family("gemma3").unwrap();
+            assert!(unread(&gguf, &family, "gemma3").is_empty());
+            config(&gguf, &[], &family, "gemma3", Path::new("a.gguf"))
+        };
+        let rule = of(Meta::U32(2)).unwrap();
+        assert_eq!((&rule["sliding_window_pattern"], rule.get("layer_types")), (&json!(2), None));
+        let flags = |bytes: &'static [u8]| Meta::Numbers(Numbers { kind: Kind::Bool, bytes });
+        let list = of(flags(&[1, 0, 1])).unwrap();
+        let kinds = ["sliding_attention", "full_attention", "sliding_attention"];
+        assert_eq!((&list["layer_types"], list.get("sliding_window_pattern")), (&json!(kinds), None));
+        assert_eq!(of(flags(&[1, 1, 1])).unwrap()["layer_types"][2], json!("sliding_attention"));
+        let e = of(flags(&[1, 0])).unwrap_err();
+        assert!(e.0.code == codes::BAD_CONFIG && e.0.message.contains("as many layers as the model has"), "{e}");
+    }
+
+    #[test]
+    fn a_factor_of_cosines_is_read_with_and_without_a_kind_of_scaling() {
+        let of = |metadata: Vec<(&'static str, Meta<'static>)>| {
+            let gguf = Gguf { version: 3, metadata, tensors: Vec::new(), data_start: 0 };
+            let family = family::family("llama").unwrap();
+            config(&gguf, &[], &family, "llama", Path::new("a.gguf")).unwrap()
+        };
+        let factor = ("llama.rope.scaling.attn_factor", Meta::F32(0.5));
+        assert_eq!(of(vec![factor.clone()])["rope_scaling"]["attention_times"], json!(0.5));
+        let yarn = of(vec![("llama.rope.scaling.type", Meta::Text("yarn")), factor]);
+        assert_eq!(yarn["rope_scaling"], json!({ "rope_type": "yarn", "attention_times": 0.5 }));
+        let unused = of(vec![("llama.rope.scaling.factor", Meta::F32(4.0))]);
+        assert_eq!(unused.get("rope_scaling"), None);
+    }
 }

@@ -17,6 +17,8 @@ pub struct Family {
     pub with: Map<String>,
     /// Keys of the configuration from metadata below the family's name.
     pub config: Map<String>,
+    /// Lists of kinds of layers from metadata that says of each whether it has a window.
+    pub layers: Map<String>,
     /// Products of metadata over products of metadata.
     pub ratios: Map<[Vec<String>; 2]>,
     pub given: Map<Value>,
@@ -69,6 +71,27 @@ struct Known {
     pre: Map<Pre>,
 }
 
+impl Family {
+    /// What files call the tensor that the model file calls `name`: the likeliest first.
+    pub fn own_names(&self, name: &str) -> Vec<String> {
+        let suffix = [".weight", ".bias"].into_iter().find(|s| name.ends_with(s)).unwrap_or("");
+        let stem = &name[..name.len() - suffix.len()];
+        let own = |(key, target): (&String, &String)| {
+            let (mut pattern, mut parts) = (target.split('.'), stem.split('.'));
+            let mut own = key.clone();
+            loop {
+                match (pattern.next(), parts.next()) {
+                    (None, None) => return Some(own + suffix),
+                    (Some(p), Some(n)) if p == n => {}
+                    (Some(p @ ("{layer}" | "{expert}")), Some(n)) => own = own.replace(p, n),
+                    _ => return None,
+                }
+            }
+        };
+        self.tensors.iter().filter_map(own).collect()
+    }
+}
+
 /// The family of this name, with what it has from the one that it is like.
 pub fn family(name: &str) -> Option<Family> {
     let own = known().families.get(name)?.clone();
@@ -82,6 +105,7 @@ pub fn family(name: &str) -> Option<Family> {
         arch: own.arch,
         with: own.with,
         config: under(own.config, base.config),
+        layers: under(own.layers, base.layers),
         ratios: under(own.ratios, base.ratios),
         given: under(own.given, base.given),
         present: under(own.present, base.present),

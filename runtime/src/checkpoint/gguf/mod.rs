@@ -6,9 +6,9 @@ mod config;
 mod family;
 
 pub use change::Change;
-pub use family::pre;
 #[cfg(test)]
 pub use family::pres;
+pub use family::{Pre, pre};
 
 use super::Config;
 use super::shards::{Found, Shard};
@@ -17,7 +17,7 @@ use crate::files;
 use crate::tensors::gguf::{Gguf, TensorInfo, Value as Meta};
 use crate::tensors::{Header, Info};
 use family::Family;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use steer_lang::codes;
 
@@ -29,9 +29,26 @@ pub fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) && path.is_file()
 }
 
-/// Opens a file, and those beside it where it is the first of several parts. Beside it there is what nothing reads of
-/// the metadata.
-pub fn open(path: &Path) -> Result<(Config, Found, Vec<String>), Error> {
+/// What is known of a file beside what a folder has.
+#[derive(Debug)]
+pub struct Origin {
+    /// Metadata that nothing reads.
+    pub unread: Vec<String>,
+    family: Family,
+    /// The tensors as the file calls them.
+    tensors: BTreeSet<String>,
+}
+
+impl Origin {
+    /// What the file calls a tensor, or would.
+    pub fn own_name(&self, name: &str) -> Option<String> {
+        let names = self.family.own_names(name);
+        names.iter().find(|n| self.tensors.contains(*n)).or(names.first()).cloned()
+    }
+}
+
+/// Opens a file, and those beside it where it is the first of several parts.
+pub fn open(path: &Path) -> Result<(Config, Found, Origin), Error> {
     let map = files::map(path)?;
     let bytes = map.as_deref().unwrap_or(&[]);
     let gguf = Gguf::parse(bytes).map_err(|e| e.about(path))?;
@@ -47,9 +64,9 @@ pub fn open(path: &Path) -> Result<(Config, Found, Vec<String>), Error> {
     let config = Config { path: path.to_path_buf(), text: text.into(), value };
     let reading = Reading { family: &family, name, gguf: &gguf };
     let parts = parts(&gguf, path)?;
-    let mut found = Found::default();
+    let (mut found, mut tensors) = (Found::default(), BTreeSet::new());
     for part in parts {
-        let shard = reading.shard(&part)?;
+        let shard = reading.shard(&part, &mut tensors)?;
         for name in shard.header.tensors.keys() {
             if found.tensors.insert(name.clone(), found.shards.len()).is_some() {
                 let message = format!("`{}` and another part of the model both have `{name}`", part.display());
@@ -58,7 +75,8 @@ pub fn open(path: &Path) -> Result<(Config, Found, Vec<String>), Error> {
         }
         found.shards.push(shard);
     }
-    Ok((config, found, config::unread(&gguf, &family, name)))
+    let unread = config::unread(&gguf, &family, name);
+    Ok((config, found, Origin { unread, family, tensors }))
 }
 
 fn unknown(gguf: &Gguf, name: &str, path: &Path) -> Error {
@@ -109,12 +127,13 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn shard(&self, path: &Path) -> Result<Shard, Error> {
+    fn shard(&self, path: &Path, own: &mut BTreeSet<String>) -> Result<Shard, Error> {
         let map = files::map(path)?;
         let gguf = Gguf::parse(map.as_deref().unwrap_or(&[])).map_err(|e| e.about(path))?;
         let mut header = Header { tensors: BTreeMap::new(), metadata: BTreeMap::new(), len: gguf.data_start };
         let mut changes = BTreeMap::new();
         for t in &gguf.tensors {
+            own.insert(t.name.to_owned());
             if self.family.lists.contains_key(t.name) {
                 continue;
             }
@@ -221,5 +240,10 @@ mod tests {
         let expert = "model.layers.1.block_sparse_moe.experts.5.w3.weight";
         assert_eq!(target("llama", "blk.1.ffn_up.5.weight").unwrap(), expert);
         assert_eq!(target("llama", "rope_freqs.weight"), None);
+        let own = |family: &str, name: &str| family::family(family).unwrap().own_names(name);
+        assert_eq!(own("llama", "model.layers.13.self_attn.q_proj.weight"), ["blk.13.attn_q.weight"]);
+        assert_eq!(own("mamba", "backbone.layers.0.mixer.A_log"), ["blk.0.ssm_a"]);
+        assert_eq!(own("llama", expert), ["blk.1.ffn_up.5.weight", "blk.1.ffn_up_exps.weight"]);
+        assert!(own("llama", "model.layers.x.y").is_empty());
     }
 }

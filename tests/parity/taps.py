@@ -31,7 +31,7 @@ ENCODERS = ("bert", "roberta", "distilbert")
 HEAD_NORMS = ("qwen3", "gemma3_text", "gemma3", "olmo2", "olmoe", "qwen3_moe")
 NORMS_BEHIND = ("gemma2", "gemma3_text", "gemma3", "olmo2")
 
-READ_ONLY = ("resid.mid", "moe.chosen", "moe.shared_gate", "moe.shared", "ssm.x", "ssm.gate", "ssm.conv_pre", "ssm.gated", "ssm.normed", "attn.k", "attn.v",
+READ_ONLY = ("resid.mid", "ssm.window", "moe.chosen", "moe.shared_gate", "moe.shared", "ssm.x", "ssm.gate", "ssm.conv_pre", "ssm.gated", "ssm.normed", "attn.k", "attn.v",
              "attn.sink")
 
 
@@ -224,11 +224,18 @@ class Taps:
             self.tap(f"blocks.{layer}.ssm.gate", gate)
         self.undo.append(module.register_forward_hook(hook).remove)
 
+    def window(self, call):
+        """What each row's convolution sees, [rows, tap, channel]: the rows before, and as the last tap its own."""
+        x, taps = call["hidden_states"], call["weight"].shape[-1]
+        before = call.get("conv_state", torch.zeros(1, x.shape[1], taps))[..., 1:]
+        self.at("ssm.window", torch.cat([before, x], -1)[0].unfold(-1, taps, 1).permute(1, 2, 0))
+
     def conv(self, original, inner=None):
         """`inner` is the shape of the channels that the scan reads, where others are convolved beside them."""
         def conv(*args, **kwargs):
             bound = inspect.signature(original).bind(*args, **kwargs)
             act, bound.arguments["activation"] = ACT2FN[bound.arguments["activation"]], None
+            self.window(bound.arguments)
             out = original(*bound.args, **bound.kwargs)[0].t()     # [rows, channel], after a cached prefix in prefill: only rows are new
             self.at("ssm.conv_pre", out if inner is None else out[:, :inner[0] * inner[1]].unflatten(-1, inner))
             out = act(out)

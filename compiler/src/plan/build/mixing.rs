@@ -37,7 +37,7 @@ pub struct OpenScan {
 pub struct OpenConvolution {
     /// What the row's own filters see: the last rows' values and at last its own, `[tap, channel...]`.
     pub window: NodeId,
-    tap: Arc<str>,
+    tap: Axis,
     scan: OpenScan,
 }
 
@@ -55,16 +55,23 @@ impl Builder {
             let kept = self.slice(scan.state, &tap.name, 1, n - 1)?;
             window = self.concat(kept, window, &tap.name)?;
         }
-        Ok(OpenConvolution { window, tap: tap.name, scan })
+        Ok(OpenConvolution { window, tap, scan })
     }
 
-    /// The sum of the window, as it may be by now, times the filters `w`, whose last axis is the taps.
+    /// The sum of the window, as it may be by now, times the filters `w`, whose last axis is the taps: one tap after the
+    /// other, as a [`Op::Conv1d`] sums.
     pub fn convolve_end(&mut self, open: OpenConvolution, window: NodeId, w: NodeId) -> Result<NodeId, TypeError> {
-        let names: Vec<Arc<str>> = self.ty(open.scan.state).axes.iter().map(|a| a.name.clone()).collect();
-        let names: Vec<&str> = names.iter().map(|n| &**n).collect();
-        let taps = self.permute(w, &names)?;
-        let product = self.binary(Binary::Mul, window, taps)?;
-        let sum = self.reduce(Reduce::Sum, product, &[&open.tap])?;
+        let window = self.spread(window, open.scan.state)?;
+        let mut sum = self.number(0.0)?;
+        let taps = match open.tap.size {
+            Size::Fixed(n) => n,
+            Size::Keys => 0,
+        };
+        for t in 0..taps {
+            let (x, filter) = (self.at(window, &open.tap.name, t)?, self.at(w, &open.tap.name, t)?);
+            let product = self.binary(Binary::Mul, x, filter)?;
+            sum = self.binary(Binary::Add, sum, product)?;
+        }
         self.scan_end(open.scan, window, sum)
     }
 

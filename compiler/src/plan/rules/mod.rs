@@ -53,6 +53,8 @@ pub const FUSE: Rule = Rule {
 pub const RULES: &[Rule] = &[
     // First what the elaborator could not know to be a number, so that the next rule sees it.
     fold_constants::RULE,
+    // Before `simplify`, which looks through the window.
+    stream_window::RULE,
     // Before the sharing of equals: it makes nodes equal.
     simplify::RULE,
     share_equal::RULE,
@@ -60,8 +62,6 @@ pub const RULES: &[Rule] = &[
     // for reads right at the product.
     read_early::RULE,
     slice_logits::RULE,
-    // After sharing, which makes one node of a window and its edits that do nothing.
-    stream_window::RULE,
     // Last: every other rule leaves nodes behind that nothing reads.
     erase_unused::RULE,
     NARROW,

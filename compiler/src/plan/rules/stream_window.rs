@@ -1,33 +1,34 @@
 //! Computes a convolution from the rows before, in place of a window that each row carries on.
 
-use super::rewrite::{live, readers};
+use super::rewrite::{Rewrite, insert_before, live, readers, rewrite};
 use super::{By, Changes, Rule};
 use crate::plan::ir::*;
-use std::sync::Arc;
+use std::collections::HashMap;
 
 pub(super) const RULE: Rule = Rule {
     name: "stream_window",
     doc: "Convolves over the rows before where nothing reads or changes the window that they carry on.",
-    // A body may fuse a product and the sum that it goes into, which a convolution does not.
-    exact: false,
+    exact: true,
     by: By::Rewrite(apply),
 };
 
 fn apply(plan: &mut Plan) -> Changes {
     let live = live(plan);
     let readers = readers(plan, &live);
-    let mut count = 0;
+    let mut by = HashMap::new();
     for id in plan.region(MAIN).order.clone() {
         if let Some((x, w)) = convolution(plan, id, &readers) {
-            plan.nodes[id.0 as usize].op = Op::Conv1d { x, w };
-            count += 1;
+            let node = Node { op: Op::Conv1d { x, w }, ..plan.node(id).clone() };
+            by.insert(id, insert_before(plan, MAIN, id, node));
         }
     }
-    Changes::of(count, "convolutions without a window:")
+    // The scans stay behind, unread.
+    rewrite(plan, &mut |_, _, n| by.get(&n).map(|n| Rewrite::Replace(*n)));
+    Changes::of(by.len(), "convolutions without a window:")
 }
 
 /// What a scan convolves with which filters `[channel, tap]`, if its state is a window that moves on by the row's own
-/// value, and its result the sum over the taps: what [`crate::plan::Builder::convolve`] builds and no edit changed.
+/// value, and its result the sum over the taps: what [`crate::plan::Builder::convolve_begin`] builds and no edit changed.
 fn convolution(plan: &Plan, id: NodeId, readers: &[Vec<Option<NodeId>>]) -> Option<(NodeId, NodeId)> {
     let Op::Scan { body } = plan.node(id).op else { return None };
     let region = plan.region(body);
@@ -35,18 +36,29 @@ fn convolution(plan: &Plan, id: NodeId, readers: &[Vec<Option<NodeId>>]) -> Opti
     let Op::Concat(kept, own, axis) = &plan.node(window).op else { return None };
     let Op::Slice { of, axis: along, start: 1, .. } = &plan.node(*kept).op else { return None };
     let Op::Reshape(x) = plan.node(*own).op else { return None };
-    let Op::Reduce(Reduce::Sum, product, over) = &plan.node(sum).op else { return None };
-    let Op::Binary(Binary::Mul, a, taps) = plan.node(*product).op else { return None };
-    let Op::Permute(w) = plan.node(taps).op else { return None };
+    let Size::Fixed(taps) = plan.ty(window).axes.first()?.size else { return None };
     let only = |n: NodeId, reader: Option<NodeId>| readers[n.0 as usize] == [reader];
-    let moves = *of == state && along == axis && **over == [Arc::clone(axis)] && a == window;
-    let unseen = only(sum, None)
-        && only(*product, Some(sum))
-        && only(state, Some(*kept))
-        && readers[window.0 as usize].len() == 2
-        && readers[window.0 as usize].contains(&Some(*product));
-    let fits = plan.ty(w).axes.last().is_some_and(|a| a.name == *axis) && plan.ty(x) == plan.ty(id);
-    (moves && unseen && fits).then_some((x, w))
+    if *of != state || along != axis || !only(state, Some(*kept)) || readers[window.0 as usize].len() != taps + 1 {
+        return None;
+    }
+    let (mut total, mut reader, mut w) = (sum, None, None);
+    for t in (0..taps).rev() {
+        let Op::Binary(Binary::Add, rest, product) = plan.node(total).op else { return None };
+        let Op::Binary(Binary::Mul, x, filter) = plan.node(product).op else { return None };
+        let entry = |n: NodeId| match &plan.node(n).op {
+            Op::At { of, axis: along, index } if along == axis && *index == t => Some(*of),
+            _ => None,
+        };
+        let whole = only(total, reader) && only(product, Some(total)) && only(x, Some(product));
+        let filters = entry(filter)?;
+        if !whole || entry(x) != Some(window) || w.is_some_and(|w| w != filters) {
+            return None;
+        }
+        (total, reader, w) = (rest, Some(total), Some(filters));
+    }
+    let zero = matches!(plan.node(total).op, Op::Number(x) if x.to_bits() == 0);
+    let w = w.filter(|w| plan.ty(*w).axes.last().is_some_and(|a| a.name == *axis))?;
+    (zero && plan.ty(x) == plan.ty(id)).then_some((x, w))
 }
 
 #[cfg(test)]

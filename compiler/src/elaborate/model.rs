@@ -2,6 +2,7 @@
 
 use super::library::Library;
 use super::reads::{Lens, RowRead};
+use super::routes::{Claim, Stage, stage_of};
 use super::scope::{Eval, Res, TensorType, fail};
 use super::script::EditBody;
 use super::value::{Scope, Value};
@@ -39,7 +40,15 @@ pub struct Instance {
     pub body: EditBody,
     /// Further names that the body knows.
     pub bound: Rc<BTreeMap<String, Value>>,
+    /// The use that it belongs to: the parts of a route at one mixture have the same.
+    pub slot: usize,
     pub span: Span,
+}
+
+impl Instance {
+    pub fn is_route(&self) -> bool {
+        matches!(self.body, EditBody::Route(_))
+    }
 }
 
 /// Something that a run is to give back.
@@ -67,6 +76,9 @@ pub struct Built {
     pub counted: Vec<Counted>,
     pub keys: Vec<(EditId, usize, Span)>,
     pub longest: Option<Longest>,
+    /// Experts that routes name by number, and the parts of routes that change nothing.
+    pub claims: Vec<Claim>,
+    pub idle: Vec<EditId>,
 }
 
 /// How many tokens a sequence may have, and what stands against more.
@@ -89,7 +101,7 @@ pub struct Counted {
 /// The state of [`Eval`] that only model files need.
 pub struct ModelState<'a> {
     pub layers: Option<u32>,
-    instances: &'a [Instance],
+    pub(super) instances: &'a [Instance],
     pub stored: &'a BTreeSet<String>,
     /// The statements of the model file.
     body: &'a Block,
@@ -98,6 +110,8 @@ pub struct ModelState<'a> {
     pub counted: Vec<Counted>,
     pub keys: Vec<(EditId, usize, Span)>,
     pub longest: Option<Longest>,
+    pub claims: Vec<Claim>,
+    idle: Vec<EditId>,
 }
 
 impl Model {
@@ -148,12 +162,15 @@ impl Model {
             counted: Vec::new(),
             keys: Vec::new(),
             longest: None,
+            claims: Vec::new(),
+            idle: Vec::new(),
         });
         for i in instances {
             e.b.edit(Edit {
                 name: i.name.clone(),
                 site: i.site.clone(),
                 layer: i.layer,
+                route: stage_of(&i.site).filter(|_| i.is_route()).map(|(mixture, _)| mixture.to_owned()),
                 params: i.params.clone(),
                 span: i.span,
             });
@@ -169,8 +186,8 @@ impl Model {
         }
         let Some(state) = e.model.take() else { return Err(broken("no model")) };
         let (axes, layers) = (e.axes, state.layers.unwrap_or(0));
-        let ModelState { diagnostics, counted, keys, longest, .. } = state;
-        Ok(Built { plan: e.b.finish(), axes, layers, diagnostics, counted, keys, longest })
+        let ModelState { diagnostics, counted, keys, longest, claims, idle, .. } = state;
+        Ok(Built { plan: e.b.finish(), axes, layers, diagnostics, counted, keys, longest, claims, idle })
     }
 }
 
@@ -306,6 +323,9 @@ impl Eval<'_> {
             return fail(codes::DUPLICATE_NAME, format!("the site `{path}` is declared twice"), span, "again here");
         }
         let value = self.overlays(&name, node)?;
+        if let Some((mixture, Stage::Gates)) = stage_of(&name) {
+            self.route_receipts(mixture, value)?;
+        }
         let site = Site {
             name,
             layer: self.layer,
@@ -362,17 +382,32 @@ impl Eval<'_> {
         self.b.layer = instance.layer.or(built);
         self.b.span = instance.span;
         self.b.enter(&instance.name);
-        let outer = self.hook.replace(super::scope::HookContext { edit, own: instance.params.len() });
+        let outer = self.hook.replace(super::scope::HookContext {
+            edit,
+            own: instance.params.len(),
+            stage: stage_of(&instance.site).filter(|_| instance.is_route()).map(|(_, stage)| stage),
+        });
         let value = match &instance.body {
             EditBody::Patch => {
                 let r = self.b.donor(edit, base);
                 self.typed(r, instance.span)
             }
             EditBody::Hook { body, donor } => self.hook_value(edit, instance, body, *donor, base),
+            EditBody::Route(body) => self.route_value(edit, instance, body, base),
         };
         let result = value.and_then(|value| {
-            let r = self.b.receipts(edit, base, value);
-            self.typed(r, instance.span)?;
+            match instance.is_route() {
+                // What it did is told of the gates.
+                true if value == base => {
+                    self.model.iter_mut().for_each(|m| m.idle.push(edit));
+                    return Ok(base);
+                }
+                true => {}
+                false => {
+                    let r = self.b.receipts(edit, base, value);
+                    self.typed(r, instance.span)?;
+                }
+            }
             let r = self.b.overlay(edit, base, value);
             self.typed(r, instance.span)
         });
@@ -380,6 +415,16 @@ impl Eval<'_> {
         self.b.leave();
         (self.layer, self.b.layer, self.b.span) = (layer, built, span);
         result
+    }
+
+    /// The names of an edit: its parameters, and those of a sweep that are known when it is compiled.
+    pub(super) fn edit_scope(&mut self, edit: EditId, instance: &Instance) -> Res<Scope> {
+        let mut scope: Scope = instance.bound.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        for (slot, name) in instance.params.iter().enumerate() {
+            let r = self.b.param(edit, slot as u32);
+            scope.insert(name.clone(), Value::Node(self.typed(r, instance.span)?));
+        }
+        Ok(scope)
     }
 
     fn hook_value(
@@ -391,14 +436,10 @@ impl Eval<'_> {
         base: NodeId,
     ) -> Res<NodeId> {
         let mut scope = super::stmt::scope_of([("h", Value::Node(base)), ("h0", Value::Node(base))]);
-        scope.extend(instance.bound.iter().map(|(k, v)| (k.clone(), v.clone())));
+        scope.extend(self.edit_scope(edit, instance)?);
         if donor {
             let r = self.b.donor(edit, base);
             scope.insert("donor".into(), Value::Node(self.typed(r, instance.span)?));
-        }
-        for (slot, name) in instance.params.iter().enumerate() {
-            let r = self.b.param(edit, slot as u32);
-            scope.insert(name.clone(), Value::Node(self.typed(r, instance.span)?));
         }
         self.reads_sites = true;
         let h = self.isolated(vec![scope], |s| {

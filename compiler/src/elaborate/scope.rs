@@ -39,6 +39,8 @@ pub struct HookContext {
     pub edit: EditId,
     /// How many parameters the edit itself has; those of the script stand behind them.
     pub own: usize,
+    /// Of a route, the site of the mixture that it is at.
+    pub stage: Option<super::routes::Stage>,
 }
 
 /// What row code of one Plan is evaluated in.

@@ -133,6 +133,8 @@ pub enum EditBody {
     Hook { body: Rc<Block>, donor: bool },
     /// The value of another run, whole.
     Patch,
+    /// Statements about experts, of which each site takes those that concern it.
+    Route(Rc<Block>),
 }
 
 /// On which rows an edit acts and what it takes: data of a run.
@@ -549,6 +551,7 @@ impl EditDecl {
             params: self.params.iter().map(|p| p.name.clone()).collect(),
             body: self.body.clone(),
             bound: Rc::clone(&self.bound),
+            slot: 0,
             span: self.span,
         }
     }

@@ -23,6 +23,11 @@ impl<'a> Printer<'a> {
             }
             ItemKind::Fn(function) => self.function(function),
             ItemKind::Hook(hook) => self.hook(hook),
+            ItemKind::Route(route) => {
+                let (head, mut clauses) = self.edit_head("route", route.name.as_ref(), &route.params, &route.at);
+                clauses.extend(self.on(route.on.as_ref()));
+                self.with_body(head, clauses, &route.body)
+            }
             ItemKind::Patch(patch) => {
                 let (head, mut clauses) = self.edit_head("patch", patch.name.as_ref(), &[], &patch.at);
                 clauses.extend(self.on(patch.on.as_ref()));
@@ -139,10 +144,14 @@ impl<'a> Printer<'a> {
         if let Some(from) = &hook.from {
             clauses.push(self.donor(from));
         }
-        // Where the clauses have lines of their own, so has the brace.
+        self.with_body(head, clauses, &hook.body)
+    }
+
+    /// The head of an edit with its clauses, and its body. Where the clauses have lines of their own, so has the brace.
+    fn with_body(&mut self, head: Doc, clauses: Vec<Doc>, body: &Block) -> Doc {
         let clauses = clauses.into_iter().flat_map(|c| [Doc::Line, c]);
         let head = Doc::group([head, Doc::nest(clauses), Doc::Line]);
-        Doc::concat([head, self.block(&hook.body)])
+        Doc::concat([head, self.block(body)])
     }
 
     /// `hook name(...)` and its first clause `at ...`; without a name the sites follow the word.

@@ -3,9 +3,9 @@
 use super::RowsEngine;
 use super::exec::Frame;
 use super::share::NONE;
-use crate::engine::{RowReceipt, StepResult};
+use crate::engine::{Did, RowReceipt, StepResult};
 use std::collections::HashMap;
-use steer_compiler::plan::EditId;
+use steer_compiler::plan::{EditId, Stat};
 use steer_compiler::program::{Instr, KernelArg, Program};
 
 /// By stretch, the edits that its instructions ask about: those that begin there, and earlier ones whose
@@ -54,7 +54,7 @@ pub fn edit_inputs(engine: &RowsEngine, frame: &mut Frame) {
         }
         frame.guards.insert(edit, guard);
         frame.params.insert(edit, params);
-        frame.receipts.insert(edit, vec![0.0; n * 3]);
+        frame.receipts.insert(edit, vec![0.0; n * Stat::COUNT]);
     }
 }
 
@@ -75,18 +75,14 @@ pub fn receipts(engine: &RowsEngine, frame: &Frame, taken: &mut Taken, result: &
                 if j == NONE {
                     continue;
                 }
-                let [changed, moved, before] = [0, 1, 2].map(|k| values[j as usize * 3 + k]);
+                let did: Did = std::array::from_fn(|k| values[j as usize * Stat::COUNT + k]);
                 let next = result.receipts.len();
                 let known = *at.entry(row).or_insert(next);
                 match result.receipts.get_mut(known) {
-                    Some(r) => {
-                        r.changed += changed;
-                        r.moved += moved;
-                        r.before += before;
-                    }
+                    Some(r) => r.did.iter_mut().zip(did).for_each(|(sum, more)| *sum += more),
                     None => {
                         let (run, position) = (u.run, frame.step.rows[row as usize].position);
-                        result.receipts.push(RowReceipt { run, edit, position, changed, moved, before });
+                        result.receipts.push(RowReceipt { run, edit, position, did });
                     }
                 }
             }

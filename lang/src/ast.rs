@@ -214,7 +214,8 @@ pub struct Top {
     pub name: Ident,
     pub of: Expr,
     pub at: Option<Selection>,
-    pub over: RunExpr,
+    /// Edits stand in the run that they follow.
+    pub over: Vec<RunExpr>,
     pub options: Vec<(Ident, Expr)>,
 }
 

@@ -123,7 +123,7 @@ fn item_kind(kind: &mut ItemKind) {
             ident(&mut t.name);
             expr(&mut t.of);
             t.at.iter_mut().for_each(selection);
-            run(&mut t.over);
+            t.over.iter_mut().for_each(run);
             for (name, value) in &mut t.options {
                 ident(name);
                 expr(value);

@@ -312,7 +312,7 @@ impl Checker<'_> {
 const OWN_NAMES: &[&str] = &["h", "h0", "donor", "layer", "position", "token", "pi", "inf"];
 
 /// The error for a parameter or tensor under a name that a body knows as something else.
-pub(super) fn own_name(name: &Ident) -> Box<Diagnostic> {
+fn own_name(name: &Ident) -> Box<Diagnostic> {
     Box::new(
         Diagnostic::error(codes::DUPLICATE_NAME, format!("`{}` has a meaning of its own in hooks", name.name))
             .at(name.span, "a name of the language")

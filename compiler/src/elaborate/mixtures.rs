@@ -1,8 +1,8 @@
 //! Routes of a script: the mixtures that they are at, and what can be said of them before anything runs.
 
 use super::check::Checker;
-use super::edits::{Named, own_name, span_of};
-use super::routes::{Stage, check_body, stage_of, stages};
+use super::edits::{Named, span_of};
+use super::routes::{Stage, check_body, stage_of, stages, taken};
 use super::scope::{Res, fail};
 use super::script::{EditBody, EditDecl};
 use crate::plan::{EditId, Op};
@@ -16,7 +16,7 @@ impl Checker<'_> {
         check_body(&r.body)?;
         let own = self.edit_params(&r.params)?;
         if let Some(p) = r.params.iter().find(|p| Stage::named(&p.name.name).is_some()) {
-            return Err(own_name(&p.name));
+            return Err(taken(&p.name));
         }
         let places = self.acting(r.name.as_ref(), &r.at, r.on.as_ref(), None)?;
         let (params, swept, bound) = self.known_to(&r.body, own);
@@ -87,7 +87,7 @@ impl Checker<'_> {
         if decl.sites.is_empty() {
             self.diagnostics.push(
                 Diagnostic::warning(codes::UNREAD_EDIT, format!("the route `{}` changes nothing", decl.name))
-                    .at(decl.span, "it names no expert of these layers")
+                    .at(decl.span, "it has no effect")
                     .help("name experts by number, as in `mask 3`, or by layer and number, as in `mask [[1, 3]]`"),
             );
         }

@@ -6,7 +6,7 @@ use super::routes::{Claim, Stage, stage_of};
 use super::scope::{Eval, Res, TensorType, fail};
 use super::script::EditBody;
 use super::value::{Scope, Value};
-use crate::plan::{Edit, EditId, NodeId, Output, Plan, Site, Size};
+use crate::plan::{Binary, Edit, EditId, NodeId, Output, Plan, Site, Size};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -199,7 +199,8 @@ impl Eval<'_> {
                 let Some(site) = self.b.plan.sites.iter().find(|s| s.name == own) else {
                     return Err(broken(&format!("no site {name}")));
                 };
-                (name.clone(), if *before { site.before } else { site.value })
+                let node = if *before { site.before } else { site.value };
+                (name.clone(), self.of_each_row(node)?)
             }
             OutputSpec::Logit(token) => {
                 let Some(site) = self.b.plan.sites.iter().find(|s| s.name == "logits") else {
@@ -234,6 +235,19 @@ impl Eval<'_> {
         };
         self.b.plan.outputs.push(Output { name, node });
         Ok(())
+    }
+
+    /// A value that the model has once, such as the number of experts that are chosen, for each row.
+    fn of_each_row(&mut self, node: NodeId) -> Res<NodeId> {
+        if self.plan().ty(node).per_row {
+            return Ok(node);
+        }
+        let (position, zero) = (self.b.position(), self.num(0.0)?);
+        let position = self.typed(position, self.b.span)?;
+        let nothing = self.b.binary(Binary::Mul, position, zero);
+        let nothing = self.typed(nothing, self.b.span)?;
+        let sum = self.b.binary(Binary::Add, node, nothing);
+        self.typed(sum, self.b.span)
     }
 
     /// What the model file says behind its blocks.
@@ -348,7 +362,7 @@ impl Eval<'_> {
         let sum = match self.resid {
             None => value,
             Some(r) => {
-                let sum = self.b.binary(crate::plan::Binary::Add, r, value);
+                let sum = self.b.binary(Binary::Add, r, value);
                 self.typed(sum, span)?
             }
         };

@@ -12,7 +12,7 @@ use super::value::Value;
 use crate::plan::{Axis, Binary, EditId, Elem, NodeId, Op, Reduce, Size, Type};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use steer_lang::ast::{Block, Expr, ExprKind, Stmt, StmtKind, Verb};
+use steer_lang::ast::{Block, Expr, ExprKind, Ident, Stmt, StmtKind, Verb};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Span, codes};
 
@@ -162,11 +162,7 @@ fn check_block(block: &Block, known: &mut Vec<String>) -> Res<()> {
     for s in &block.stmts {
         match &s.kind {
             StmtKind::Let(name, _) if Stage::named(&name.name).is_some() => {
-                return Err(Box::new(
-                    Diagnostic::error(codes::DUPLICATE_NAME, format!("`{}` has a meaning of its own in routes", name.name))
-                        .at(name.span, "a site of the mixture")
-                        .help("give it another name"),
-                ));
+                return Err(taken(name));
             }
             StmtKind::Let(name, _) => known.push(name.name.clone()),
             StmtKind::Assign { target, .. } => {
@@ -206,6 +202,24 @@ fn check_block(block: &Block, known: &mut Vec<String>) -> Res<()> {
     }
     known.truncate(outer);
     Ok(())
+}
+
+/// The error for a name that is one of the mixture's values.
+pub fn taken(name: &Ident) -> Box<Diagnostic> {
+    Box::new(
+        Diagnostic::error(codes::DUPLICATE_NAME, format!("`{}` has a meaning of its own in routes", name.name))
+            .at(name.span, "a site of the mixture")
+            .help("give it another name"),
+    )
+}
+
+/// The error for a value of the mixture that is computed only behind the site in hand.
+pub fn too_early(name: &str, at: Stage, span: Span) -> Box<Diagnostic> {
+    Box::new(
+        Diagnostic::error(codes::UNKNOWN_SITE, format!("`{name}` is computed behind `{}`", at.name()))
+            .at(span, format!("what this decides acts on `{}`", at.name()))
+            .help("`mask` acts on the logits already, `bias`, `force` and `top_k` behind the scores, `drop` and `mute` on the gates"),
+    )
 }
 
 fn no_target(name: &str, span: Span) -> Box<Diagnostic> {

@@ -251,6 +251,12 @@ impl<'a> Eval<'a> {
                     .help("write its number: `blocks[3].resid.pre`"),
             );
         }
+        let stage = self.hook.as_ref().and_then(|h| h.stage);
+        if let (Some(at), Some(later)) = (stage, super::routes::Stage::named(ident))
+            && later > at
+        {
+            return super::routes::too_early(ident, at, span);
+        }
         let mut names: Vec<&str> = Vec::new();
         for scope in &self.scopes {
             names.extend(scope.keys().map(String::as_str));

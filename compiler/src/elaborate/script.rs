@@ -4,6 +4,7 @@ use super::chat::{Chat, Turn, Written};
 use super::derive::Leaf;
 use super::model::{Instance, Model};
 use super::positions::{Alignment, Fields, RowSet, Sequence};
+use super::ranking::Ranking;
 use super::reads::{Lens, RowRead};
 use super::scope::TensorType;
 use super::value::{Scope, Value};
@@ -402,6 +403,14 @@ pub enum PrintItem {
     Value {
         label: String,
         plan: Plan,
+    },
+    /// The first `n` entries of a ranking.
+    Ranked {
+        ranking: Ranking,
+        n: usize,
+        /// Of a family.
+        layers: Option<Vec<u32>>,
+        shape: Vec<usize>,
     },
 }
 

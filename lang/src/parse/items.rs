@@ -79,7 +79,7 @@ impl Build<'_> {
                 let name = self.ident(&parts.need());
                 let of = self.expr(parts.need(), 0);
                 let at = self.rows(&mut parts, Rule::at_rows);
-                let over = self.run(parts.need());
+                let over = Parts::of(parts.need()).map(|run| self.run(run)).collect();
                 let options = parts.next().map(|o| self.options(o)).unwrap_or_default();
                 ItemKind::Top(Top { name, of, at, over, options })
             }

@@ -144,6 +144,9 @@ fn near_statement(word: &str) -> Option<String> {
     if words::DECLARATIONS.contains(&word) {
         return Some(format!("`{word}` stands at the top level of a file, not in a body"));
     }
+    if Verb::ALL.iter().any(|v| v.word() == word) {
+        return Some(format!("`{word}` stands in the body of a `route`"));
+    }
     if word == "return" {
         return Some("there is no `return`: the value of a body is its last statement".to_owned());
     }

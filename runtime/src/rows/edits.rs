@@ -6,30 +6,42 @@ use super::share::NONE;
 use crate::engine::{Did, RowReceipt, StepResult};
 use std::collections::HashMap;
 use steer_compiler::plan::{EditId, Stat};
-use steer_compiler::program::{Instr, KernelArg, Program};
+use steer_compiler::program::{Instr, KernelArg, Program, Stretch};
 
 /// By stretch, the edits that its instructions ask about: those that begin there, and earlier ones whose
 /// work is spread over several kernels.
 pub fn acting(program: &Program) -> Vec<Vec<EditId>> {
-    let of = |stretch: &steer_compiler::program::Stretch| {
+    by_stretch(program, |arg| match arg {
+        KernelArg::Guard(e) | KernelArg::Params(e) | KernelArg::Receipt(e) => Some(*e),
+        _ => None,
+    })
+}
+
+/// By stretch, the edits of which it leaves receipts: of the parts of a route, and of an edit whose work begins before the
+/// value that it changes is there, not every one.
+pub fn told(program: &Program) -> Vec<Vec<EditId>> {
+    by_stretch(program, |arg| if let KernelArg::Receipt(e) = arg { Some(*e) } else { None })
+}
+
+fn by_stretch(program: &Program, edit: impl Fn(&KernelArg) -> Option<EditId>) -> Vec<Vec<EditId>> {
+    let of = |stretch: &Stretch| {
         let mut edits = Vec::new();
-        for instr in &stretch.instrs {
-            let args = match instr {
-                Instr::Kernel(call) => &call.args,
-                Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => &body.call.args,
-                _ => continue,
-            };
-            for arg in args {
-                if let KernelArg::Guard(e) | KernelArg::Params(e) | KernelArg::Receipt(e) = arg
-                    && !edits.contains(e)
-                {
-                    edits.push(*e);
-                }
+        for e in stretch.instrs.iter().flat_map(args).filter_map(&edit) {
+            if !edits.contains(&e) {
+                edits.push(e);
             }
         }
         edits
     };
     program.stretches.iter().map(of).collect()
+}
+
+fn args(instr: &Instr) -> &[KernelArg] {
+    match instr {
+        Instr::Kernel(call) => &call.args,
+        Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => &body.call.args,
+        _ => &[],
+    }
 }
 
 /// Guards and parameters of edits, by row.
@@ -66,7 +78,7 @@ pub struct Taken {
 
 /// Adds what the kernels of a stretch stored.
 pub fn receipts(engine: &RowsEngine, frame: &Frame, taken: &mut Taken, result: &mut StepResult) {
-    for &edit in &engine.acting[frame.stretch] {
+    for &edit in &engine.told[frame.stretch] {
         let Some(values) = frame.receipts.get(&edit) else { continue };
         let at = taken.at.entry(edit).or_default();
         for u in engine.users.of(edit) {

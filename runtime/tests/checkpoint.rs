@@ -191,3 +191,107 @@ fn shipped_models_are_found_by_name_and_fit_their_tokenizers() {
     let e = find_model("tiny-lama", None, &Hub::default()).unwrap_err();
     assert_eq!(e.0.help.as_deref(), Some("did you mean the shipped model `tiny-llama`?"));
 }
+
+/// Tensors with their types, shapes and bytes.
+fn file(tensors: &[(&str, &str, &[usize], &[u8])]) -> Vec<u8> {
+    let (mut header, mut data) = (Vec::new(), Vec::new());
+    for (name, dtype, shape, bytes) in tensors {
+        let (at, end) = (data.len(), data.len() + bytes.len());
+        header.push(format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{at},{end}]}}"#));
+        data.extend_from_slice(bytes);
+    }
+    safetensors(&format!("{{{}}}", header.join(",")), &data)
+}
+
+#[test]
+fn weights_of_few_bits_are_read_with_their_scales() {
+    // 1, -2, 0.5; rows beyond the first 128 have another scale, as the format says where the configuration does not.
+    let ones = vec![0x38; 130];
+    let halves = floats(&[2.0, 3.0]);
+    let blocks = [0x12, 0xf7].repeat(8);
+    let folder = model(
+        "packed",
+        Some(&file(&[
+            ("a.weight", "F8_E4M3", &[130, 1], &ones),
+            ("a.weight_scale_inv", "F32", &[2, 1], &halves),
+            ("b", "F8_E4M3", &[3], &[0x38, 0xc0, 0x30]),
+            ("e_blocks", "U8", &[1, 1, 1, 16], &blocks),
+            ("e_scales", "U8", &[1, 1, 1], &[128]),
+            ("f_blocks", "U8", &[1, 2, 16], &[0; 32]),
+        ])),
+    );
+    let c = Checkpoint::open(folder.path()).unwrap();
+    let a = c.read_f32("a.weight").unwrap();
+    assert!(a[..128].iter().all(|x| *x == 2.0) && a[128..] == [3.0, 3.0]);
+    assert_eq!(c.read_f32("b").unwrap(), [1.0, -2.0, 0.5]);
+    assert_eq!(c.read_f32("e_blocks").unwrap(), [2.0, 1.0, 12.0, -12.0].repeat(8));
+    let fits = |w: Weight| c.validate(&[w]);
+    assert!(fits(weight("e_blocks", &[&[("expert", 1)], &[("d", 1)], &[("n", 32)]])).is_empty());
+    let wrong = fits(weight("e_blocks", &[&[("expert", 1)], &[("d", 1)], &[("n", 16)]]));
+    assert!(wrong[0].message.contains("`e_blocks` is [1, 1, 32] in"), "{wrong:?}");
+    // Bytes alone are no weight.
+    assert!(fits(weight("f_blocks", &[&[("a", 2)], &[("n", 16)]]))[0].message.contains("the element type U8"));
+    // What is read takes its scales along.
+    let all = [weight("a.weight", &[&[("d", 130)]]), weight("b", &[&[("d", 3)]]), weight("e_blocks", &[&[("n", 32)]])];
+    let left = c.unread_tensors(&all).unwrap();
+    assert!(left.message.contains("nothing reads the tensor `f_blocks`"), "{left:?}");
+}
+
+#[test]
+fn scales_of_another_shape_are_refused() {
+    let folder = model(
+        "scales",
+        Some(&file(&[
+            ("a", "F8_E4M3", &[4, 4], &[0; 16]),
+            ("a_scale_inv", "F32", &[2, 1], &[0; 8]),
+            ("b_blocks", "U8", &[2, 2, 16], &[0; 64]),
+            ("b_scales", "U8", &[2, 3], &[0; 6]),
+            ("c", "F8_E4M3", &[2, 2], &[0x38; 4]),
+            ("c_scale_inv", "BF16", &[], &[0, 0x40]),
+            ("d", "F8_E4M3", &[2, 2], &[0x38; 4]),
+            ("d_scale_inv", "I32", &[1, 1], &[0; 4]),
+        ])),
+    );
+    let c = Checkpoint::open(folder.path()).unwrap();
+    let said = |name: &str, dims: &[&[(&str, usize)]]| {
+        let d = c.validate(&[weight(name, dims)]);
+        assert_eq!(c.read_f32(name).unwrap_err().0.message, d[0].message);
+        d[0].message.clone()
+    };
+    let a = said("a", &[&[("x", 4)], &[("y", 4)]]);
+    assert_eq!(a, "`a_scale_inv` is [2, 1], and `a`, which is [4, 4], has [1, 1] blocks of [128, 128]");
+    let b = said("b_blocks", &[&[("x", 2)], &[("y", 64)]]);
+    assert_eq!(b, "`b_scales` is [2, 3], and `b_blocks` is [2, 2, 16]: there is no scale for each group");
+    assert!(said("d", &[&[("x", 2)], &[("y", 2)]]).contains("`d_scale_inv` has the element type I32"));
+    // One scale is of the whole tensor.
+    assert_eq!(c.read_f32("c").unwrap(), [2.0; 4]);
+}
+
+#[test]
+fn layers_that_predict_further_tokens_are_left_unread() {
+    let names = ["model.layers.0.w", "model.layers.2.w", "model.layers.3.w", "model.norm.weight"];
+    let folder = model("further", Some(&file(&names.map(|n| (n, "U8", &[1][..], &[0u8][..])))));
+    let config = |more: u32| {
+        let text = format!(r#"{{"architectures": ["X"], "num_hidden_layers": 2, "num_nextn_predict_layers": {more}}}"#);
+        folder.write("config.json", text.as_bytes());
+        let c = Checkpoint::open(folder.path()).unwrap();
+        c.unread_tensors(&[weight("model.norm.weight", &[&[("d", 1)]]), weight("model.layers.0.w", &[&[("d", 1)]])])
+    };
+    assert!(config(2).is_none());
+    assert!(config(1).unwrap().message.contains("`model.layers.3.w`"));
+}
+
+#[test]
+fn configurations_that_name_no_architecture_are_known_by_their_keys() {
+    let name = |text: &str| {
+        let folder = Folder::new("unnamed");
+        folder.write("config.json", text.as_bytes());
+        let c = Checkpoint::open(folder.path()).unwrap();
+        c.config().architectures().first().map(|a| (*a).to_owned())
+    };
+    let original = |more: &str| name(&format!(r#"{{"d_model": 8, "n_layer": 2, "ssm_cfg": {{{more}}}}}"#)).unwrap();
+    assert_eq!(original(""), "MambaLMHeadModel");
+    assert_eq!(original(r#""layer": "Mamba2""#), "Mamba2LMHeadModel");
+    assert_eq!(name(r#"{"d_model": 8, "n_layer": 2, "ssm_cfg": {}, "architectures": ["Y"]}"#).unwrap(), "Y");
+    assert_eq!(name(r#"{"d_model": 8, "n_layer": 2}"#), None);
+}

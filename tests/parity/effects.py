@@ -14,6 +14,7 @@ import re
 
 import torch
 from safetensors.torch import save_file
+from transformers import DynamicCache
 
 from make import HERE, VARIANTS, load
 from taps import Taps, record
@@ -22,6 +23,9 @@ FOLDER = HERE / "effects"
 STEPS = 20
 MARGIN = 2e-3        # of an argmax, of a condition; a tenth of it for the choice of experts
 CHECKPOINTS = ["gpt2-inner", "llama-grouped", "neox-parallel", "mamba-conv", "mixtral-top2"]
+# Of these only what is their own: experts, states, and several edits at once.
+INNER = ["olmoe-clip", "qwen2moe-shared", "qwen3moe-normed", "deepseek2-greedy", "deepseek3-groups", "gptoss-stacked", "jamba-experts",
+         "falconmamba-norms", "mamba2-groups"]
 
 
 def unit(v):
@@ -74,6 +78,12 @@ def applied(edit, site, h, start, vectors):
         h[rows] = taken
     elif op == "mask_expert":
         h[rows, edit["expert"]] = float("-inf")
+    elif op == "raise_expert":
+        h[rows, edit["expert"]] += edit["amount"]
+    elif op == "scale_expert":
+        h[rows, edit["expert"]] *= edit["factor"]
+    elif op == "scale":
+        h[rows] *= edit["factor"]
     else:
         return None
     return h
@@ -90,9 +100,6 @@ class Edits:
         state = re.fullmatch(r"(.*\.ssm\.state)\[(\d+)\]", site)
         if state:
             return self.state(state[1], int(state[2]), h)
-        if site.endswith("moe.scores"):
-            top = h.sort(-1, descending=True).values
-            self.closest = min(self.closest, 10 * (top[:, self.top_k - 1] - top[:, self.top_k]).min().item())
         out = None
         for e in self.edits:
             if e["op"] == "add_when_below" and site in e["sites"]:
@@ -100,6 +107,9 @@ class Edits:
                 self.closest = min(self.closest, (dots - e["threshold"]).abs().min().item())
             new = applied(e, site, h if out is None else out, self.start, self.vectors)
             out = out if new is None else new
+        if site.endswith("moe.selection"):
+            top = (h if out is None else out).sort(-1, descending=True).values
+            self.closest = min(self.closest, 10 * (top[:, self.top_k - 1] - top[:, self.top_k]).min().item())
         return out
 
     def state(self, site, position, h):
@@ -117,10 +127,13 @@ class Edits:
 
 
 def logits(model, tokens, edits, cache=None, start=0):
+    if cache is None and getattr(model.config, "sliding_window", None):
+        # One that keeps every row: taps count keys from the first.
+        cache = DynamicCache()
     edits.start, edits.top_k = start, getattr(model.config, "num_experts_per_tok", None)
-    names = {"past_key_values": cache} if model.config.model_type != "mamba" else {"cache_params": cache}
+    names = {"cache_params": cache} if model.config.model_type in ("mamba", "falcon_mamba", "mamba2") else {"past_key_values": cache}
     with torch.no_grad(), Taps(model, edits, start):
-        out = model(torch.tensor([tokens[start:]]), use_cache=cache is not False, **(names if cache else {}))
+        out = model(torch.tensor([tokens[start:]]), use_cache=cache is not False, **(names if cache not in (None, False) else {}))
     return out.logits[0], getattr(out, "past_key_values", None) or getattr(out, "cache_params", None)
 
 
@@ -198,6 +211,53 @@ def plan(model, name, tokens, generator):
     return out, {**v, **donors}
 
 
+def inner_plan(model, tokens, generator):
+    """The same of those of which only what is their own is tried."""
+    c = model.config
+    randn = lambda: torch.randn(c.hidden_size, generator=generator)
+    v = {"v": randn(), "u": unit(randn())}
+    sites, _ = record(model, tokens)
+    having = lambda name: [s for s in sites if s.endswith(f".{name}")]
+    other = torch.randint(c.vocab_size, (len(tokens),), generator=generator).tolist()
+    position = len(tokens) // 2
+    at = lambda s, op, **more: {"op": op, "sites": [s], "positions": "all", **more}
+    several, out = [at(having("resid.post")[0], "add", vector="v", alpha=1.5)], []
+    patches = []
+    if having("moe.router"):
+        router, selection, output, gates = (having(f"moe.{s}")[0] for s in ("router", "selection", "expert_out", "gates"))
+        order = sites[having("moe.chosen")[0]].sum(0).argsort(descending=True).tolist()
+        lifted = at(selection, "raise_expert", expert=order[-1], amount=0.6)
+        turned = {**at(output, "scale_expert", expert=order[1], factor=-1.5), "positions": {"from": 3}}
+        doubled = at(gates, "scale_expert", expert=order[1], factor=2.0)
+        # A score of its own is no lower than 0, however low its logit is.
+        mask = at(router, "raise_expert", expert=order[0], amount=-4.0) if c.model_type == "deepseek_v3" else at(
+            router, "mask_expert", expert=order[0])
+        out += [("route", [lifted]), (mask["op"], [mask]), ("expert_out", [turned]), ("gates", [doubled])]
+        several += [mask, turned, doubled]
+    if having("attn.z"):
+        zero = at(having("attn.z")[-1], "zero", head=1)
+        out.append(("zero_head", [zero]))
+        several.append(zero)
+        if c.model_type == "gpt_oss":
+            uniform = {**at(having("attn.pattern")[-1], "uniform", head=0), "positions": {"list": [len(tokens) - 2]}}
+            out.append(("uniform_row", [uniform]))
+    if having("ssm.state"):
+        state = having("ssm.state")[0]
+        scale = {**at(state, "scale_state", factor=0.5), "positions": {"from": 4}}
+        output = at(having("ssm.y")[0], "scale", factor=1.5)
+        out += [("scale_state", [scale]), ("scale_carry", [at(state, "scale_carry", factor=0.5)]), ("ssm_y", [output])]
+        several += [scale, output]
+        patches.append(("patch_state", state))
+    patches.append(("patch", having("resid.pre")[-1]))
+    others = record(model, other)[0]
+    for name, site in patches:
+        donor = {"op": "patch", "sites": [site], "positions": {"list": [position]}, "name": f"donor_{name}", "other_tokens": other,
+                 "other_position": position}
+        v[donor["name"]] = others[site][position]
+        out.append((name, [donor]))
+    return out + [("several", [*several, donor])], v
+
+
 def used(edits, vectors):
     names = {e.get("vector") for e in edits} | {e.get("name") for e in edits}
     return {k: x for k, x in vectors.items() if k in names}
@@ -208,7 +268,7 @@ def make(checkpoint):
     for attempt in range(50):
         generator = torch.Generator().manual_seed(5000 + 100 * list(VARIANTS).index(checkpoint) + attempt)
         tokens = torch.randint(model.config.vocab_size, (14,), generator=generator).tolist()
-        effects, vectors = plan(model, checkpoint, tokens, generator)
+        effects, vectors = plan(model, checkpoint, tokens, generator) if checkpoint in CHECKPOINTS else inner_plan(model, tokens, generator)
         effects = [("none", [])] + effects
         results = [(name, edits, run(model, tokens, Edits(edits, vectors))) for name, edits in effects]
         margin = min(r[3] for _, _, r in results)
@@ -235,7 +295,7 @@ def main():
     only = p.parse_args().only
     torch.set_num_threads(1)
     FOLDER.mkdir(exist_ok=True)
-    for checkpoint in CHECKPOINTS:
+    for checkpoint in CHECKPOINTS + INNER:
         if checkpoint.startswith(only):
             for old in FOLDER.glob(f"{checkpoint}.*"):
                 old.unlink()

@@ -9,15 +9,19 @@ Each folder has config.json, model.safetensors (or shards and an index) and expe
 import argparse
 import json
 import shutil
+import tempfile
+import types
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from transformers.integrations.finegrained_fp8 import _dequantize_fp8_weight
+from transformers.integrations.mxfp4 import FP4_VALUES, convert_moe_packed_tensors
 from transformers import (AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, Gemma3ForConditionalGeneration, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig,
                           GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM, MixtralConfig, MixtralForCausalLM)
 
-from taps import ENCODERS, HEAD_NORMS, NORMS_BEHIND, clips, encoder_head, encoder_layers, record, seen
+from taps import ENCODERS, HEAD_NORMS, NORMS_BEHIND, clips, encoder_head, encoder_layers, first_largest, record, seen, selected_by
 
 HERE = Path(__file__).parent
 # No token ends a generation here, so that a fixture may generate any number of them.
@@ -76,6 +80,19 @@ def decoder(kind, **kw):
     if kind.endswith("_moe"):
         sizes |= {"moe_intermediate_size": 12, "num_experts": 6, "num_experts_per_tok": 2}
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**NO_ENDS, **sizes, **kw}))
+
+
+def deepseek(version, **kw):
+    sizes = {"vocab_size": 61, "hidden_size": 24, "intermediate_size": 20, "moe_intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 3,
+             "num_key_value_heads": 3, "max_position_embeddings": 64, "n_routed_experts": 8, "num_experts_per_tok": 3, "n_shared_experts": 2,
+             "first_k_dense_replace": 1, "q_lora_rank": None, "kv_lora_rank": 10, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, "v_head_dim": 7}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(f"deepseek_v{version}", **{**NO_ENDS, **sizes, **kw}))
+
+
+def gpt_oss(**kw):
+    sizes = {"vocab_size": 61, "hidden_size": 24, "intermediate_size": 20, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+             "head_dim": 6, "max_position_embeddings": 64, "num_local_experts": 6, "num_experts_per_tok": 2, "sliding_window": 4, "swiglu_limit": 1.0}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model("gpt_oss", **{**NO_ENDS, **sizes, **kw}))
 
 
 def encoder(kind, **kw):
@@ -189,6 +206,30 @@ VARIANTS = {
                                 mamba_conv_bias=False, mamba_proj_bias=True, tie_word_embeddings=True, num_hidden_layers=2),
                   {"dtype": torch.bfloat16, "then": "jamba_hub"}),
     "jamba-plain": (lambda: jamba(num_experts=1, attn_layer_period=4, attn_layer_offset=3, num_hidden_layers=2), {}),
+    "deepseek2-greedy": (lambda: deepseek(2, tie_word_embeddings=True, rope_parameters=rope(
+        "yarn", factor=40.0, original_max_position_embeddings=8, mscale=0.707, mscale_all_dim=0.707)), {"then": "deepseek_hub"}),
+    "deepseek2-groups": (lambda: deepseek(2, topk_method="group_limited_greedy", n_group=4, topk_group=2, q_lora_rank=9, v_head_dim=12, attention_bias=True,
+                                          mlp_bias=True, routed_scaling_factor=16.0, n_shared_experts=1, first_k_dense_replace=0), {
+                                              "dtype": torch.bfloat16, "stacked": True}),
+    "deepseek3-groups": (lambda: deepseek(3, n_group=4, topk_group=2, q_lora_rank=9, n_shared_experts=1, rope_parameters=rope(
+        "yarn", factor=40.0, original_max_position_embeddings=8, mscale=1.0, mscale_all_dim=1.0)), {"then": "deepseek_hub"}),
+    "deepseek3-zero": (lambda: deepseek(3, n_group=4, topk_group=1, num_experts_per_tok=2, norm_topk_prob=False, rope_interleave=False, v_head_dim=10,
+                                        attention_bias=True), {"stacked": True, "then": "deepseek_zero"}),
+    "deepseek3-fp8": (lambda: deepseek(3, n_group=2, topk_group=1, q_lora_rank=9, num_hidden_layers=3), {"dtype": torch.bfloat16, "then": "deepseek_fp8"}),
+    "deepseek3-ties": (lambda: deepseek(3, n_group=4, topk_group=2, tie_word_embeddings=True), {"ties": True}),
+    "gptoss-stacked": (lambda: gpt_oss(), {"dtype": torch.bfloat16, "then": "old_keys"}),
+    "gptoss-plain": (lambda: gpt_oss(attention_bias=False, num_key_value_heads=4, num_experts_per_tok=3, num_local_experts=4, hidden_size=16, layer_types=["full_attention", "sliding_attention"],
+                                     tie_word_embeddings=True, swiglu_alpha=1.2), {}),
+    "gptoss-mxfp4": (lambda: gpt_oss(hidden_size=32, intermediate_size=64, num_local_experts=4), {"dtype": torch.bfloat16, "then": "gpt_oss_mxfp4"}),
+    "mixtral-ties": (lambda: mixtral(num_local_experts=6, num_experts_per_tok=3, hidden_size=16, intermediate_size=12), {"ties": True}),
+    "mamba2-whole": (lambda: mamba2(n_groups=2, num_heads=4, head_dim=8, state_size=5), {"then": "mamba2_whole"}),
+    "mambaoriginal-plain": (lambda: mamba(state_size=16, num_hidden_layers=2, hidden_size=8, vocab_size=48), {"after": "mamba_original"}),
+    "mambaoriginal-sizes": (lambda: mamba(state_size=6, num_hidden_layers=2, hidden_size=16, expand=3, time_step_rank=2, conv_kernel=3, use_bias=True,
+                                          vocab_size=48), {"after": "mamba_original_sizes", "dtype": torch.bfloat16}),
+    "mamba2original-plain": (lambda: mamba2(n_groups=1, num_heads=2, head_dim=16, state_size=7, vocab_size=48, tie_word_embeddings=True), {
+        "after": "mamba2_original", "dtype": torch.float16}),
+    "mamba2original-groups": (lambda: mamba2(n_groups=2, num_heads=4, head_dim=8, state_size=6, conv_kernel=3, vocab_size=48, tie_word_embeddings=True,
+                                             time_step_limit=(0.1, 0.5)), {"after": "mamba2_original_groups"}),
 }
 
 
@@ -216,6 +257,20 @@ def randomize(model, generator):
                 transposed = isinstance(model, GPT2LMHeadModel) and "lm_head" not in name
                 fan_in = p.shape[0] if transposed else p.shape[-1]
                 p.copy_(1.2 / fan_in ** 0.5 * randn(p))
+        for name, b in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                b.copy_(0.3 * randn(b) - 0.2)
+
+
+def tie(model):
+    """Routers that score several experts, and groups of them, exactly alike: each expert reads one entry of the row."""
+    with torch.no_grad():
+        for name, p in [*model.named_parameters(), *model.named_buffers()]:
+            places = torch.tensor([0, 0, 0, 0, 5, 5, 9, 9] if len(p) == 8 else [0, 0, 5, 5, 9, 9])
+            if name.endswith("mlp.gate.weight"):
+                p.zero_()[torch.arange(len(p)), places] = 1.5
+            elif name.endswith("e_score_correction_bias"):
+                p.copy_(places / 16)
 
 
 # -- what folders on people's disks look like that this transformers no longer writes -----------------------------
@@ -333,6 +388,126 @@ def gemma3_renamed(folder):
         k.replace("language_model.model.", "model.language_model.").replace("language_model.lm_head.", "lm_head."): v for k, v in weights.items()})
 
 
+def deepseek_hub(folder):
+    """The published DeepSeek: keys of transformers 4 and of its own code, a layer that predicts a further token behind the last."""
+    old_keys(folder)
+
+    def config(c):
+        c["rope_scaling"]["type"] = c["rope_scaling"].pop("rope_type")
+        c.update(moe_layer_freq=1, ep_size=1, seq_aux=True)
+        if c["model_type"] == "deepseek_v3":
+            c.update(scoring_func="sigmoid", topk_method="noaux_tc", num_nextn_predict_layers=1)
+        else:
+            c.update(scoring_func="softmax", topk_method="greedy", n_group=1, topk_group=1, norm_topk_prob=False)
+
+    def further(weights):
+        n, d = 2, weights["model.norm.weight"].shape[0]
+        if any("e_score_correction_bias" in k for k in weights):
+            last = {k.replace(f"layers.{n - 1}.", f"layers.{n}."): v.clone() for k, v in weights.items() if f"layers.{n - 1}.self_attn" in k}
+            weights |= last | {f"model.layers.{n}.{k}": torch.ones(d) for k in ("enorm.weight", "hnorm.weight", "shared_head.norm.weight")}
+            weights[f"model.layers.{n}.eh_proj.weight"] = torch.full((d, 2 * d), 0.25)
+        return weights
+    edit_weights(folder, further)
+    edit_config(folder, config)
+
+
+def deepseek_zero(folder):
+    """What transformers 4 made of experts outside of the best groups: a selection score of 0."""
+    edit_config(folder, lambda c: c.update(group_mask="zero"))
+
+
+def deepseek_fp8(folder):
+    """The weights as published: 8-bit floats, each block times a scale, which is cut off at the edges."""
+    block = [8, 8]
+
+    def pack(weights):
+        out = {}
+        for name, w in weights.items():
+            if w.ndim != 2 or not any(part in name for part in ("self_attn", "mlp")) or "gate.weight" in name:
+                out[name] = w
+                continue
+            rows, columns = (-(-n // b) for n, b in zip(w.shape, block))
+            padded = F.pad(w.float(), (0, columns * block[1] - w.shape[1], 0, rows * block[0] - w.shape[0]))
+            scale = padded.unflatten(1, (columns, block[1])).unflatten(0, (rows, block[0])).abs().amax((1, 3)) / 448
+            by = scale.repeat_interleave(block[0], 0).repeat_interleave(block[1], 1)[:w.shape[0], :w.shape[1]]
+            out[name], out[f"{name}_scale_inv"] = (w.float() / by).to(torch.float8_e4m3fn), scale
+        return out
+    edit_weights(folder, pack)
+    edit_config(folder, lambda c: c.update(quantization_config={
+        "activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": block}))
+
+
+def gpt_oss_mxfp4(folder):
+    """The experts as published: 4-bit floats, 32 of them with one exponent."""
+    values = torch.tensor(FP4_VALUES)
+
+    def pack(weights):
+        out = {}
+        for name, w in weights.items():
+            if not name.endswith(("gate_up_proj", "down_proj")):
+                out[name] = w
+                continue
+            groups = w.float().transpose(1, 2).unflatten(-1, (-1, 32))
+            exponent = (groups.abs().amax(-1) / 6).log2().ceil()
+            nearest = (groups / exponent.exp2()[..., None])[..., None].sub(values).abs().argmin(-1).to(torch.uint8)
+            out[f"{name}_blocks"] = nearest[..., 0::2] | nearest[..., 1::2] << 4
+            out[f"{name}_scales"] = (exponent + 127).to(torch.uint8)
+        return out
+    edit_weights(folder, pack)
+    edit_config(folder, lambda c: c.update(quantization_config={"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "lm_head"]}))
+
+
+def unpacked(folder):
+    """The tensors of a folder as transformers unpacks them, in float32."""
+    weights, out = load_file(folder / "model.safetensors"), {}
+    block = json.loads((folder / "config.json").read_text())["quantization_config"].get("weight_block_size")
+    for name, w in weights.items():
+        if name.endswith("_blocks"):
+            name = name.removesuffix("_blocks")
+            out[name] = convert_moe_packed_tensors(w, weights[f"{name}_scales"], dtype=torch.float32)
+        elif f"{name}_scale_inv" in weights:
+            out[name] = _dequantize_fp8_weight(w, weights[f"{name}_scale_inv"], block, torch.float32)
+        elif not name.endswith(("_scales", "_scale_inv")):
+            out[name] = w.float()
+    return out
+
+
+def mamba2_whole(folder):
+    """What transformers 4 made of several groups: one norm over all channels behind the gate."""
+    edit_config(folder, lambda c: c.update(gated_norm="whole"))
+
+
+def original(folder, ssm_cfg, by=8):
+    """The names and the configuration of mamba_ssm, in a file of PyTorch. The embedding may have rows that are no tokens."""
+    path = folder / "config.json"
+    c = json.loads(path.read_text())
+    weights = {k.replace("embeddings.", "embedding."): v for k, v in load_file(folder / "model.safetensors").items()}
+    weights["lm_head.weight"] = weights["backbone.embedding.weight"]
+    torch.save(weights, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    config = {"d_model": c["hidden_size"], "n_layer": c["num_hidden_layers"], "vocab_size": c["vocab_size"] - (by - 1) // 4, "ssm_cfg": ssm_cfg(c),
+              "rms_norm": True, "residual_in_fp32": True, "fused_add_norm": True, "pad_vocab_size_multiple": by}
+    path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def mamba_original(folder):
+    original(folder, lambda c: {}, 16)
+
+
+def mamba_original_sizes(folder):
+    original(folder, lambda c: {"d_state": c["state_size"], "expand": c["expand"], "dt_rank": c["time_step_rank"], "d_conv": c["conv_kernel"],
+                                "bias": True, "layer": "Mamba1"})
+
+
+def mamba2_original(folder):
+    original(folder, lambda c: {"layer": "Mamba2", "d_state": c["state_size"], "headdim": c["head_dim"]}, 16)
+
+
+def mamba2_original_groups(folder):
+    original(folder, lambda c: {"layer": "Mamba2", "d_state": c["state_size"], "headdim": c["head_dim"], "ngroups": c["n_groups"],
+                                "d_conv": c["conv_kernel"], "dt_limit": [0.1, 0.5]})
+
+
 def gpt_neo_hub(folder):
     """The published GPT-Neo: masks as buffers, and the kinds of layers listed."""
     def edit(weights):
@@ -373,15 +548,20 @@ def verify_mamba(i, m, v):
     close(f"{i} in_proj", torch.cat([v("ssm.x"), v("ssm.gate")], -1), m.in_proj(v("ssm.in")))
     k = m.conv_kernel_size
     conv = F.conv1d(F.pad(v("ssm.x").t()[None], (k - 1, 0)), m.conv1d.weight, m.conv1d.bias, groups=m.intermediate_size)
+    close(f"{i} ssm.conv_pre", v("ssm.conv_pre"), conv[0].t())
     close(f"{i} ssm.conv", v("ssm.conv"), F.silu(conv)[0].t())
     dt, B, C = m.x_proj(v("ssm.conv")).split([m.time_step_rank, m.ssm_state_size, m.ssm_state_size], -1)
     if hasattr(m, "dt_layernorm"):
         dt, B, C = m.dt_layernorm(dt), m.b_layernorm(B), m.c_layernorm(C)
+    close(f"{i} ssm.dt_pre", v("ssm.dt_pre"), m.dt_proj(dt))
     close(f"{i} ssm.dt", v("ssm.dt"), F.softplus(m.dt_proj(dt)))
+    close(f"{i} ssm.decay", v("ssm.decay"), torch.exp(v("ssm.dt")[..., None] * -torch.exp(m.A_log)))
     close(f"{i} ssm.B", v("ssm.B"), B)
     close(f"{i} ssm.C", v("ssm.C"), C)
-    close(f"{i} ssm.y", v("ssm.y"), torch.einsum("tcn,tn->tc", v("ssm.state"), C) + m.D * v("ssm.conv"))
-    close(f"{i} ssm.out", v("ssm.out"), m.out_proj(v("ssm.y") * F.silu(v("ssm.gate"))))
+    close(f"{i} ssm.read", v("ssm.read"), torch.einsum("tcn,tn->tc", v("ssm.state"), C))
+    close(f"{i} ssm.y", v("ssm.y"), v("ssm.read") + m.D * v("ssm.conv"))
+    close(f"{i} ssm.gated", v("ssm.gated"), v("ssm.y") * F.silu(v("ssm.gate")))
+    close(f"{i} ssm.out", v("ssm.out"), m.out_proj(v("ssm.gated")))
 
 
 def verify(model, s, plain):
@@ -408,6 +588,10 @@ def verify(model, s, plain):
             close(f"{i} in_proj", torch.cat([flat("ssm.gate"), flat("ssm.x")], -1), all[:, :2 * inner])
             mixed = all[:, inner:inner + m.conv_dim].t()[None]
             conv = F.conv1d(F.pad(mixed, (m.conv_kernel_size - 1, 0)), m.conv1d.weight, m.conv1d.bias, groups=m.conv_dim)
+            close(f"{i} ssm.conv_pre", flat("ssm.conv_pre"), conv[0].t()[:, :inner])
+            close(f"{i} ssm.dt_pre", v("ssm.dt_pre"), all[:, -m.num_heads:] + m.dt_bias)
+            close(f"{i} ssm.decay", v("ssm.decay"), torch.exp(v("ssm.dt") * -torch.exp(m.A_log)))
+            close(f"{i} ssm.y", v("ssm.y"), v("ssm.read") + m.D[:, None] * v("ssm.conv"))
             close(f"{i} ssm.conv", torch.cat([flat("ssm.conv"), flat("ssm.B"), flat("ssm.C")], -1), F.silu(conv)[0].t())
             close(f"{i} ssm.gated", v("ssm.gated"), v("ssm.y") * F.silu(v("ssm.gate")))
             close(f"{i} ssm.normed", flat("ssm.normed"), m.norm(flat("ssm.y"), flat("ssm.gate")))
@@ -437,9 +621,7 @@ def verify(model, s, plain):
             if has("moe.gates"):
                 close(f"{i} moe", (v("moe.gates")[..., None] * v("moe.expert_out")).sum(1), v("mlp.out"))
                 close(f"{i} moe.scores", v("moe.scores"), v("moe.router").softmax(-1))
-                top = v("moe.scores").sort(-1, descending=True).values
-                n = model.config.num_experts_per_tok
-                assert (top[:, n - 1] - top[:, n]).min() > 1e-4, f"{i}: a choice of experts is too close"
+                close(f"{i} moe.selection", v("moe.selection"), v("moe.scores"))
             resid = resid + v("attn.out") + v("mlp.out")
         close(f"{i} resid.post", v("resid.post"), resid)
         resid = v("resid.post")
@@ -464,11 +646,12 @@ def parts(model):
 
 def verify_experts(i, gate, mlp, v, has):
     scores, k = v("moe.router").softmax(-1), gate.top_k
-    close(f"{i} moe.router", v("moe.router"), F.linear(v("mlp.in"), gate.weight))
+    close(f"{i} moe.router", v("moe.router"), F.linear(v("mlp.in"), gate.weight, getattr(gate, "bias", None)))
     close(f"{i} moe.scores", v("moe.scores"), scores)
+    close(f"{i} moe.selection", v("moe.selection"), scores)
     top = scores.sort(-1, descending=True).values
-    assert (top[:, k - 1] - top[:, k]).min() > 1e-4, f"{i}: a choice of experts is too close"
-    close(f"{i} moe.gates", v("moe.gates").sum(-1), torch.ones(len(top)) if getattr(gate, "norm_topk_prob", False) else top[:, :k].sum(-1))
+    normed = getattr(gate, "norm_topk_prob", hasattr(gate, "bias"))
+    close(f"{i} moe.gates", v("moe.gates").sum(-1), torch.ones(len(top)) if normed else top[:, :k].sum(-1))
     together = (v("moe.gates")[..., None] * v("moe.expert_out")).sum(1)
     if has("moe.shared"):
         close(f"{i} moe.out", v("moe.out"), together)
@@ -477,6 +660,78 @@ def verify_experts(i, gate, mlp, v, has):
         close(f"{i} moe.shared", v("moe.shared"), shared)
         together = together + shared
     close(f"{i} mlp.out", v("mlp.out"), together)
+
+
+def verify_choice(i, gate, config, v):
+    """Selection, choice and gates by the router's own parameters."""
+    selection, k = selected_by(gate, config, v("moe.scores")), gate.top_k
+    close(f"{i} moe.selection", v("moe.selection").clamp(min=-9), selection.clamp(min=-9))
+    close(f"{i} moe.chosen", v("moe.chosen"), torch.zeros_like(selection).scatter(1, first_largest(selection, k), 1.0))
+    assert bool(((v("moe.gates") != 0) == (v("moe.chosen") != 0)).all()), f"{i}: a gate of an expert that is not chosen"
+
+
+def verify_latent(model, s, plain):
+    """DeepSeek's latent attention, dense layers, routers and shared experts."""
+    close("logits", s["logits"], plain)
+    resid, config = s["embed"], model.config
+    v2 = config.model_type == "deepseek_v2"
+    for i, layer in enumerate(model.model.layers):
+        v = lambda name: s[f"blocks.{i}.{name}"]
+        has = lambda name: f"blocks.{i}.{name}" in s
+        a, n = layer.self_attn, layer.self_attn.qk_nope_head_dim
+        close(f"{i} resid.pre", v("resid.pre"), resid)
+        close(f"{i} attn.in", v("attn.in"), layer.input_layernorm(resid))
+        from_row = v("attn.in")
+        if has("attn.q_latent"):
+            from_row = v("attn.q_latent")
+            close(f"{i} attn.q_latent", from_row, a.q_a_layernorm(a.q_a_proj(v("attn.in"))))
+        close(f"{i} attn.q", v("attn.q").flatten(1), (a.q_b_proj if has("attn.q_latent") else a.q_proj)(from_row))
+        both = a.kv_a_proj_with_mqa(v("attn.in"))
+        close(f"{i} attn.kv_latent", v("attn.kv_latent"), a.kv_a_layernorm(both[:, :a.kv_lora_rank]))
+        own = a.kv_b_proj(v("attn.kv_latent")).unflatten(-1, (a.num_heads, -1))
+        close(f"{i} attn.v", v("attn.v"), own[..., n:])
+        close(f"{i} attn.k", v("attn.k"), torch.cat([own[..., :n], both[:, None, a.kv_lora_rank:].expand(-1, a.num_heads, -1)], -1))
+        close(f"{i} attn.k_rot", v("attn.k_rot")[..., :n], v("attn.k")[..., :n])
+        scores = torch.einsum("qhd,khd->qhk", v("attn.q_rot"), v("attn.k_rot")) * a.scaling
+        past = seen(0, len(scores), len(scores), None)[:, None]
+        close(f"{i} attn.scores", v("attn.scores"), torch.where(past, scores, 0.0))
+        close(f"{i} attn.pattern", v("attn.pattern"), torch.where(past, scores, -torch.inf).softmax(-1))
+        close(f"{i} attn.z", v("attn.z"), torch.einsum("qhk,khd->qhd", v("attn.pattern"), v("attn.v")))
+        close(f"{i} attn.out", v("attn.out"), a.o_proj(v("attn.z").flatten(1)))
+        close(f"{i} resid.mid", v("resid.mid"), resid + v("attn.out"))
+        if has("moe.gates"):
+            gate, mlp = layer.mlp.gate, layer.mlp
+            close(f"{i} moe.router", v("moe.router"), F.linear(v("mlp.in"), gate.weight))
+            close(f"{i} moe.scores", v("moe.scores"), v("moe.router").softmax(-1) if v2 else v("moe.router").sigmoid())
+            verify_choice(i, gate, config, v)
+            shared = mlp.shared_experts.down_proj(v("moe.shared_act"))
+            close(f"{i} moe.shared", v("moe.shared"), shared)
+            close(f"{i} moe.out", v("moe.out"), (v("moe.gates")[..., None] * v("moe.expert_out")).sum(1))
+            close(f"{i} mlp.out", v("mlp.out"), v("moe.out") + v("moe.shared"))
+        else:
+            close(f"{i} mlp.act", v("mlp.act"), F.silu(v("mlp.pre")) * v("mlp.up"))
+            close(f"{i} mlp.out", v("mlp.out"), layer.mlp.down_proj(v("mlp.act")))
+        resid = v("resid.mid") + v("mlp.out")
+        close(f"{i} resid.post", v("resid.post"), resid)
+        resid = v("resid.post")
+    close("logits", model.lm_head(s["unembed.in"]), s["logits"])
+
+
+def clear(model, s, ties):
+    """No choice of experts is so near that the order of a sum decides it; or else some are exact ties."""
+    tied = 0
+    for name in [n for n in s if n.endswith("moe.selection")]:
+        chosen, x = s[name.replace("selection", "chosen")], s[name]
+        least = torch.where(chosen > 0, x, torch.inf).amin(-1)
+        most = torch.where(chosen > 0, -torch.inf, x).amax(-1)
+        gap = least - most
+        tied += int((gap == 0).sum())
+        near = (gap < 1e-4) & (gap != 0)
+        # Of experts outside of the best groups with a selection score of 0, the first is taken.
+        outside = (least == 0) & (most == 0)
+        tied -= int(outside.sum())
+        assert not near.any(), f"{name}: a choice of experts is too close"
+    assert (tied > 0) == ties, f"{tied} choices between equals"
 
 
 def verify_jamba(model, s, plain):
@@ -529,13 +784,20 @@ def verify_parts(model, s, plain):
         past = seen(0, len(q), len(q), window)[:, None]
         assert window is None or window < len(q), f"{i}: the window holds all"
         close(f"{i} attn.scores", v("attn.scores"), torch.where(past, scores, 0.0))
-        close(f"{i} attn.pattern", v("attn.pattern"), torch.where(past, scores, -torch.inf).softmax(-1))
+        seen_scores = torch.where(past, scores, -torch.inf)
+        if has("attn.sink"):
+            sinks = layer.self_attn.sinks[None, :, None].expand(len(q), -1, 1)
+            pattern = torch.cat([seen_scores, sinks], -1).softmax(-1)
+            close(f"{i} attn.sink", v("attn.sink"), pattern[..., -1])
+            close(f"{i} attn.pattern", v("attn.pattern"), pattern[..., :-1])
+        else:
+            close(f"{i} attn.pattern", v("attn.pattern"), seen_scores.softmax(-1))
         values = v("attn.v").clamp(-config.clip_qkv, config.clip_qkv) if clips(model) else v("attn.v")
         close(f"{i} attn.z", v("attn.z"), torch.einsum("qhk,khd->qhd", v("attn.pattern"), values.repeat_interleave(group, 1)))
         behind = kind in NORMS_BEHIND
         close(f"{i} attn.out", out(v("attn.z").flatten(1)), v("attn.proj" if behind else "attn.out"))
         if has("moe.gates"):
-            verify_experts(i, layer.mlp.gate, layer.mlp, v, has)
+            verify_experts(i, layer.mlp.router if kind == "gpt_oss" else layer.mlp.gate, layer.mlp, v, has)
         else:
             close(f"{i} mlp.out", down(v("mlp.act")), v("mlp.proj" if behind else "mlp.out"))
         if behind:
@@ -586,6 +848,8 @@ def make(name):
     model = build()
     generator = torch.Generator().manual_seed(seed)
     randomize(model, generator)
+    if options.get("ties"):
+        tie(model)
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
     kw = {"max_shard_size": options["shards"]} if "shards" in options else {}
@@ -600,25 +864,75 @@ def make(name):
     if name.startswith("roberta"):
         # Which a text does not have; positions are counted without it.
         tokens[tokens == model.config.pad_token_id] += 1
-    sites, plain = record(model, tokens.tolist())
+    sites, plain = recorded(model, tokens.tolist(), options.get("ties", False))
     with torch.no_grad():
         kind = model.config.model_type
         first = kind in ("gpt2", "gpt_neox", "mamba", "falcon_mamba", "mamba2", "llama", "mixtral")
-        (verify if first else verify_jamba if kind == "jamba" else verify_encoder if kind in ENCODERS else verify_parts)(model, sites, plain)
-    small = [k for k, v in sites.items() if v.abs().mean() < 1e-2 and not k.endswith(("attn.pattern", "moe.gates"))]
+        latent = kind.startswith("deepseek")
+        (verify if first else verify_jamba if kind == "jamba" else verify_latent if latent else verify_encoder if kind in ENCODERS else verify_parts)(
+            model, sites, plain)
+        clear(model, sites, options.get("ties", False))
+    small = [k for k, v in sites.items() if v.abs().mean() < 1e-2 and not k.endswith(("attn.pattern", "moe.gates", "attn.sink"))]
     assert not small, small
     save_file({"tokens": tokens.to(torch.int32), **{k: v.contiguous() for k, v in sites.items()}}, folder / "expected.safetensors")
+    if "after" in options:
+        globals()[options["after"]](folder)
     for f in folder.iterdir():
         f.chmod(0o644)
     size = sum(f.stat().st_size for f in folder.iterdir())
     print(f"{name}: {len(sites)} sites, {size // 1024} KB, logits up to {plain.abs().max():.1f}")
 
 
+def recorded(model, tokens, ties):
+    """The sites and the logits. torch.topk takes any of equals: where there are some, it is made to take the first."""
+    topk = torch.topk
+
+    def first(x, k, dim=-1, **_):
+        indices = first_largest(x, k)
+        return x.gather(-1, indices), indices
+    torch.topk = first if ties else topk
+    try:
+        return record(model, tokens)
+    finally:
+        torch.topk = topk
+
+
 def load(name):
     kw = {} if name.startswith(("mamba", "falconmamba")) else {"attn_implementation": "eager"}
     kind = Gemma3ForConditionalGeneration if name in ("gemma3-images", "gemma3-renamed") else AutoModelForCausalLM
     kind = AutoModelForMaskedLM if name.startswith(ENCODERS) else kind
-    return kind.from_pretrained(HERE / name, dtype=torch.float32, **kw).eval()
+    config = json.loads((HERE / name / "config.json").read_text())
+    if "quantization_config" not in config:
+        return older(kind.from_pretrained(HERE / name, dtype=torch.float32, **kw).eval(), config)
+    with tempfile.TemporaryDirectory() as folder:
+        save_file({k: v.contiguous() for k, v in unpacked(HERE / name).items()}, Path(folder) / "model.safetensors", metadata={"format": "pt"})
+        config.pop("quantization_config")
+        (Path(folder) / "config.json").write_text(json.dumps(config))
+        return kind.from_pretrained(folder, dtype=torch.float32, **kw).eval()
+
+
+def older(model, config):
+    """What transformers 4 did where the configuration asks for it, with keys that are ours."""
+    for m in model.modules():
+        if config.get("gated_norm") == "whole" and hasattr(m, "group_size"):
+            m.group_size = len(m.weight)
+        if config.get("group_mask") == "zero" and hasattr(m, "e_score_correction_bias"):
+            m.forward = types.MethodType(router_of_transformers_4, m)
+    return model
+
+
+def router_of_transformers_4(self, x):
+    logits = F.linear(x.view(-1, x.shape[-1]), self.weight)
+    scores = logits.sigmoid()
+    by = scores + self.e_score_correction_bias
+    groups = by.view(len(by), self.num_group, -1).topk(2, dim=-1)[0].sum(-1).topk(self.topk_group, dim=-1)[1]
+    mask = torch.zeros(len(by), self.num_group).scatter_(1, groups, 1).repeat_interleave(by.shape[-1] // self.num_group, 1)
+    chosen = by.masked_fill(mask == 0, 0.0).topk(self.top_k, dim=-1)[1]
+    assert (mask.gather(1, chosen) == 0).any(), "no expert outside of the best groups is chosen"
+    gates = scores.gather(1, chosen)
+    if self.norm_topk_prob:
+        gates = gates / (gates.sum(-1, keepdim=True) + 1e-20)
+    return logits, gates * self.routed_scaling_factor, chosen
 
 
 def main():

@@ -9,10 +9,12 @@ outside of the data flow, so an edit of it is an error. `start` is the position 
 """
 
 import importlib
+import inspect
 from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
+from transformers.activations import ACT2FN
 from transformers.models.gpt2 import modeling_gpt2
 from transformers.models.gpt_neo import modeling_gpt_neo
 from transformers.models.gpt_neox import modeling_gpt_neox
@@ -22,14 +24,15 @@ from transformers.models.mixtral import modeling_mixtral
 # Decoders of Llama's kind: where transformers computes them.
 ROTARY = {kind: importlib.import_module(f"transformers.models.{module}.modeling_{module}") for kind, module in {
     "mistral": "mistral", "qwen2": "qwen2", "qwen3": "qwen3", "gemma": "gemma", "gemma2": "gemma2", "gemma3_text": "gemma3",
-    "gemma3": "gemma3", "phi3": "phi3", "olmo2": "olmo2", "olmoe": "olmoe", "qwen2_moe": "qwen2_moe", "qwen3_moe": "qwen3_moe"}.items()}
+    "gemma3": "gemma3", "phi3": "phi3", "gpt_oss": "gpt_oss", "olmo2": "olmo2", "olmoe": "olmoe", "qwen2_moe": "qwen2_moe", "qwen3_moe": "qwen3_moe"}.items()}
 # Encoders, whose rows see the whole text.
 ENCODERS = ("bert", "roberta", "distilbert")
 # Norms of queries and keys; norms behind the parts.
 HEAD_NORMS = ("qwen3", "gemma3_text", "gemma3", "olmo2", "olmoe", "qwen3_moe")
 NORMS_BEHIND = ("gemma2", "gemma3_text", "gemma3", "olmo2")
 
-READ_ONLY = ("resid.mid", "moe.out", "moe.shared_gate", "moe.shared", "moe.scores", "moe.gates", "moe.act", "moe.expert_out", "ssm.x", "ssm.gate", "attn.k", "attn.v")
+READ_ONLY = ("resid.mid", "moe.chosen", "moe.shared_gate", "moe.shared", "ssm.x", "ssm.gate", "ssm.conv_pre", "ssm.gated", "ssm.normed", "attn.k", "attn.v",
+             "attn.sink")
 
 
 class Taps:
@@ -84,18 +87,22 @@ class Taps:
     # -- attention -----------------------------------------------------------------------------------------
 
     def heads(self, name, x):
-        """x is [1, head, T, d]; sites are [T, head, d]."""
+        """x is [1, head, T, d]; sites are [T, head, d], a single entry without an axis."""
+        if name == "attn.sink":
+            self.at(name, x[0, ..., 0].t())
+            return x
         return self.at(name, x[0].transpose(0, 1)).transpose(0, 1).unsqueeze(0)
 
     def eager(self, original):
         learned = original.__module__ == modeling_gpt2.__name__ or self.model.config.model_type == "jamba"
+        clipped = clips(self.model)
 
-        def attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, sliding_window=None, softcap=None, **kwargs):
+        def attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, sliding_window=None, softcap=None, s_aux=None, **kwargs):
             start, rows, keys = self.start, query.shape[2], key.shape[2]
             if learned:
                 query = self.heads("attn.q", query)
                 self.heads("attn.k", key[:, :, start:])
-            if not clips(self.model):
+            if not clipped:
                 self.heads("attn.v", value[:, :, start:])
             group = query.shape[1] // key.shape[1]
             key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)
@@ -108,7 +115,15 @@ class Taps:
             encoder = self.model.config.model_type in ENCODERS
             past = torch.ones(rows, keys).bool() if encoder else seen(start, rows, keys, sliding_window)
             scores = self.heads("attn.scores", torch.where(past, scores, 0.0))
-            weights = torch.where(past, scores, float("-inf")).softmax(-1)
+            scores = torch.where(past, scores, float("-inf"))
+            if s_aux is None:
+                weights = scores.softmax(-1)
+            else:
+                # The sink is one more key, to which nothing belongs.
+                sinks = s_aux.reshape(1, -1, 1, 1).expand(1, -1, rows, 1)
+                weights = torch.cat([scores, sinks], -1).softmax(-1)
+                self.heads("attn.sink", weights[..., -1:])
+                weights = weights[..., :-1]
             weights = self.heads("attn.pattern", weights)
             z = self.heads("attn.z", torch.matmul(weights, value))
             return z.transpose(1, 2).contiguous(), weights
@@ -138,27 +153,54 @@ class Taps:
     # -- mixture of experts --------------------------------------------------------------------------------
 
     def router(self, gate, layer):
+        kind, config, b = self.model.config.model_type, self.model.config, f"blocks.{layer}.moe"
+
         def hook(_, __, output):
-            logits = self.tap(f"blocks.{layer}.moe.router", output[0])
-            scores = self.tap(f"blocks.{layer}.moe.scores", logits.softmax(-1))
-            top, chosen = torch.topk(scores, gate.top_k, dim=-1)
-            return logits, top / top.sum(-1, keepdim=True) if getattr(gate, "norm_topk_prob", self.model.config.model_type != "jamba") else top, chosen
+            logits = self.tap(f"{b}.router", output[0])
+            scores = self.tap(f"{b}.scores", logits.sigmoid() if kind == "deepseek_v3" else logits.softmax(-1))
+            bias = gate.e_score_correction_bias if kind == "deepseek_v3" else 0
+            selection = self.tap(f"{b}.selection", scores + bias)
+            self.tap(f"{b}.top_k", torch.full((len(scores),), float(gate.top_k)))
+            # Of equals the first, which torch.topk does not promise.
+            chosen = first_largest(in_groups(gate, config, selection), gate.top_k)
+            self.tap(f"{b}.chosen", torch.zeros_like(scores).scatter(1, chosen, 1.0))
+            top = scores.gather(1, chosen)
+            self.tap(f"{b}.chosen_scores", torch.zeros_like(scores).scatter(1, chosen, top))
+            if kind in ("mixtral", "gpt_oss") or getattr(gate, "norm_topk_prob", False):
+                top = top / (top.sum(-1, keepdim=True) + (1e-20 if kind == "deepseek_v3" else 0))
+            top = top * getattr(gate, "routed_scaling_factor", 1.0)
+            gates = self.tap(f"{b}.gates", torch.zeros_like(scores).scatter(1, chosen, top))
+            return logits, gates.gather(1, chosen), chosen
         self.undo.append(gate.register_forward_hook(hook).remove)
 
     def experts(self, experts, layer):
+        b, oss = f"blocks.{layer}.moe", self.model.config.model_type == "gpt_oss"
+
+        def up(x, e):
+            if oss:
+                return experts._apply_gate(x @ experts.gate_up_proj[e] + experts.gate_up_proj_bias[e])
+            gate, up = F.linear(x, experts.gate_up_proj[e]).chunk(2, -1)
+            return experts.act_fn(gate) * up
+
+        def down(act, e):
+            return act @ experts.down_proj[e] + experts.down_proj_bias[e] if oss else F.linear(act, experts.down_proj[e])
+
         def hook(_, args, output):
             x, chosen, gates = args
-            act = x.new_zeros(len(x), experts.num_experts, experts.intermediate_dim)
-            out = x.new_zeros(len(x), experts.num_experts, experts.hidden_dim)
-            all_gates = x.new_zeros(len(x), experts.num_experts).scatter(1, chosen, gates)
-            for e in range(experts.num_experts):
-                rows = (chosen == e).any(-1)
-                gate, up = F.linear(x[rows], experts.gate_up_proj[e]).chunk(2, -1)
-                act[rows, e] = experts.act_fn(gate) * up
-                out[rows, e] = F.linear(act[rows, e], experts.down_proj[e])
-            for name, value in (("gates", all_gates), ("act", act), ("expert_out", out)):
-                self.tap(f"blocks.{layer}.moe.{name}", value)
-            torch.testing.assert_close((all_gates[..., None] * out).sum(1), output, rtol=1e-5, atol=1e-5)
+            n, sizes = experts.num_experts, (experts.intermediate_size, experts.hidden_size) if oss else (experts.intermediate_dim, experts.hidden_dim)
+            each = [(e, (chosen == e).any(-1)) for e in range(n)]
+            act, out = (x.new_zeros(len(x), n, size) for size in sizes)
+            all_gates = x.new_zeros(len(x), n).scatter(1, chosen, gates)
+            for e, rows in each:
+                act[rows, e] = up(x[rows], e)
+            old, act = act, self.tap(f"{b}.act", act)
+            for e, rows in each:
+                out[rows, e] = down(act[rows, e], e)
+            before, out = out, self.tap(f"{b}.expert_out", out)
+            together = (all_gates[..., None] * out).sum(1)
+            if act is old and out is before:
+                torch.testing.assert_close(together, output, rtol=1e-5, atol=1e-5)
+            return self.tap(f"{b}.out", together if act is not old or out is not before else output)
         self.undo.append(experts.register_forward_hook(hook).remove)
 
     def shared(self, mlp, layer):
@@ -174,8 +216,7 @@ class Taps:
         def down(_, args):
             return (self.tap(f"{b}.shared_act", args[0]),)
         self.undo += [mlp.shared_expert_gate.register_forward_hook(gate).remove, mlp.shared_expert.register_forward_hook(expert).remove,
-                      mlp.shared_expert.down_proj.register_forward_pre_hook(down).remove,
-                      mlp.experts.register_forward_hook(lambda _, __, output: self.tap(f"{b}.out", output)).remove]
+                      mlp.shared_expert.down_proj.register_forward_pre_hook(down).remove]
 
     # -- Mamba ---------------------------------------------------------------------------------------------
 
@@ -186,33 +227,43 @@ class Taps:
             self.tap(f"blocks.{layer}.ssm.gate", gate)
         self.undo.append(module.register_forward_hook(hook).remove)
 
-    def conv(self, original):
+    def conv(self, original, inner=None):
+        """`inner` is the shape of the channels that the scan reads, where others are convolved beside them."""
         def conv(*args, **kwargs):
-            out = original(*args, **kwargs)                # [1, channel, rows], after a cached prefix in prefill: only rows are new
-            return self.at("ssm.conv", out[0].t()).t().unsqueeze(0)
+            bound = inspect.signature(original).bind(*args, **kwargs)
+            act, bound.arguments["activation"] = ACT2FN[bound.arguments["activation"]], None
+            out = original(*bound.args, **bound.kwargs)[0].t()     # [rows, channel], after a cached prefix in prefill: only rows are new
+            self.at("ssm.conv_pre", out if inner is None else out[:, :inner[0] * inner[1]].unflatten(-1, inner))
+            out = act(out)
+            return (out if inner is not None else self.at("ssm.conv", out)).t().unsqueeze(0)
         return conv
 
     def scan(self, x, dt, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False, return_last_state=False, state=None, **_):
         """The selective scan with a tap on each of its values; time is the last axis of x, dt, z, B and C."""
-        dt = dt + delta_bias[..., None]
-        dt = self.at("ssm.dt", F.softplus(dt)[0].t())      # [T, channel]
+        dt = self.at("ssm.dt_pre", (dt + delta_bias[..., None])[0].t())
+        dt = self.at("ssm.dt", F.softplus(dt))             # [T, channel]
         B, C = self.at("ssm.B", B[0].t()), self.at("ssm.C", C[0].t())
         x = x[0].t()
+        decay = self.at("ssm.decay", torch.exp(dt[..., None] * A))
         h = torch.zeros_like(A) if state is None else state
-        states, y = [], []
-        for t in range(len(x)):
-            h = torch.exp(dt[t][:, None] * A) * h + (dt[t] * x[t])[:, None] * B[t]
+        states, h = self.states(decay, (dt * x)[..., None] * B[:, None], h)
+        y = self.at("ssm.read", torch.einsum("tcn,tn->tc", states, C))
+        y = self.at("ssm.y", y + x * D)
+        out = self.at("ssm.gated", y * F.silu(z[0].t())).t().unsqueeze(0)
+        return (out, h.unsqueeze(0)) if return_last_state else out
+
+    def states(self, decay, written, h):
+        """The state that each row reads, and the last one that is carried on."""
+        states = []
+        for t in range(len(decay)):
+            h = decay[t] * h + written[t]
             read = self.user(f"blocks.{self.layer}.ssm.state[{self.start + t}]", h)
             if read is not None:                           # (what y reads, what is carried on)
                 read, h = read
             else:
                 read = h
             states.append(read)
-            y.append((read * C[t]).sum(-1))
-        self.at("ssm.state", torch.stack(states))
-        y = self.at("ssm.y", torch.stack(y) + x * D)
-        out = (y * F.silu(z[0].t())).t().unsqueeze(0)
-        return (out, h.unsqueeze(0)) if return_last_state else out
+        return self.at("ssm.state", torch.stack(states)), h
 
     def step(self, state, x, dt, A, B, C, D=None, z=None, dt_bias=None, dt_softplus=False, **_):
         out, h = self.scan(x[..., None], dt[..., None], A, B[..., None], C[..., None], D, z[..., None], dt_bias, dt_softplus, True, state[0])
@@ -224,7 +275,7 @@ class Taps:
     def __enter__(self):
         m, kind = self.model, self.model.config.model_type
         {"gpt2": self.gpt2, "llama": self.llama, "mixtral": self.llama, "gpt_neox": self.neox, "mamba": self.mamba, "falcon_mamba": self.mamba, "mamba2": self.mamba2, "jamba": self.jamba, "gpt_neo": self.gpt_neo,
-         "opt": self.opt, **dict.fromkeys(ENCODERS, self.encoder)}.get(kind, self.decoder)(m)
+         "opt": self.opt, "deepseek_v2": self.deepseek, "deepseek_v3": self.deepseek, **dict.fromkeys(ENCODERS, self.encoder)}.get(kind, self.decoder)(m)
         # A cap of logits stands behind the head.
         capped = getattr(m.config.get_text_config(), "final_logit_softcapping", None)
         self.out(m if capped or kind in ENCODERS else m.lm_head, "logits")
@@ -308,7 +359,7 @@ class Taps:
                 for part, name in (("q_norm", "q_norm"), ("k_norm", "k_norm"), ("v_proj", "v")):
                     self.projected(getattr(l.self_attn, part), f"{b}.attn.{name}", l.self_attn.head_dim)
             if hasattr(l.mlp, "experts"):
-                self.router(l.mlp.gate, i)
+                self.router(l.mlp.router if kind == "gpt_oss" else l.mlp.gate, i)
                 self.experts(l.mlp.experts, i)
                 if hasattr(l.mlp, "shared_expert"):
                     self.shared(l.mlp, i)
@@ -338,6 +389,56 @@ class Taps:
             self.out(l.post_feedforward_layernorm, f"{b}.mlp.out")
             self.out(l, f"{b}.resid.post")
         self.out(t.norm, "unembed.in")
+
+    def deepseek(self, m):
+        t, kind = m.model, m.config.model_type
+        code = importlib.import_module(f"transformers.models.{kind}.modeling_{kind}")
+        self.out(t.embed_tokens, "embed")
+        self.patch(code, "eager_attention_forward", self.latent(code.eager_attention_forward))
+        for i, l in enumerate(t.layers):
+            b, a = f"blocks.{i}", l.self_attn
+            if a.q_proj is None:
+                self.out(a.q_a_layernorm, f"{b}.attn.q_latent")
+            self.out(a.kv_a_layernorm, f"{b}.attn.kv_latent")
+            self.projected(a.q_proj or a.q_b_proj, f"{b}.attn.q", a.qk_head_dim)
+            self.latent_keys(a, b)
+            inner, down = [], None
+            if hasattr(l.mlp, "experts"):
+                self.router(l.mlp.gate, i)
+                self.experts(l.mlp.experts, i)
+                self.out(l.mlp.shared_experts, f"{b}.moe.shared")
+                self.into(l.mlp.shared_experts.down_proj, f"{b}.moe.shared_act")
+            else:
+                inner, down = [(l.mlp.gate_proj, "pre"), (l.mlp.up_proj, "up")], l.mlp.down_proj
+            self.block(i, l, l.input_layernorm, a, l.post_attention_layernorm, l.mlp, inner, down)
+        self.out(t.norm, "unembed.in")
+
+    def latent_keys(self, a, block):
+        """Keys before the rotary embedding, of the new rows: what each head has of its own, and what all share."""
+        shared = []
+
+        def down(_, __, output):
+            shared.append(output[0, :, a.kv_lora_rank:])
+
+        def up(_, __, output):
+            part = shared.pop()
+            own = output[0, 0, -len(part):].unflatten(-1, (a.num_heads, -1))[..., :a.qk_nope_head_dim]
+            self.tap(f"{block}.attn.k", torch.cat([own, part[:, None].expand(-1, a.num_heads, -1)], -1))
+        self.undo += [a.kv_a_proj_with_mqa.register_forward_hook(down).remove, a.kv_b_proj.register_forward_hook(up).remove]
+
+    def latent(self, original):
+        """Where pairs stay beside each other, sites have the first of all pairs before the second ones."""
+        inner, pairs = self.eager(original), self.model.config.model_type == "deepseek_v2"
+
+        def attention(module, query, key, value, *args, **kwargs):
+            n, parts = module.qk_nope_head_dim, ((-1, 2), (2, -1))
+            turn = lambda x, to: torch.cat([x[..., :n], x[..., n:].unflatten(-1, to).transpose(-1, -2).flatten(-2)], -1) if pairs else x
+            query = turn(self.heads("attn.q_rot", turn(query, parts[0])), parts[1])
+            start = self.start
+            turned = self.heads("attn.k_rot", turn(key[:, :, start:], parts[0]))
+            key = torch.cat([key[:, :, :start], turn(turned, parts[1])], 2)
+            return inner(module, query, key, value, *args, **kwargs)
+        return attention
 
     def reads(self, module, site):
         """Shows the first input of a module and leaves it."""
@@ -438,7 +539,9 @@ class Taps:
         code = importlib.import_module("transformers.models.jamba.modeling_jamba")
         self.out(t.embed_tokens, "embed")
         self.patch(code, "causal_conv1d_fn", self.conv(code.causal_conv1d_fn))
+        self.patch(code, "causal_conv1d_update", self.conv(code.causal_conv1d_update))
         self.patch(code, "mamba_selective_scan", self.scan)
+        self.patch(code, "mamba_selective_state_update", self.step)
         self.patch(code, "eager_attention_forward", self.eager(code.eager_attention_forward))
         for i, l in enumerate(t.layers):
             b, mlp = f"blocks.{i}", l.feed_forward
@@ -466,7 +569,11 @@ class Taps:
         t = m.backbone
         code = importlib.import_module("transformers.models.mamba2.modeling_mamba2")
         self.out(t.embeddings, "embed")
+        inner = (m.config.num_heads, m.config.head_dim)
+        self.patch(code, "causal_conv1d_fn", self.conv(code.causal_conv1d_fn, inner))
+        self.patch(code, "causal_conv1d_update", self.conv(code.causal_conv1d_update, inner))
         self.patch(code, "mamba2_chunk_scan", self.heads_scan)
+        self.patch(code, "mamba2_selective_state_update", self.heads_step)
         for i, l in enumerate(t.layers):
             self.enter(l, i)
             self.into(l, f"blocks.{i}.resid.pre")
@@ -493,17 +600,45 @@ class Taps:
         self.undo += [mixer.in_proj.register_forward_hook(projected).remove, mixer.norm.register_forward_pre_hook(normed).remove,
                       mixer.out_proj.register_forward_pre_hook(behind).remove]
 
-    def heads_scan(self, x, dt, A, B, C, chunk_size, D=None, dt_bias=None, dt_limit=None, **_):
+    def heads_scan(self, x, dt, A, B, C, chunk_size, D=None, dt_bias=None, dt_limit=(0.0, float("inf")), initial_states=None,
+                   return_final_states=False, **_):
         """The scan of Mamba-2 row by row, with a tap on each of its values."""
         x, B, C = self.at("ssm.conv", x[0]), self.at("ssm.B", B[0]), self.at("ssm.C", C[0])
-        dt = self.at("ssm.dt", F.softplus(dt[0] + dt_bias).clamp(*dt_limit))
+        dt = self.at("ssm.dt_pre", dt[0] + dt_bias)
+        dt = self.at("ssm.dt", F.softplus(dt).clamp(*dt_limit))
         B, C = (v.repeat_interleave(x.shape[1] // v.shape[1], 1) for v in (B, C))
-        h, states = torch.zeros(*x.shape[1:], B.shape[-1]), []
-        for t in range(len(x)):
-            h = torch.exp(dt[t] * A)[:, None, None] * h + (dt[t][:, None] * x[t])[..., None] * B[t][:, None]
-            states.append(h)
-        states = self.at("ssm.state", torch.stack(states))
-        return self.at("ssm.y", torch.einsum("thcn,thn->thc", states, C) + D[:, None] * x).unsqueeze(0)
+        decay = self.at("ssm.decay", torch.exp(dt * A))
+        h = torch.zeros(*x.shape[1:], B.shape[-1]) if initial_states is None else initial_states[0]
+        states, h = self.states(decay[..., None, None], (dt[..., None] * x)[..., None] * B[:, :, None], h)
+        y = self.at("ssm.read", torch.einsum("thcn,thn->thc", states, C))
+        y = self.at("ssm.y", y + D[:, None] * x).unsqueeze(0)
+        return (y, h.unsqueeze(0)) if return_final_states else y
+
+    def heads_step(self, state, x, dt, A, B, C, D=None, z=None, dt_bias=None, dt_softplus=False, **_):
+        y, h = self.heads_scan(x[None], dt[None, ..., 0], A[:, 0, 0], B[None], C[None], 1, D[:, 0], dt_bias[:, 0], initial_states=state,
+                               return_final_states=True)
+        state.copy_(h)
+        return y[0]
+
+
+def in_groups(gate, config, by):
+    """What experts are chosen by, masked by groups where there are any."""
+    kind, n = config.model_type, getattr(gate, "num_group", None)
+    if kind == "deepseek_v3":
+        count, outside = 2, 0.0 if getattr(config, "group_mask", None) == "zero" else float("-inf")
+    elif kind == "deepseek_v2" and gate.topk_method == "group_limited_greedy":
+        count, outside = 1, 0.0
+    else:
+        return by
+    groups = by.unflatten(-1, (n, -1))
+    best = first_largest(groups.topk(count, dim=-1)[0].sum(-1), gate.topk_group)
+    kept = torch.zeros(len(by), n).scatter(1, best, 1.0).bool()[..., None]
+    return torch.where(kept, groups, outside).flatten(1)
+
+
+def first_largest(x, k):
+    """The places of the k largest, of equals the first."""
+    return x.sort(dim=-1, descending=True, stable=True).indices[:, :k]
 
 
 def encoder_layers(m):

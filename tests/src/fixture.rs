@@ -38,6 +38,11 @@ pub const MORE: &[&str] = &[
     "falconmamba",
     "mamba2",
     "jamba",
+    "deepseek2",
+    "deepseek3",
+    "gptoss",
+    "mambaoriginal",
+    "mamba2original",
 ];
 
 /// Those whose rows see the whole text.

@@ -79,6 +79,12 @@ fn hooks(edit: &Json) -> Vec<(String, String)> {
             return vec![(at.clone(), format!("h *= {f}")), (at.replace("ssm.state", "ssm.C"), format!("h /= {f}"))];
         }
         "mask_expert" => format!("h[expert = {}] = -inf", edit["expert"]),
+        "raise_expert" => {
+            let (e, amount) = (&edit["expert"], number(edit, "amount"));
+            format!("h[expert = {e}] = h[expert = {e}] + {amount}")
+        }
+        "scale_expert" => format!("h[expert = {e}] = {} * h[expert = {e}]", number(edit, "factor"), e = edit["expert"]),
+        "scale" => format!("h *= {}", number(edit, "factor")),
         other => panic!("the op {other} is not known"),
     };
     vec![(at, body)]
@@ -213,7 +219,19 @@ fn logits_equal_those_of_transformers() {
 
 /// Whether nothing that later rows read is made from a site.
 fn behind_the_last_keys(site: &str, layers: u32) -> bool {
-    let mut late = ["attn.pattern", "attn.z", "resid.mid", "mlp.act", "moe.router", "resid.post"].iter();
+    let mut late = [
+        "attn.pattern",
+        "attn.z",
+        "resid.mid",
+        "mlp.act",
+        "moe.router",
+        "moe.selection",
+        "moe.gates",
+        "moe.expert_out",
+        "ssm.y",
+        "resid.post",
+    ]
+    .iter();
     late.any(|s| site == format!("blocks[{}].{s}", layers - 1))
 }
 

@@ -22,6 +22,20 @@ fn every_tensor_is_what_was_written() {
     assert!(expected.tensors.len() > 40);
 }
 
+/// 8-bit floats in blocks, 4-bit floats in groups: bit for bit what transformers unpacks.
+#[test]
+fn packed_weights_are_unpacked_as_transformers_does() {
+    let checkpoint = Checkpoint::open(&folder("files/packed")).unwrap();
+    let expected = stored(&folder("files/packed/expected.safetensors"));
+    assert_eq!(expected.tensors.len(), 3);
+    for (name, want) in &expected.tensors {
+        let have = checkpoint.read_f32(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let apart = have.iter().zip(&want.data).position(|(a, b)| a.to_bits() != b.to_bits());
+        assert_eq!((have.len(), apart), (want.data.len(), None), "{name}");
+        assert_eq!(checkpoint.tensor_info(name).unwrap().shape, want.shape, "{name}");
+    }
+}
+
 #[test]
 fn a_pickle_that_would_run_something_is_refused_by_name() {
     let e = load(&folder("files/unsafe.pt"), Some("weights")).unwrap_err();

@@ -152,6 +152,18 @@ fn the_fixtures_have_every_site() {
     }
 }
 
+/// No tensor is left out, but for those that the model does not compute with; scales are read with what they belong to.
+#[test]
+fn every_tensor_is_read() {
+    // Encoders have a bias twice.
+    for case in cases().into_iter().filter(|c| !ENCODERS.iter().any(|e| c.name.starts_with(e))) {
+        let built = case.session.model.build(&[], &[], &Default::default(), &Scope::new()).unwrap();
+        let left = case.session.checkpoint.unread_tensors(&built.plan.weights);
+        assert!(left.is_none(), "{}: {left:?}", case.name);
+        assert!(case.session.checkpoint.validate(&built.plan.weights).is_empty(), "{}", case.name);
+    }
+}
+
 /// What a name means on every architecture.
 #[test]
 fn the_contracts_of_sites_hold() {
@@ -160,9 +172,14 @@ fn the_contracts_of_sites_hold() {
         // Norms behind the sums: the stream is what they give.
         let normed = case.name == "opt-behind" || compiled.plan.is_whole();
         let layers = case.session.model.build(&[], &[], &Default::default(), &Scope::new()).unwrap().layers;
-        // Gates sum to one, unless the configuration says otherwise (by a key that Mixtral and Jamba lack).
-        let said = case.session.model.config.get("norm_topk_prob");
-        let scaled = said.map_or(!case.name.starts_with("jamba"), |v| v == true);
+        // Gates sum to one, unless the configuration says otherwise (by a key that some families lack), times a factor. Shares
+        // of a softmax sum to less, and what scores by a sigmoid is not bounded.
+        let config = &case.session.model.config;
+        let family = |of: &[&str]| of.iter().any(|f| case.name.starts_with(f));
+        let scaled = config.get("norm_topk_prob").map_or(!family(&["jamba", "deepseek2"]), |v| v == true);
+        let factor = config.get("routed_scaling_factor").and_then(|v| v.as_f64()).unwrap_or(1.0) as f32;
+        let bounded = scaled || !family(&["deepseek3"]);
+        let chosen = config.get("num_experts_per_tok").and_then(|v| v.as_u64()).unwrap_or(0) as f32;
         for backend in BACKENDS {
             let outcome = run(&case, &compiled, backend, &[]);
             let has = |site: &str| case.sites.iter().any(|s| s == site);
@@ -200,15 +217,19 @@ fn the_contracts_of_sites_hold() {
                     if has(&site("attn.pattern")) {
                         let pattern = at(&site("attn.pattern"), p);
                         let heads = case.expected.tensors[&format!("blocks.{l}.attn.pattern")].shape[1];
-                        for head in pattern.chunks(pattern.len() / heads) {
-                            let sum: f32 = head.iter().sum();
+                        let sink = has(&site("attn.sink")).then(|| at(&site("attn.sink"), p));
+                        for (h, head) in pattern.chunks(pattern.len() / heads).enumerate() {
+                            let sum = head.iter().sum::<f32>() + sink.as_ref().map_or(0.0, |s| s[h]);
                             assert!((sum - 1.0).abs() < 1e-5, "{about} layer {l}: a pattern row sums to {sum}");
                         }
                     }
                     if has(&site("moe.gates")) {
-                        let sum: f32 = at(&site("moe.gates"), p).iter().sum();
+                        let sum = at(&site("moe.gates"), p).iter().sum::<f32>() / factor;
                         let one = (sum - 1.0).abs() < 1e-5;
-                        assert!(if scaled { one } else { sum < 1.0 }, "{about} layer {l}: the gates sum to {sum}");
+                        let right = if scaled { one } else { !bounded || sum < 1.0 };
+                        assert!(right, "{about} layer {l}: the gates sum to {sum} times {factor}");
+                        let count: f32 = at(&site("moe.chosen"), p).iter().sum();
+                        assert_eq!(count, chosen, "{about} layer {l}: chosen experts");
                     }
                     if has(&site("moe.shared")) {
                         let both = add(&at(&site("moe.out"), p), &at(&site("moe.shared"), p));

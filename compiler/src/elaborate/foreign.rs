@@ -1,6 +1,6 @@
 //! Names that other programs have for sites: TransformerLens' hook points and Hugging Face's modules.
 //!
-//! A hook point is looked up in `stdlib/names.json`. A module is found by its weights: a site belongs to it where what the
+//! A hook point is looked up in `stdlib/names.json`, as are modules whose weights do not say what they give. Other modules are found by them: a site belongs to it where what the
 //! site is computed from, since the sites before it, are weights of that module; the last one is what the module gives.
 
 use super::check::Checker;
@@ -39,6 +39,26 @@ fn hook_points() -> &'static [HookPoint] {
         let one = |e: &Json| Some(HookPoint { name: text(e, 0)?, site: text(e, 1)?, note: text(e, 2) });
         entries.iter().filter_map(one).collect()
     })
+}
+
+/// Modules of transformers with the sites that they give, `{}` being the block.
+fn known_modules() -> &'static [(String, Vec<String>)] {
+    static ALL: OnceLock<Vec<(String, Vec<String>)>> = OnceLock::new();
+    ALL.get_or_init(|| {
+        let file: Json = serde_json::from_str(include_str!("../../../stdlib/names.json")).unwrap_or_default();
+        let entries = file.get("transformers").and_then(Json::as_array).cloned().unwrap_or_default();
+        let one = |e: &Json| {
+            let mut texts = e.as_array()?.iter().filter_map(|t| t.as_str().map(str::to_owned));
+            Some((texts.next()?, texts.collect()))
+        };
+        entries.iter().filter_map(one).collect()
+    })
+}
+
+/// The number that stands for `{}` in a pattern.
+fn block_of(pattern: &str, name: &str) -> Option<u32> {
+    let (before, after) = pattern.split_once("{}")?;
+    name.strip_prefix(before)?.strip_suffix(after)?.parse().ok()
 }
 
 /// A list of `stdlib/checkpoints.json`.
@@ -116,11 +136,10 @@ impl Checker<'_> {
 
     /// The site of a hook point, and what differs.
     fn hook_point(&self, name: &str) -> Option<(String, Option<&'static str>)> {
-        hook_points().iter().find_map(|p| match p.name.split_once("{}") {
-            None => (p.name == name).then(|| (p.site.clone(), p.note.as_deref())),
-            Some((before, after)) => {
-                let layer = name.strip_prefix(before)?.strip_suffix(after)?;
-                let layer: u32 = layer.parse().ok()?;
+        hook_points().iter().find_map(|p| match p.name.contains("{}") {
+            false => (p.name == name).then(|| (p.site.clone(), p.note.as_deref())),
+            true => {
+                let layer = block_of(&p.name, name)?;
                 Some((format!("blocks[{layer}].{}", p.site), p.note.as_deref()))
             }
         })
@@ -139,7 +158,12 @@ impl Checker<'_> {
             return Ok("logits".into());
         }
         for name in &tried {
-            match &modules.outputs(name)[..] {
+            let listed = known_modules().iter().find_map(|(pattern, sites)| {
+                let block = block_of(pattern, name)?;
+                let sites: Vec<String> = sites.iter().map(|s| format!("blocks[{block}].{s}")).collect();
+                sites.iter().all(|s| self.has_site(s)).then_some(sites)
+            });
+            match &listed.unwrap_or_else(|| modules.outputs(name))[..] {
                 [] => {}
                 [one] => return Ok(one.clone()),
                 several => {
@@ -220,6 +244,10 @@ impl<'p> Modules<'p> {
                 }
             });
         }
+        // All names of a value are read where it is.
+        for (i, s) in plan.sites.iter().enumerate() {
+            out.read[i] |= of_node.get(&s.value).is_some_and(|first| out.read[*first]);
+        }
         out
     }
 
@@ -291,6 +319,8 @@ mod tests {
     fn the_lists_can_be_read() {
         assert!(hook_points().len() > 20);
         assert!(hook_points().iter().all(|p| p.name.contains("{}") || !p.name.starts_with("blocks")));
+        assert!(known_modules().iter().all(|(name, sites)| name.contains("{}") && !sites.is_empty()));
+        assert!(known_modules().len() > 5);
         assert!(!listed("prefixes").is_empty() && listed("heads").contains(&"lm_head.".to_owned()));
     }
 }

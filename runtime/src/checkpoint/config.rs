@@ -1,8 +1,9 @@
 //! `config.json`: its text, for places and the hash, and its value.
 
+use super::names::{Unnamed, names};
 use crate::error::Error;
 use crate::files;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use steer_lang::codes;
@@ -44,6 +45,7 @@ impl Config {
         if !value.is_object() {
             return Err(bad("is JSON but not an object, as a configuration is".into()).help("download it again"));
         }
+        name_architecture(&mut value);
         Ok(Config { path: path.to_path_buf(), text: text.into(), value })
     }
 
@@ -51,6 +53,20 @@ impl Config {
     pub fn architectures(&self) -> Vec<&str> {
         let list = self.value.get("architectures").and_then(Value::as_array);
         list.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+}
+
+/// Writes down the architecture where the configuration leaves it out and its keys say it.
+fn name_architecture(value: &mut Value) {
+    if value.get("architectures").is_some_and(|a| !a.is_null()) {
+        return;
+    }
+    let fits = |u: &&Unnamed| {
+        let values = u.values.iter().all(|(path, want)| value.pointer(path) == Some(want));
+        values && u.keys.iter().all(|k| value.get(k).is_some())
+    };
+    if let Some(found) = names().unnamed.iter().find(fits) {
+        value["architectures"] = json!([found.arch]);
     }
 }
 

@@ -8,6 +8,7 @@ mod find;
 mod gguf;
 mod hash;
 mod names;
+mod packed;
 mod shards;
 mod weights;
 
@@ -103,9 +104,12 @@ impl Checkpoint {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// What is known of a tensor without reading it; the name is resolved first.
+    /// What is known of a tensor without reading it; the name is resolved first. A packed one has the shape of its elements.
     pub fn tensor_info(&self, name: &str) -> Option<Info> {
-        self.place(self.resolve(name)?).map(|(_, p)| Info { dtype: p.dtype, shape: p.shape.clone() })
+        let found = self.resolve(name)?;
+        let (_, place) = self.place(found)?;
+        let unpacked = self.packing(found).and_then(|p| self.unpacked_shape(found, &p).ok());
+        Some(Info { dtype: place.dtype, shape: unpacked.unwrap_or_else(|| place.shape.clone()) })
     }
 
     /// The name in the files of what a model file calls `name`: itself, or with a leading component
@@ -126,9 +130,12 @@ impl Checkpoint {
         (!used).then_some(found)
     }
 
-    /// All elements of a tensor in file order, widened from F32, F16 or BF16.
+    /// All elements of a tensor in file order, widened to f32; those that have scales beside them times these.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, Error> {
         let found = self.resolve(name).ok_or_else(|| self.missing(name))?;
+        if let Some(packing) = self.packing(found) {
+            return self.unpack(found, &packing);
+        }
         let (shard, place) = self.place(found).ok_or_else(|| self.missing(name))?;
         let wide = if place.dtype.is_weight() { shard.read(found)? } else { None };
         wide.ok_or_else(|| {

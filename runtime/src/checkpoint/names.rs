@@ -1,6 +1,7 @@
 //! How saved models call things, as `stdlib/checkpoints.json` says.
 
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// Names that belong to no single model file.
@@ -10,10 +11,32 @@ pub struct Names {
     pub prefixes: Vec<String>,
     /// Parts beside what reads text and scores tokens, which no model file reads.
     pub beside: Vec<String>,
+    /// Layers behind the model's own, which no model file reads.
+    pub further: Vec<Further>,
+    /// Architectures of configurations that name none, the first that fits.
+    pub unnamed: Vec<Unnamed>,
     /// Output heads, which stand beside the model proper.
     pub heads: Vec<String>,
     /// How the classes of tokenizers begin that rebuild their post-processor from `add_bos_token`.
     pub bos_by_setting: Vec<String>,
+}
+
+/// Layers under a name, as many as the key `count` of the configuration says, behind those that `behind` counts.
+#[derive(Debug, Deserialize)]
+pub struct Further {
+    pub under: String,
+    pub behind: String,
+    pub count: String,
+}
+
+/// An architecture by the keys that its configurations have.
+#[derive(Debug, Deserialize)]
+pub struct Unnamed {
+    pub keys: Vec<String>,
+    /// Values that keys have to have, by a path of keys with `/` before each.
+    #[serde(default)]
+    pub values: BTreeMap<String, serde_json::Value>,
+    pub arch: String,
 }
 
 /// Those that are built in.
@@ -33,6 +56,7 @@ mod tests {
     fn the_built_in_names_can_be_read() {
         let names: Names = serde_json::from_str(TEXT).unwrap();
         assert!(names.prefixes.iter().chain(&names.heads).chain(&names.beside).all(|n| n.ends_with('.')));
+        assert!(!names.further.is_empty() && !names.unnamed.is_empty());
         assert!(!names.prefixes.is_empty() && !names.heads.is_empty() && !names.bos_by_setting.is_empty());
     }
 }

@@ -96,7 +96,11 @@ impl Checkpoint {
         let mut read: BTreeSet<&str> = BTreeSet::new();
         for weight in weights {
             let (names, _) = spread(weight).ok()?;
-            read.extend(names.iter().filter_map(|n| self.resolve(n)));
+            for found in names.iter().filter_map(|n| self.resolve(n)) {
+                read.insert(found);
+                let scales = self.packing(found);
+                read.extend(scales.and_then(|p| self.tensors.get_key_value(p.scales())).map(|(n, _)| n.as_str()));
+            }
         }
         let left: Vec<&str> = self.names().filter(|n| !read.contains(n) && !self.is_buffer(n)).collect();
         let left: Vec<&str> = left.into_iter().filter(|n| !read.iter().any(|r| self.equal(n, r))).collect();
@@ -126,9 +130,22 @@ impl Checkpoint {
         if names().beside.iter().any(|part| name.starts_with(part) || name.contains(&format!(".{part}"))) {
             return true;
         }
+        if self.is_beyond(name) {
+            return true;
+        }
         let Some((_, place)) = self.place(name) else { return false };
         let mask = matches!(place.shape[..], [1, 1, a, b] if a == b);
         place.shape.is_empty() || mask || name.ends_with("inv_freq")
+    }
+
+    /// Whether a tensor is of a layer behind the model's own, as the configuration counts them: what predicts further tokens.
+    fn is_beyond(&self, name: &str) -> bool {
+        names().further.iter().any(|f| {
+            let count = |key: &str| self.config.value.get(key).and_then(serde_json::Value::as_u64);
+            let (Some(layers), Some(more)) = (count(&f.behind), count(&f.count)) else { return false };
+            let number = name.strip_prefix(f.under.as_str()).and_then(|r| r.split('.').next()?.parse::<u64>().ok());
+            number.is_some_and(|n| n >= layers && n - layers < more)
+        })
     }
 
     /// Whether two tensors are alike, by their shapes and the ends of their data.
@@ -146,17 +163,24 @@ impl Checkpoint {
     fn misfit(&self, found: &str, shape: &[usize], span: Span) -> Option<Diagnostic> {
         let (shard, place) = self.place(found)?;
         let bad = |what: String| Diagnostic::error(codes::WEIGHT_SHAPE, what).at(span, "declared here");
+        let packing = self.packing(found);
+        let stored = match &packing {
+            None => place.shape.clone(),
+            Some(packing) => match self.unpacked_shape(found, packing) {
+                Ok(shape) => shape,
+                Err(what) => return Some(bad(what).help("correct or download the file that has the scales")),
+            },
+        };
         // Dimensions of one entry say nothing about the order of the elements.
         let long = |s: &[usize]| s.iter().copied().filter(|d| *d != 1).collect::<Vec<_>>();
-        if long(&place.shape) != long(shape) {
+        if long(&stored) != long(shape) {
             let mut d = bad(format!(
-                "`{found}` is {:?} in `{}`, and the model file says {shape:?}",
-                place.shape,
+                "`{found}` is {stored:?} in `{}`, and the model file says {shape:?}",
                 shard.path.display()
             ));
             let mut turned = long(shape);
             turned.reverse();
-            d.help = Some(match turned == long(&place.shape) {
+            d.help = Some(match turned == long(&stored) {
                 true => "it is transposed: give the dimensions in the other order".into(),
                 false => {
                     "correct the axes in the model file, or check that config.json belongs to these weights".to_string()
@@ -164,7 +188,7 @@ impl Checkpoint {
             });
             return Some(d);
         }
-        match place.dtype.is_weight() {
+        match packing.is_some() || place.dtype.is_weight() {
             true => None,
             false => Some(bad(format!("`{found}` {}", place.dtype.refused())).help(Dtype::READ)),
         }

@@ -17,6 +17,11 @@ pub enum Dtype {
     F64,
     I64,
     I32,
+    U8,
+    /// Floats of 8 bits, 4 of them for the exponent, which have no infinities.
+    F8E4M3,
+    /// Powers of two of 8 bits: scales.
+    F8E8M0,
     /// Quantized elements of a GGUF file.
     Blocks(Blocks),
     /// A type that exists but that steer cannot compute with yet, and its bits.
@@ -26,7 +31,6 @@ pub enum Dtype {
 /// Types that safetensors has beside those of [`Dtype`], with their bits.
 const OTHERS: &[(&str, usize)] = &[
     ("BOOL", 8),
-    ("U8", 8),
     ("I8", 8),
     ("U16", 16),
     ("I16", 16),
@@ -34,8 +38,6 @@ const OTHERS: &[(&str, usize)] = &[
     ("U64", 64),
     ("C64", 64),
     ("F8_E5M2", 8),
-    ("F8_E4M3", 8),
-    ("F8_E8M0", 8),
     ("F8_E4M3FNUZ", 8),
     ("F8_E5M2FNUZ", 8),
     ("F6_E2M3", 6),
@@ -53,6 +55,9 @@ impl Dtype {
             "F64" => Dtype::F64,
             "I64" => Dtype::I64,
             "I32" => Dtype::I32,
+            "U8" => Dtype::U8,
+            "F8_E4M3" => Dtype::F8E4M3,
+            "F8_E8M0" => Dtype::F8E8M0,
             _ => OTHERS.iter().find(|(n, _)| *n == name).map(|&(n, bits)| Dtype::Other(n, bits))?,
         })
     }
@@ -66,13 +71,16 @@ impl Dtype {
             Dtype::F64 => "F64",
             Dtype::I64 => "I64",
             Dtype::I32 => "I32",
+            Dtype::U8 => "U8",
+            Dtype::F8E4M3 => "F8_E4M3",
+            Dtype::F8E8M0 => "F8_E8M0",
             Dtype::Blocks(blocks) => blocks.name(),
             Dtype::Other(name, _) => name,
         }
     }
 
     /// What weights may be, for whoever has others.
-    pub const READ: &str = "weights are read from F32, F16, BF16 and the quantized types Q8_0, Q2_K to Q6_K, Q4_0, Q4_1, Q5_0, Q5_1 and IQ4_NL of GGUF: use the model in one of these";
+    pub const READ: &str = "weights are read from F32, F16, BF16, F8_E4M3 with or without scales, 4-bit blocks with scales, and the quantized types Q8_0, Q2_K to Q6_K, Q4_0, Q4_1, Q5_0, Q5_1 and IQ4_NL of GGUF: use the model in one of these";
 
     /// Why weights of this type are not read.
     pub fn refused(self) -> String {
@@ -81,12 +89,13 @@ impl Dtype {
 
     /// Whether weights may have it.
     pub fn is_weight(self) -> bool {
-        matches!(self, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::Blocks(_))
+        matches!(self, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F8E4M3 | Dtype::Blocks(_))
     }
 
     /// Bits of one element; of quantized ones on the average.
     pub fn bits(self) -> usize {
         match self {
+            Dtype::U8 | Dtype::F8E4M3 | Dtype::F8E8M0 => 8,
             Dtype::F16 | Dtype::BF16 => 16,
             Dtype::F32 | Dtype::I32 => 32,
             Dtype::F64 | Dtype::I64 => 64,
@@ -120,7 +129,10 @@ pub fn widen(dtype: Dtype, bytes: &[u8]) -> Result<Option<Vec<f32>>, Error> {
             }
         },
         Dtype::Blocks(blocks) => return blocks.widen(bytes).map(Some),
-        Dtype::Other(..) => return Ok(None),
+        Dtype::F8E4M3 => |b, out| each(b, out, |[x]: [u8; 1]| e4m3(x)),
+        Dtype::F8E8M0 => |b, out| each(b, out, |[x]: [u8; 1]| e8m0(x)),
+        // Bytes mean something only together with what stands beside them.
+        Dtype::U8 | Dtype::Other(..) => return Ok(None),
     };
     let size = dtype.bits() / 8;
     let n = bytes.len() / size;
@@ -134,6 +146,26 @@ pub fn widen(dtype: Dtype, bytes: &[u8]) -> Result<Option<Vec<f32>>, Error> {
 
 fn each<const N: usize>(bytes: &[u8], out: &mut [f32], f: impl Fn([u8; N]) -> f32) {
     bytes.as_chunks::<N>().0.iter().zip(out).for_each(|(b, o)| *o = f(*b));
+}
+
+/// A sign, 4 bits of exponent and 3 of fraction; all bits of both are no number, and nothing is infinite.
+fn e4m3(x: u8) -> f32 {
+    let (sign, exponent, fraction) = (u32::from(x >> 7) << 31, u32::from(x >> 3 & 15), u32::from(x & 7));
+    let size = match (exponent, fraction) {
+        (15, 7) => f32::NAN,
+        (0, _) => fraction as f32 / 512.0,
+        _ => f32::from_bits((exponent + 120) << 23 | fraction << 20),
+    };
+    f32::from_bits(size.to_bits() | sign)
+}
+
+/// Two to the power of the byte less 127; the largest byte is no number.
+fn e8m0(x: u8) -> f32 {
+    match x {
+        0 => f32::from_bits(1 << 22),
+        255 => f32::NAN,
+        _ => f32::from_bits(u32::from(x) << 23),
+    }
 }
 
 /// An error that names the first value that is infinite or not a number.
@@ -179,6 +211,13 @@ mod tests {
         assert_eq!(one(Dtype::I64, &(-7i64).to_le_bytes()), [-7.0]);
         assert_eq!(one(Dtype::I32, &9i32.to_le_bytes()), [9.0]);
         assert_eq!(widen(Dtype::parse("U8").unwrap(), &[1]).unwrap(), None);
+        assert_eq!(widen(Dtype::parse("I8").unwrap(), &[1]).unwrap(), None);
+        assert_eq!(
+            one(Dtype::F8E4M3, &[0, 1, 0x38, 0x7e, 0xb9, 0x08]),
+            [0.0, 2f32.powi(-9), 1.0, 448.0, -1.125, 2f32.powi(-6)]
+        );
+        assert!(one(Dtype::F8E4M3, &[0x7f, 0xff]).iter().all(|x| x.is_nan()));
+        assert_eq!(one(Dtype::F8E8M0, &[0, 1, 127, 254]), [2f32.powi(-127), 2f32.powi(-126), 1.0, 2f32.powi(127)]);
         let many: Vec<u8> = (0..CHUNK + 3).flat_map(|i| (i as f32).to_le_bytes()).collect();
         assert!(one(Dtype::F32, &many).iter().enumerate().all(|(i, x)| *x == i as f32));
     }

@@ -3,6 +3,7 @@
 use super::rewrite::{Rewrite, rewrite};
 use super::{By, Changes, Rule};
 use crate::plan::ir::*;
+use crate::plan::types::is_bool;
 
 pub(super) const RULE: Rule = Rule {
     name: "simplify",
@@ -37,6 +38,16 @@ fn simpler(plan: &Plan, id: NodeId) -> Option<Rewrite> {
         // --x = x, !!b = b
         Op::Unary(outer @ (Unary::Neg | Unary::Not), x) => match op(*x) {
             Op::Unary(inner, y) if inner == outer && (*outer == Unary::Neg || bool(*y)) => Some(Replace(*y)),
+            _ => None,
+        },
+        // (c ? 1 : 0) > 0 = c, and so for all numbers and comparisons that say it
+        Op::Binary(compare, chosen, x) if is_bool(*compare) => match (op(*chosen), op(*x)) {
+            (Op::Select(c, a, b), Op::Number(x)) if plan.ty(*c) == plan.ty(id) => match (op(*a), op(*b)) {
+                (Op::Number(a), Op::Number(b)) if compare.apply(*a, *x) != 0.0 && compare.apply(*b, *x) == 0.0 => {
+                    Some(Replace(*c))
+                }
+                _ => None,
+            },
             _ => None,
         },
         Op::Select(c, a, b) => match op(*c) {
@@ -136,5 +147,13 @@ mod tests {
                 .as_str(),
             "n3 = not n2\n }\n output \"y\" n3",
         );
+        let chosen = |x: &str| {
+            format!(
+                "n3 = number 0.0\n n4 = number 1.0\n n5 = gt n2, n3\n n6 = select n5, n4, n3\n n7 = gt n6, n{x}\n }}\n output \"y\" n7"
+            )
+        };
+        case(&chosen("3"), "n3 = number 0.0\n n4 = gt n2, n3\n }\n output \"y\" n4");
+        // 1 is not more than 1.
+        case(&chosen("4"), &chosen("4"));
     }
 }

@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from make import HERE, load
+from taps import first_largest, in_groups
 
 FOLDER = HERE / "routes"
-CHECKPOINTS = ["mixtral-top2", "olmoe-hub", "qwen2moe-shared", "qwen3moe-normed"]
+CHECKPOINTS = ["mixtral-top2", "olmoe-hub", "qwen2moe-shared", "qwen3moe-normed", "deepseek2-groups", "deepseek3-groups", "gptoss-plain"]
 MARGIN = 2e-4        # between the last chosen and the first that is not
 CASES = [
     [("mask", 2)],
@@ -45,39 +46,51 @@ class Routes:
     """A hook on every router that does what statements say on the rows from `first` on."""
 
     def __init__(self, model, statements, first):
-        self.statements, self.first, self.closest = statements, first, float("inf")
+        self.statements, self.first, self.closest, self.config = statements, first, float("inf"), model.config
         self.undo = []
         for layer in model.model.layers:
-            gate = getattr(layer.mlp, "gate", None)
+            gate = getattr(layer.mlp, "gate", getattr(layer.mlp, "router", None))
             if isinstance(gate, torch.nn.Module) and hasattr(gate, "top_k"):
                 self.undo.append(gate.register_forward_hook(self.hook))
 
+    def scores(self, gate, logits):
+        return logits.sigmoid() if self.config.model_type == "deepseek_v3" else logits.softmax(-1)
+
+    def shares(self, gate, gates):
+        """Gates of scores that are 0 where an expert is not chosen."""
+        kind = self.config.model_type
+        if kind in ("mixtral", "gpt_oss") or getattr(gate, "norm_topk_prob", False):
+            gates = gates / (gates.sum(-1, keepdim=True) + (1e-20 if kind == "deepseek_v3" else 0))
+        return gates * getattr(gate, "routed_scaling_factor", 1.0)
+
     def hook(self, gate, _, output):
         logits, k = output[0].float(), gate.top_k
-        normed = getattr(gate, "norm_topk_prob", True)
+        bias = gate.e_score_correction_bias if self.config.model_type == "deepseek_v3" else 0
         said = {(s[0], s[1]): s[2:] for s in self.statements}
         masked = [s[1] for s in self.statements if s[0] == "mask"]
         for s in self.statements:
             k = s[1] if s[0] == "top_k" else k
         changed = logits.clone()
         changed[:, masked] = float("-inf")
-        scores = changed.softmax(-1)
-        choice = scores.clone()
-        choice[:, masked] = -1.0
+        scores = self.scores(gate, changed)
+        choice = scores + bias
+        choice[:, masked] = float("-inf")
         for (word, e), rest in said.items():
             if word == "bias":
                 choice[:, e] += rest[0]
             if word == "force":
                 choice[:, e] = 9.0
+        choice = in_groups(gate, self.config, choice)
         self.note(choice, k)
         gates = torch.zeros_like(scores)
-        chosen = choice.topk(k, dim=-1).indices
-        gates.scatter_(1, chosen, scores.gather(1, chosen))
+        chosen = first_largest(choice, k)
+        # Where too few are left, fewer are chosen.
+        there = choice.gather(1, chosen) > float("-inf")
+        gates.scatter_(1, chosen, scores.gather(1, chosen) * there)
         for (word, e), rest in said.items():
             if word == "force" and rest[0] is not None:
                 gates[:, e] = gates.max(-1).values if rest[0] == "max" else rest[0]
-        if normed:
-            gates /= gates.sum(-1, keepdim=True)
+        gates = self.shares(gate, gates)
         whole = gates.sum(-1)
         dropped = [e for (word, e) in said if word == "drop"]
         if dropped:
@@ -87,10 +100,12 @@ class Routes:
         gates[:, [e for (word, e) in said if word == "mute"]] = 0
         # Every row hands on as many experts; those without a gate give nothing.
         plain = torch.zeros_like(scores)
-        own = logits.softmax(-1)
-        self.note(own, gate.top_k)
-        top = own.topk(gate.top_k, dim=-1)
-        plain.scatter_(1, top.indices, top.values / (top.values.sum(-1, keepdim=True) if normed else 1))
+        own = self.scores(gate, logits)
+        choice = in_groups(gate, self.config, own + bias)
+        self.note(choice, gate.top_k)
+        top = first_largest(choice, gate.top_k)
+        plain.scatter_(1, top, own.gather(1, top))
+        plain = self.shares(gate, plain)
         rows = torch.arange(len(logits)) >= self.first
         gates = torch.where(rows[:, None], gates, plain)
         everyone = torch.arange(gates.shape[1]).expand_as(gates)
@@ -99,7 +114,9 @@ class Routes:
     def note(self, choice, k):
         top = choice.sort(-1, descending=True).values
         if k < top.shape[1]:
-            self.closest = min(self.closest, (top[:, k - 1] - top[:, k]).min().item())
+            gap = top[:, k - 1] - top[:, k]
+            # Experts outside of the best groups are equals; of these the first is taken.
+            self.closest = min(self.closest, gap[gap != 0].nan_to_num(9.0).min().item() if (gap != 0).any() else 9.0)
 
     def remove(self):
         for hook in self.undo:

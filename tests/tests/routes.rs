@@ -46,7 +46,16 @@ fn bits(values: &[f32]) -> Vec<u32> {
 fn routes_do_what_hooks_on_transformers_do() {
     let mut worst = 0.0f32;
     let mut count = 0;
-    for name in ["mixtral-top2", "olmoe-hub", "qwen2moe-shared", "qwen3moe-normed"] {
+    let names = [
+        "mixtral-top2",
+        "olmoe-hub",
+        "qwen2moe-shared",
+        "qwen3moe-normed",
+        "deepseek2-groups",
+        "deepseek3-groups",
+        "gptoss-plain",
+    ];
+    for name in names {
         let checkpoint = open(name);
         let file = folder("parity/routes").join(format!("{name}.json"));
         let about: Json = serde_json::from_str(&std::fs::read_to_string(&file).expect("a file")).expect("JSON");

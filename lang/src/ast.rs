@@ -50,6 +50,7 @@ pub enum ItemKind {
     Fn(FnDecl),
     Hook(HookDecl),
     Patch(PatchDecl),
+    Route(RouteDecl),
     /// `run steered = clean with cheer(alpha = 4)`
     Run(RunDecl),
     Metric(MetricDecl),
@@ -160,6 +161,18 @@ pub struct PatchDecl {
     pub from: Donor,
 }
 
+/// `route calm(n = 2) at blocks[*].moe on prompt { mask top(n, relevance) }`: an edit of which experts a mixture
+/// chooses, and with which weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteDecl {
+    /// As for a hook.
+    pub name: Option<Ident>,
+    pub params: Vec<Param>,
+    pub at: Vec<SitePath>,
+    pub on: Option<Selection>,
+    pub body: Block,
+}
+
 /// `from clean with calm by end`: another run, and which of its rows belongs to which.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Donor {
@@ -201,7 +214,8 @@ pub struct Top {
     pub name: Ident,
     pub of: Expr,
     pub at: Option<Selection>,
-    pub over: RunExpr,
+    /// Edits stand in the run that they follow.
+    pub over: Vec<RunExpr>,
     pub options: Vec<(Ident, Expr)>,
 }
 
@@ -389,6 +403,8 @@ pub enum StmtKind {
     Assign { target: Expr, op: AssignOp, value: Expr },
     /// `when dot(h, v) < 2.0 { ... } else { ... }`: per row or per element
     When { cond: Expr, then: Block, otherwise: Option<Block> },
+    /// `mask 3, 5`, `force 3 by max`: what a route does to some experts
+    Experts { verb: Verb, experts: Vec<Expr>, by: Option<Expr> },
     /// `site attn.q = ...`: declares a site and binds the name
     Site { path: Vec<Ident>, value: Expr },
     /// `write attn.out = ...`: a site that is added to the residual stream
@@ -401,6 +417,35 @@ pub enum StmtKind {
     Require(Expr, Text),
     /// The value of a block, or an `if` of statements.
     Expr(Expr),
+}
+
+/// What a route does to experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// `mask`: never chosen.
+    Mask,
+    /// `drop`: gates of 0 behind the choice, the others scaled to the same sum.
+    Drop,
+    /// `mute`: gates of 0 behind the choice.
+    Mute,
+    /// `force`: always chosen.
+    Force,
+    /// `bias`: added to what the choice is made by.
+    Bias,
+}
+
+impl Verb {
+    pub const ALL: [Verb; 5] = [Verb::Mask, Verb::Drop, Verb::Mute, Verb::Force, Verb::Bias];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Verb::Mask => "mask",
+            Verb::Drop => "drop",
+            Verb::Mute => "mute",
+            Verb::Force => "force",
+            Verb::Bias => "bias",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -64,6 +64,13 @@ fn item_kind(kind: &mut ItemKind) {
             p.on.iter_mut().for_each(selection);
             donor(&mut p.from);
         }
+        ItemKind::Route(r) => {
+            r.name.iter_mut().for_each(ident);
+            r.params.iter_mut().for_each(param);
+            r.at.iter_mut().for_each(site);
+            r.on.iter_mut().for_each(selection);
+            block(&mut r.body);
+        }
         ItemKind::Run(r) => {
             ident(&mut r.name);
             run(&mut r.run);
@@ -116,7 +123,7 @@ fn item_kind(kind: &mut ItemKind) {
             ident(&mut t.name);
             expr(&mut t.of);
             t.at.iter_mut().for_each(selection);
-            run(&mut t.over);
+            t.over.iter_mut().for_each(run);
             for (name, value) in &mut t.options {
                 ident(name);
                 expr(value);
@@ -245,6 +252,7 @@ fn stmt_kind(kind: &mut StmtKind) {
             block(then);
             otherwise.iter_mut().for_each(block);
         }
+        StmtKind::Experts { experts, by, .. } => experts.iter_mut().chain(by).for_each(expr),
         StmtKind::Site { path, value } | StmtKind::Write { path, value } => {
             path.iter_mut().for_each(ident);
             expr(value);

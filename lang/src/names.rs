@@ -12,10 +12,20 @@ impl Block {
     }
 }
 
+impl Expr {
+    /// The same of an expression.
+    pub fn names(&self) -> BTreeSet<&str> {
+        let mut out = BTreeSet::new();
+        expr(self, &mut out);
+        out
+    }
+}
+
 fn block<'a>(b: &'a Block, out: &mut BTreeSet<&'a str>) {
     for s in &b.stmts {
         match &s.kind {
             StmtKind::Let(_, e) | StmtKind::Axis(_, e) | StmtKind::Require(e, _) | StmtKind::Expr(e) => expr(e, out),
+            StmtKind::Experts { experts, by, .. } => experts.iter().chain(by).for_each(|e| expr(e, out)),
             StmtKind::Site { value, .. } | StmtKind::Write { value, .. } => expr(value, out),
             StmtKind::Assign { target, value, .. } => {
                 expr(target, out);

@@ -33,7 +33,7 @@ fn found_and_expected() {
         &["E0101 expected `from`, `|` or `&` after `]`", "1 `]` nothing comes after this"],
     );
     says("print a,", &["E0101 expected a value after `,`"]);
-    says("run x = clean with", &["E0101 expected the name of a hook or patch after `with`"]);
+    says("run x = clean with", &["E0101 expected the name of a hook, patch or route after `with`"]);
     says("hook a at embed, { h = 0 }", &["E0101 expected a site such as `blocks[3].resid.post`, found `{`"]);
     says("hook a at embed on { h = 0 }", &["E0101 expected a position such as `prompt[-1]`, found `{`"]);
     says("prompt p = ", &["E0101 expected a value after `=`"]);

@@ -264,6 +264,26 @@ fn a_sweep_and_what_stands_in_it() {
 }
 
 #[test]
+fn routes() {
+    let text = "route calm(n = 2) at blocks[*].moe on prompt {\n    mask 3, [[1, 5]]\n    force -1 by max\n    drop [4]\n    \
+                mask = 1\n    when a { top_k = 1 } else if b { mute (2) }\n    bias x < 1 by -0.5\n}";
+    let ItemKind::Route(route) = &items(text)[0].kind else { panic!() };
+    assert!(route.name.is_some() && route.params.len() == 1 && route.on.is_some());
+    let of = |s: &Stmt| match &s.kind {
+        StmtKind::Experts { verb, experts, by } => Some((*verb, experts.len(), by.is_some())),
+        _ => None,
+    };
+    let [mask, force, drop, assigned, chain, bias] = &route.body.stmts[..] else { panic!("{:?}", route.body) };
+    assert_eq!((of(mask), of(force)), (Some((Verb::Mask, 2, false)), Some((Verb::Force, 1, true))));
+    assert_eq!((of(drop), of(bias)), (Some((Verb::Drop, 1, false)), Some((Verb::Bias, 1, true))));
+    assert!(matches!(assigned.kind, StmtKind::Assign { .. }));
+    let StmtKind::When { then, otherwise: Some(otherwise), .. } = &chain.kind else { panic!("{chain:?}") };
+    assert!(matches!(then.stmts[0].kind, StmtKind::Assign { .. }));
+    let StmtKind::Expr(Expr { kind: ExprKind::If { then, .. }, .. }) = &otherwise.stmts[0].kind else { panic!() };
+    assert_eq!(of(&then.stmts[0]), Some((Verb::Mute, 1, false)));
+}
+
+#[test]
 fn tables_are_plotted_and_saved() {
     let text = "plot resid as heat to \"a.svg\" { column: ld, min: -1 }\nplot resid\nsave resid to \"a.csv\"\nreport to \"a.html\"";
     let kinds: Vec<ItemKind> = items(text).into_iter().map(|i| i.kind).collect();

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use steer_compiler::plan::{EditId, Tensor, Weight};
+use steer_compiler::plan::{EditId, Stat, Tensor, Weight};
 
 /// Weights by what the Plan says of them.
 pub trait WeightSource: Send + Sync {
@@ -62,11 +62,16 @@ pub struct RowReceipt {
     pub run: usize,
     pub edit: EditId,
     pub position: usize,
-    /// Entries of the site's first axis (heads, experts; else elements) that changed.
-    pub changed: f32,
-    /// Squared norm of the change, and of the value before the edit.
-    pub moved: f32,
-    pub before: f32,
+    pub did: Did,
+}
+
+/// What an edit did to a row, by [`Stat`].
+pub type Did = [f32; Stat::COUNT];
+
+impl RowReceipt {
+    pub fn of(&self, stat: Stat) -> f32 {
+        self.did[stat as usize]
+    }
 }
 
 /// Rows that were worked on, against what one pass a run would have taken.

@@ -21,7 +21,7 @@ from transformers.integrations.mxfp4 import FP4_VALUES, convert_moe_packed_tenso
 from transformers import (AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, Gemma3ForConditionalGeneration, GPT2Config, GPT2LMHeadModel, GPTNeoXConfig,
                           GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, MambaConfig, MambaForCausalLM, MixtralConfig, MixtralForCausalLM)
 
-from taps import ENCODERS, HEAD_NORMS, NORMS_BEHIND, clips, encoder_head, encoder_layers, first_largest, record, seen, selected_by
+from taps import ENCODERS, HEAD_NORMS, NORMS_BEHIND, clips, encoder_head, encoder_layers, first_largest, in_groups, record, seen
 
 HERE = Path(__file__).parent
 # No token ends a generation here, so that a fixture may generate any number of them.
@@ -664,9 +664,12 @@ def verify_experts(i, gate, mlp, v, has):
 
 def verify_choice(i, gate, config, v):
     """Selection, choice and gates by the router's own parameters."""
-    selection, k = selected_by(gate, config, v("moe.scores")), gate.top_k
-    close(f"{i} moe.selection", v("moe.selection").clamp(min=-9), selection.clamp(min=-9))
-    close(f"{i} moe.chosen", v("moe.chosen"), torch.zeros_like(selection).scatter(1, first_largest(selection, k), 1.0))
+    bias = gate.e_score_correction_bias if config.model_type == "deepseek_v3" else 0
+    close(f"{i} moe.selection", v("moe.selection"), v("moe.scores") + bias)
+    assert bool((v("moe.top_k") == gate.top_k).all())
+    chosen = first_largest(in_groups(gate, config, v("moe.selection")), gate.top_k)
+    close(f"{i} moe.chosen", v("moe.chosen"), torch.zeros_like(v("moe.scores")).scatter(1, chosen, 1.0))
+    close(f"{i} moe.chosen_scores", v("moe.chosen_scores"), v("moe.chosen") * v("moe.scores"))
     assert bool(((v("moe.gates") != 0) == (v("moe.chosen") != 0)).all()), f"{i}: a gate of an expert that is not chosen"
 
 
@@ -722,6 +725,8 @@ def clear(model, s, ties):
     tied = 0
     for name in [n for n in s if n.endswith("moe.selection")]:
         chosen, x = s[name.replace("selection", "chosen")], s[name]
+        if model.config.model_type.startswith("deepseek"):
+            x = in_groups(model.model.layers[int(name.split(".")[1])].mlp.gate, model.config, x)
         least = torch.where(chosen > 0, x, torch.inf).amin(-1)
         most = torch.where(chosen > 0, -torch.inf, x).amax(-1)
         gap = least - most

@@ -158,11 +158,14 @@ class Taps:
         def hook(_, __, output):
             logits = self.tap(f"{b}.router", output[0])
             scores = self.tap(f"{b}.scores", logits.sigmoid() if kind == "deepseek_v3" else logits.softmax(-1))
-            selection = self.tap(f"{b}.selection", selected_by(gate, config, scores))
+            bias = gate.e_score_correction_bias if kind == "deepseek_v3" else 0
+            selection = self.tap(f"{b}.selection", scores + bias)
+            self.tap(f"{b}.top_k", torch.full((len(scores),), float(gate.top_k)))
             # Of equals the first, which torch.topk does not promise.
-            chosen = first_largest(selection, gate.top_k)
+            chosen = first_largest(in_groups(gate, config, selection), gate.top_k)
             self.tap(f"{b}.chosen", torch.zeros_like(scores).scatter(1, chosen, 1.0))
             top = scores.gather(1, chosen)
+            self.tap(f"{b}.chosen_scores", torch.zeros_like(scores).scatter(1, chosen, top))
             if kind in ("mixtral", "gpt_oss") or getattr(gate, "norm_topk_prob", False):
                 top = top / (top.sum(-1, keepdim=True) + (1e-20 if kind == "deepseek_v3" else 0))
             top = top * getattr(gate, "routed_scaling_factor", 1.0)
@@ -625,15 +628,15 @@ class Taps:
         return y[0]
 
 
-def selected_by(gate, config, scores):
-    """What an expert is chosen by: its score, corrected, and masked by groups."""
+def in_groups(gate, config, by):
+    """What experts are chosen by, masked by groups where there are any."""
     kind, n = config.model_type, getattr(gate, "num_group", None)
     if kind == "deepseek_v3":
-        by, count, outside = scores + gate.e_score_correction_bias, 2, 0.0 if getattr(config, "group_mask", None) == "zero" else float("-inf")
+        count, outside = 2, 0.0 if getattr(config, "group_mask", None) == "zero" else float("-inf")
     elif kind == "deepseek_v2" and gate.topk_method == "group_limited_greedy":
-        by, count, outside = scores, 1, 0.0
+        count, outside = 1, 0.0
     else:
-        return scores
+        return by
     groups = by.unflatten(-1, (n, -1))
     best = first_largest(groups.topk(count, dim=-1)[0].sum(-1), gate.topk_group)
     kept = torch.zeros(len(by), n).scatter(1, best, 1.0).bool()[..., None]

@@ -145,6 +145,12 @@ impl Writer<'_> {
             body.push_str(&text);
             edits.push((format!("e{i}"), takes));
         }
+        for i in 0..self.lcg.below(3) {
+            if let Some((text, takes)) = self.route(&format!("r{i}"), &prompts) {
+                body.push_str(&text);
+                edits.push((format!("r{i}"), takes));
+            }
+        }
         let before = edits.clone();
         let patches = self.lcg.below(3);
         for i in 0..patches {
@@ -269,6 +275,46 @@ impl Writer<'_> {
         }
         let params = if takes { "(alpha = 0.4 in -1..1)" } else { "" };
         (format!("hook {name}{params} at {path}{on} {{\n    {}\n}}\n", body.join("\n    ")), takes)
+    }
+
+    /// The text of a route and whether it takes `alpha`; nothing in a model without experts.
+    fn route(&mut self, name: &str, prompts: &[Vec<u32>]) -> Option<(String, bool)> {
+        let gated: Vec<Place> = self.at.places.iter().filter(|p| p.short == "moe.gates").cloned().collect();
+        if gated.is_empty() {
+            return None;
+        }
+        let p = gated[self.lcg.below(gated.len())].clone();
+        let path = self.path(&p).replace(".gates", "");
+        let on = if self.chance(4) { String::new() } else { format!(" on maybe {}", self.positions(prompts, 0)) };
+        let takes = self.chance(2);
+        let n = p.axes[0].1.unwrap_or(1);
+        let mut body: Vec<String> = (0..1 + self.lcg.below(3)).map(|_| self.route_statement(n)).collect();
+        if takes {
+            body.push(self.one(&["bias 0 by alpha", "gates *= 1 + 0.5 * alpha", "when alpha > 0.5 { top_k = 1 }"]).into());
+        }
+        let params = if takes { "(alpha = 0.4 in -1..1)" } else { "" };
+        Some((format!("route {name}{params} at {path}{on} {{\n    {}\n}}\n", body.join("\n    ")), takes))
+    }
+
+    fn route_statement(&mut self, n: usize) -> String {
+        let (i, j) = (self.lcg.below(n), self.lcg.below(n));
+        let layer = self.lcg.below(self.at.layers as usize);
+        match self.lcg.below(14) {
+            0 => format!("mask {i}"),
+            1 => format!("when position > 3 {{ mask {i} }}"),
+            2 => format!("drop {i}, {j}"),
+            3 => format!("mute {i}"),
+            4 => format!("force {i}"),
+            5 => format!("force {i} by max"),
+            6 => format!("force {i} by 0.3"),
+            7 => format!("bias {i} by -0.2"),
+            8 => format!("top_k = {}", 1 + self.lcg.below(n)),
+            9 => format!("drop [[{layer}, {i}]]"),
+            10 => format!("let x = 0.5 + sigmoid(sum(router, expert))\n    gates[expert = {i}] *= x"),
+            11 => format!("when scores[expert = {i}] > 0.3 && position > 1 {{ drop {j} }} else {{ mute {i} }}"),
+            12 => format!("mask scores < 0.01 && index(expert) != {i}"),
+            _ => "scores = sigmoid(router)".into(),
+        }
     }
 
     /// The tensor with the site's own axes.

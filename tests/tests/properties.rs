@@ -13,7 +13,7 @@ use steer_compiler::backend::row_backend;
 use steer_compiler::elaborate::RunSpec;
 use steer_compiler::plan::generate::{self, Lcg, VOCAB};
 use steer_compiler::plan::rules::{self, Options, RULES};
-use steer_compiler::plan::{Axis, Size, Tensor, Weight};
+use steer_compiler::plan::{Axis, Size, Stat, Tensor, Weight};
 use steer_tests::fixture::{ENCODERS, FAMILIES, MORE, TOLERANCE, checkpoints, distance, folder, model, size};
 use steer_tests::random::{Generated, Kinds, Surroundings, script};
 use steer_tests::run::{Compiled, Feed, Outcome, all, compile, engine, feed, rows_engine};
@@ -291,7 +291,7 @@ fn a_hook_that_changes_nothing_changes_no_bit() {
                 let text = format!("{prompt}hook e at {site}{on} {{\n    {body}\n}}\ngenerate p with e {{ max: 4 }}\n");
                 let (case, hooked) = run(text, reads.clone());
                 case.same("with a hook", &hooked, &plain, &|r| Some(r));
-                let changed: f32 = hooked.receipts.iter().map(|r| r.changed + r.moved).sum();
+                let changed: f32 = hooked.receipts.iter().map(|r| r.of(Stat::Changed) + r.of(Stat::Moved)).sum();
                 assert_eq!(changed, 0.0, "{}", case.about);
             }
         }

@@ -5,7 +5,7 @@ use super::direct::DIRECT;
 use super::model::Longest;
 use super::scope::{Eval, Res, fail, names};
 use super::value::Value;
-use crate::plan::{Axis, Binary, NodeId, Reduce, Size, Unary};
+use crate::plan::{Axis, Binary, NodeId, Op, Reduce, Size, Unary};
 use std::rc::Rc;
 use std::sync::Arc;
 use steer_lang::{Diagnostic, Span, codes};
@@ -60,6 +60,10 @@ pub const NAMES: &[&str] = &[
     "stored",
     "given",
     "pca",
+    "total",
+    "top",
+    "bottom",
+    "random",
     "chat",
 ];
 
@@ -106,6 +110,13 @@ impl Eval<'_> {
                     ));
                 }
             },
+            "total" => match self.derived_leaf(name, args)? {
+                Some(v) => v,
+                None => {
+                    return fail(codes::WRONG_KIND, "`total` is over the rows of a data set", span, "no data set here");
+                }
+            },
+            "top" | "bottom" | "random" => self.among(args)?,
             "argmax" => self.reduction(Reduce::ArgMax, args, span)?,
             "norm" => {
                 let (x, at) = self.arg_node(args, 0, "x")?;
@@ -121,7 +132,14 @@ impl Eval<'_> {
                 let (axis, at) = args.need(1, "axis")?;
                 let axis = single_axis(&axis, at)?;
                 let (k, at) = args.need(2, "k")?;
-                if let Some(n) = k.as_number().filter(|n| *n < 0.0 || n.fract() != 0.0) {
+                let known = match &k {
+                    Value::Node(n) => match self.plan().node(*n).op {
+                        Op::Number(k) => Some(f64::from(k)),
+                        _ => None,
+                    },
+                    k => k.as_number(),
+                };
+                if let Some(n) = known.filter(|n| *n < 0.0 || n.fract() != 0.0) {
                     return fail(
                         codes::WRONG_KIND,
                         format!("`top_k` takes a whole number of entries, not {n}"),

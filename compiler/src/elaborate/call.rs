@@ -76,13 +76,7 @@ impl Eval<'_> {
         if name == "chat" {
             return self.chat(args, span);
         }
-        let mut values = Vec::with_capacity(args.len());
-        for a in args {
-            let v = self.expr(&a.value)?;
-            let v = self.settled(v);
-            values.push((a.name.as_ref().map(|n| n.name.clone()), v, a.value.span, false));
-        }
-        let mut args = Args { function: name.clone(), span, values };
+        let mut args = self.evaluated(name, args, span)?;
         match self.builtin(name, &mut args)? {
             Some(v) => {
                 args.finish()?;
@@ -90,6 +84,17 @@ impl Eval<'_> {
             }
             None => Err(self.unknown_function(name, callee.span)),
         }
+    }
+
+    /// The arguments of a call of one of the language's own functions.
+    pub(super) fn evaluated(&mut self, function: &str, args: &[Arg], span: Span) -> Res<Args> {
+        let mut values = Vec::with_capacity(args.len());
+        for a in args {
+            let v = self.expr(&a.value)?;
+            let v = self.settled(v);
+            values.push((a.name.as_ref().map(|n| n.name.clone()), v, a.value.span, false));
+        }
+        Ok(Args { function: function.to_owned(), span, values })
     }
 
     fn unknown_function(&self, name: &str, span: Span) -> Box<Diagnostic> {

@@ -13,7 +13,8 @@ use crate::plan::{Plan, Size};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use steer_lang::ast::{
-    Expr, ExprKind, HookDecl, Ident, Item, ItemKind, MetricDecl, Param, ParamType, PatchDecl, RunExpr, Sweep, Text,
+    Expr, ExprKind, HookDecl, Ident, Item, ItemKind, MetricDecl, Param, ParamType, PatchDecl, RouteDecl, RunExpr, Sweep,
+    Text,
 };
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Diagnostics, Severity, Sources, Span, codes};
@@ -181,7 +182,11 @@ impl Checker<'_> {
     fn unused_edits(&mut self, items: &[Item]) {
         let own = items.iter().map(|i| i.span.file).min();
         for item in items.iter().filter(|i| Some(i.span.file) == own) {
-            let word = if matches!(item.kind, ItemKind::Hook(_)) { "hook" } else { "patch" };
+            let word = match item.kind {
+                ItemKind::Hook(_) => "hook",
+                ItemKind::Route(_) => "route",
+                _ => "patch",
+            };
             if let Some(name) = name_of(item)
                 && let Some(found) = self.named.get(&name.name)
                 && found.span == name.span
@@ -255,10 +260,13 @@ impl Checker<'_> {
                 self.metrics.insert(m.name.name.clone(), m.clone());
                 Ok(())
             }
-            ItemKind::Hook(HookDecl { name: Some(name), .. }) | ItemKind::Patch(PatchDecl { name: Some(name), .. }) => {
+            ItemKind::Hook(HookDecl { name: Some(name), .. })
+            | ItemKind::Patch(PatchDecl { name: Some(name), .. })
+            | ItemKind::Route(RouteDecl { name: Some(name), .. }) => {
                 let found = match &item.kind {
                     ItemKind::Hook(h) => self.hook(h)?,
                     ItemKind::Patch(p) => self.patch(p)?,
+                    ItemKind::Route(r) => self.route(r)?,
                     _ => return Ok(()),
                 };
                 self.named.insert(name.name.clone(), found);
@@ -440,6 +448,7 @@ pub(super) fn name_of(item: &Item) -> Option<&Ident> {
         ItemKind::Tensor(t) => &t.name,
         ItemKind::Sae(s) => &s.name,
         ItemKind::Hook(h) => h.name.as_ref()?,
+        ItemKind::Route(r) => r.name.as_ref()?,
         ItemKind::Patch(p) => p.name.as_ref()?,
         ItemKind::Run(r) => &r.name,
         ItemKind::Metric(m) => &m.name,

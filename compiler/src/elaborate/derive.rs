@@ -21,6 +21,8 @@ pub struct Leaf {
 pub enum LeafStat {
     /// Over all selected rows.
     Mean,
+    /// The sum over the selected rows of a text, on the average of the texts.
+    Total,
     /// The principal component of this number: of one data set about its mean; of two, of the
     /// differences of their rows in pairs (Zou et al., 2023), pointing to the first.
     Component(usize),
@@ -35,7 +37,7 @@ pub struct DeriveState {
 }
 
 impl Eval<'_> {
-    /// `mean(data)` and `pca(data)` where a derived tensor is evaluated; `None` for other arguments.
+    /// `mean(data)`, `total(data)` and `pca(data)` where a derived tensor is evaluated; `None` for other arguments.
     pub fn derived_leaf(&mut self, name: &str, args: &mut Args) -> Res<Option<Value>> {
         let Some((first, at)) = args.get(0, "data") else { return Ok(None) };
         let first = match first {
@@ -55,6 +57,8 @@ impl Eval<'_> {
         let mut data = vec![first.to_string()];
         let stat = if name == "mean" {
             LeafStat::Mean
+        } else if name == "total" {
+            LeafStat::Total
         } else {
             let second = args.get(1, "negative");
             match second {

@@ -9,7 +9,7 @@ use super::script::{DonorSpec, EditBody, EditDecl, EditParam, Place, RunSpec, Us
 use super::value::Value;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use steer_lang::ast::{Donor, EditUse, HookDecl, Ident, Param, ParamType, PatchDecl, Selection, SitePath};
+use steer_lang::ast::{Block, Donor, EditUse, HookDecl, Ident, Param, ParamType, PatchDecl, Selection, SitePath};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Span, codes};
 
@@ -65,7 +65,22 @@ impl Checker<'_> {
     pub(super) fn hook(&mut self, h: &HookDecl) -> Res<Named> {
         let own = self.edit_params(&h.params)?;
         let places = self.acting(h.name.as_ref(), &h.at, h.on.as_ref(), h.from.as_ref())?;
-        let mentioned = h.body.names();
+        let (params, swept, bound) = self.known_to(&h.body, own);
+        let body = EditBody::Hook { body: Rc::new(h.body.clone()), donor: h.from.is_some() };
+        let sites = self.edited(&h.at)?;
+        let span = span_of(h.name.as_ref(), &h.at);
+        let edit = self.edit(h.name.as_ref(), "hook", sites, params, body, bound, span)?;
+        Ok(Named { edit, swept, places, span })
+    }
+
+    /// The parameters of an edit: its own, then numbers of the sweeps around that its body mentions, with their values; and
+    /// what else it mentions of them.
+    pub(super) fn known_to(
+        &self,
+        body: &Block,
+        own: Vec<EditParam>,
+    ) -> (Vec<EditParam>, Vec<f64>, BTreeMap<String, Value>) {
+        let mentioned = body.names();
         let mut bound = BTreeMap::new();
         let (mut params, mut swept) = (own, Vec::new());
         for (name, value) in &self.locals {
@@ -90,27 +105,19 @@ impl Checker<'_> {
                 }
             }
         }
-        let body = EditBody::Hook { body: Rc::new(h.body.clone()), donor: h.from.is_some() };
-        let edit = self.edit(h.name.as_ref(), "hook", &h.at, params, body, bound)?;
-        Ok(Named { edit, swept, places, span: span_of(h.name.as_ref(), &h.at) })
+        (params, swept, bound)
     }
 
     pub(super) fn patch(&mut self, p: &PatchDecl) -> Res<Named> {
         let places = self.acting(p.name.as_ref(), &p.at, p.on.as_ref(), Some(&p.from))?;
-        let edit = self.edit(p.name.as_ref(), "patch", &p.at, Vec::new(), EditBody::Patch, BTreeMap::new())?;
-        Ok(Named { edit, swept: Vec::new(), places, span: span_of(p.name.as_ref(), &p.at) })
+        let sites = self.edited(&p.at)?;
+        let span = span_of(p.name.as_ref(), &p.at);
+        let edit = self.edit(p.name.as_ref(), "patch", sites, Vec::new(), EditBody::Patch, BTreeMap::new(), span)?;
+        Ok(Named { edit, swept: Vec::new(), places, span })
     }
 
-    /// The edit to compile: in a sweep the same one wherever sites and names known to the compiler are.
-    fn edit(
-        &mut self,
-        name: Option<&Ident>,
-        word: &str,
-        at: &[SitePath],
-        params: Vec<EditParam>,
-        body: EditBody,
-        bound: BTreeMap<String, Value>,
-    ) -> Res<usize> {
+    /// The sites of an edit, each once.
+    fn edited(&mut self, at: &[SitePath]) -> Res<Vec<(String, Option<u32>)>> {
         let mut sites: Vec<(String, Option<u32>)> = Vec::new();
         for path in at {
             for named in self.sites(path, None)? {
@@ -120,19 +127,35 @@ impl Checker<'_> {
                 }
             }
         }
-        let span = span_of(name, at);
+        Ok(sites)
+    }
+
+    /// The edit to compile: in a sweep the same one wherever sites and names known to the compiler are.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn edit(
+        &mut self,
+        name: Option<&Ident>,
+        word: &str,
+        sites: Vec<(String, Option<u32>)>,
+        params: Vec<EditParam>,
+        body: EditBody,
+        bound: BTreeMap<String, Value>,
+        span: Span,
+    ) -> Res<usize> {
         let key = (span, sites.clone(), format!("{bound:?}"));
         if let Some(&known) = self.compiled.get(&key) {
             return Ok(known);
         }
         let name = name.map_or(word, |n| n.name.as_str()).to_owned();
-        self.edits.push(EditDecl { name, params, sites, body, bound: Rc::new(bound), keys: Vec::new(), span });
+        let mut decl = EditDecl { name, params, sites, body, bound: Rc::new(bound), keys: Vec::new(), span };
+        self.settle_route(&mut decl)?;
+        self.edits.push(decl);
         self.compiled.insert(key, self.edits.len() - 1);
         Ok(self.edits.len() - 1)
     }
 
     /// Where it acts, and on what rows of which other runs.
-    fn acting(
+    pub(super) fn acting(
         &mut self,
         name: Option<&Ident>,
         at: &[SitePath],
@@ -226,7 +249,7 @@ impl Checker<'_> {
                 return Err(silent());
             }
             return Err(Box::new(
-                Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no hook or patch `{}`", u.name.name))
+                Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no hook, patch or route `{}`", u.name.name))
                     .at(u.name.span, "not declared")
                     .help(match nearest(&u.name.name, self.named.keys().map(String::as_str)) {
                         _ if self.prompts.contains_key(&u.name.name) || self.runs.contains_key(&u.name.name) => {
@@ -320,6 +343,6 @@ fn no_parameter(edit: &str, name: &str, span: Span, own: &[EditParam]) -> Box<Di
 }
 
 /// Where an edit stands in the source.
-fn span_of(name: Option<&Ident>, at: &[SitePath]) -> Span {
+pub(super) fn span_of(name: Option<&Ident>, at: &[SitePath]) -> Span {
     name.map(|n| n.span).or(at.first().map(|s| s.span)).unwrap_or_default()
 }

@@ -158,7 +158,7 @@ impl Eval<'_> {
     }
 
     /// Notes that a parameter counts the entries of an axis, so that its values are checked.
-    fn counts(&mut self, n: NodeId, axis: &str, size: Option<usize>, span: Span) {
+    pub(super) fn counts(&mut self, n: NodeId, axis: &str, size: Option<usize>, span: Span) {
         let (Op::Param { edit, slot }, Some(entries)) = (&self.plan().nodes[n.0 as usize].op, size) else { return };
         let counted = Counted { edit: *edit, slot: *slot, axis: axis.into(), entries, span };
         if let Some(m) = self.model.as_mut() {
@@ -238,7 +238,7 @@ fn number_of(item: &IndexItem) -> f64 {
     }
 }
 
-fn entry(n: f64, axis: &str, size: Option<usize>, span: Span) -> Res<usize> {
+pub(super) fn entry(n: f64, axis: &str, size: Option<usize>, span: Span) -> Res<usize> {
     if n < 0.0 && size.is_none() {
         return Err(keys_from_the_end(n, span));
     }

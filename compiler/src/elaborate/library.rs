@@ -50,6 +50,7 @@ pub const STANDARD: &[(&str, &str)] = &[
     ("stdlib/models/roberta.steer", include_str!("../../../stdlib/models/roberta.steer")),
     ("stdlib/methods/dictionaries.steer", include_str!("../../../stdlib/methods/dictionaries.steer")),
     ("stdlib/methods/directions.steer", include_str!("../../../stdlib/methods/directions.steer")),
+    ("stdlib/methods/experts.steer", include_str!("../../../stdlib/methods/experts.steer")),
     ("stdlib/methods/noise.steer", include_str!("../../../stdlib/methods/noise.steer")),
     ("stdlib/methods/statistics.steer", include_str!("../../../stdlib/methods/statistics.steer")),
     ("stdlib/methods/subspaces.steer", include_str!("../../../stdlib/methods/subspaces.steer")),

@@ -2,10 +2,11 @@
 
 use super::library::Library;
 use super::reads::{Lens, RowRead};
+use super::routes::{Claim, Stage, stage_of};
 use super::scope::{Eval, Res, TensorType, fail};
 use super::script::EditBody;
 use super::value::{Scope, Value};
-use crate::plan::{Edit, EditId, NodeId, Output, Plan, Site, Size};
+use crate::plan::{Binary, Edit, EditId, NodeId, Output, Plan, Site, Size};
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -42,7 +43,15 @@ pub struct Instance {
     pub body: EditBody,
     /// Further names that the body knows.
     pub bound: Rc<BTreeMap<String, Value>>,
+    /// The use that it belongs to: the parts of a route at one mixture have the same.
+    pub slot: usize,
     pub span: Span,
+}
+
+impl Instance {
+    pub fn is_route(&self) -> bool {
+        matches!(self.body, EditBody::Route(_))
+    }
 }
 
 /// Something that a run is to give back.
@@ -71,6 +80,9 @@ pub struct Built {
     pub keys: Vec<(EditId, usize, Span)>,
     pub longest: Option<Longest>,
     pub forbidden: Vec<Forbidden>,
+    /// Experts that routes name by number, and the parts of routes that change nothing.
+    pub claims: Vec<Claim>,
+    pub idle: Vec<EditId>,
 }
 
 /// A token that no sequence may have, and why not.
@@ -96,7 +108,7 @@ pub struct Counted {
 /// The state of [`Eval`] that only model files need.
 pub struct ModelState<'a> {
     pub layers: Option<u32>,
-    instances: &'a [Instance],
+    pub(super) instances: &'a [Instance],
     pub stored: &'a BTreeSet<String>,
     /// The statements of the model file.
     body: &'a Block,
@@ -106,6 +118,8 @@ pub struct ModelState<'a> {
     pub keys: Vec<(EditId, usize, Span)>,
     pub longest: Option<Longest>,
     pub forbidden: Vec<Forbidden>,
+    pub claims: Vec<Claim>,
+    idle: Vec<EditId>,
 }
 
 impl Model {
@@ -173,12 +187,15 @@ impl Model {
             keys: Vec::new(),
             longest: None,
             forbidden: Vec::new(),
+            claims: Vec::new(),
+            idle: Vec::new(),
         });
         for i in instances {
             e.b.edit(Edit {
                 name: i.name.clone(),
                 site: i.site.clone(),
                 layer: i.layer,
+                route: stage_of(&i.site).filter(|_| i.is_route()).map(|(mixture, _)| mixture.to_owned()),
                 params: i.params.clone(),
                 span: i.span,
             });
@@ -194,8 +211,8 @@ impl Model {
         }
         let Some(state) = e.model.take() else { return Err(broken("no model")) };
         let (axes, layers) = (e.axes, state.layers.unwrap_or(0));
-        let ModelState { diagnostics, counted, keys, longest, forbidden, .. } = state;
-        Ok(Built { plan: e.b.finish(), axes, layers, diagnostics, counted, keys, longest, forbidden })
+        let ModelState { diagnostics, counted, keys, longest, forbidden, claims, idle, .. } = state;
+        Ok(Built { plan: e.b.finish(), axes, layers, diagnostics, counted, keys, longest, forbidden, claims, idle })
     }
 }
 
@@ -207,7 +224,8 @@ impl Eval<'_> {
                 let Some(site) = self.b.plan.sites.iter().find(|s| s.name == own) else {
                     return Err(broken(&format!("no site {name}")));
                 };
-                (name.clone(), if *before { site.before } else { site.value })
+                let node = if *before { site.before } else { site.value };
+                (name.clone(), self.of_each_row(node)?)
             }
             OutputSpec::Logit(token) => {
                 let Some(site) = self.b.plan.sites.iter().find(|s| s.name == "logits") else {
@@ -242,6 +260,19 @@ impl Eval<'_> {
         };
         self.b.plan.outputs.push(Output { name, node });
         Ok(())
+    }
+
+    /// A value that the model has once, such as the number of experts that are chosen, for each row.
+    fn of_each_row(&mut self, node: NodeId) -> Res<NodeId> {
+        if self.plan().ty(node).per_row {
+            return Ok(node);
+        }
+        let (position, zero) = (self.b.position(), self.num(0.0)?);
+        let position = self.typed(position, self.b.span)?;
+        let nothing = self.b.binary(Binary::Mul, position, zero);
+        let nothing = self.typed(nothing, self.b.span)?;
+        let sum = self.b.binary(Binary::Add, node, nothing);
+        self.typed(sum, self.b.span)
     }
 
     /// What the model file says behind its blocks.
@@ -331,6 +362,9 @@ impl Eval<'_> {
             return fail(codes::DUPLICATE_NAME, format!("the site `{path}` is declared twice"), span, "again here");
         }
         let value = self.overlays(&name, node)?;
+        if let Some((mixture, Stage::Gates)) = stage_of(&name) {
+            self.route_receipts(mixture, value)?;
+        }
         let site = Site {
             name,
             layer: self.layer,
@@ -353,7 +387,7 @@ impl Eval<'_> {
         let sum = match self.resid {
             None => value,
             Some(r) => {
-                let sum = self.b.binary(crate::plan::Binary::Add, r, value);
+                let sum = self.b.binary(Binary::Add, r, value);
                 self.typed(sum, span)?
             }
         };
@@ -426,17 +460,33 @@ impl Eval<'_> {
         self.b.layer = instance.layer.or(built);
         self.b.span = instance.span;
         self.b.enter(&instance.name);
-        let outer = self.hook.replace(super::scope::HookContext { edit, own: instance.params.len(), base });
+        let outer = self.hook.replace(super::scope::HookContext {
+            edit,
+            own: instance.params.len(),
+            base,
+            stage: stage_of(&instance.site).filter(|_| instance.is_route()).map(|(_, stage)| stage),
+        });
         let value = match &instance.body {
             EditBody::Patch => {
                 let r = self.b.donor(edit, base);
                 self.typed(r, instance.span)
             }
             EditBody::Hook { body, donor } => self.hook_value(edit, instance, body, *donor, base),
+            EditBody::Route(body) => self.route_value(edit, instance, body, base),
         };
         let result = value.and_then(|value| {
-            let r = self.b.receipts(edit, base, value);
-            self.typed(r, instance.span)?;
+            match instance.is_route() {
+                // What it did is told of the gates.
+                true if value == base => {
+                    self.model.iter_mut().for_each(|m| m.idle.push(edit));
+                    return Ok(base);
+                }
+                true => {}
+                false => {
+                    let r = self.b.receipts(edit, base, value);
+                    self.typed(r, instance.span)?;
+                }
+            }
             let r = self.b.overlay(edit, base, value);
             self.typed(r, instance.span)
         });
@@ -444,6 +494,16 @@ impl Eval<'_> {
         self.b.leave();
         (self.layer, self.b.layer, self.b.span) = (layer, built, span);
         result
+    }
+
+    /// The names of an edit: its parameters, and those of a sweep that are known when it is compiled.
+    pub(super) fn edit_scope(&mut self, edit: EditId, instance: &Instance) -> Res<Scope> {
+        let mut scope: Scope = instance.bound.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        for (slot, name) in instance.params.iter().enumerate() {
+            let r = self.b.param(edit, slot as u32);
+            scope.insert(name.clone(), Value::Node(self.typed(r, instance.span)?));
+        }
+        Ok(scope)
     }
 
     fn hook_value(
@@ -455,14 +515,10 @@ impl Eval<'_> {
         base: NodeId,
     ) -> Res<NodeId> {
         let mut scope = super::stmt::scope_of([("h", Value::Node(base)), ("h0", Value::Node(base))]);
-        scope.extend(instance.bound.iter().map(|(k, v)| (k.clone(), v.clone())));
+        scope.extend(self.edit_scope(edit, instance)?);
         if donor {
             let r = self.b.donor(edit, base);
             scope.insert("donor".into(), Value::Node(self.typed(r, instance.span)?));
-        }
-        for (slot, name) in instance.params.iter().enumerate() {
-            let r = self.b.param(edit, slot as u32);
-            scope.insert(name.clone(), Value::Node(self.typed(r, instance.span)?));
         }
         self.reads_sites = true;
         let h = self.isolated(vec![scope], |s| {

@@ -167,6 +167,7 @@ fn rank(item: &Item) -> u8 {
         ItemKind::Param(_) | ItemKind::Data(_) | ItemKind::Prompt(_) | ItemKind::Sae(_) => 0,
         ItemKind::Tensor(_) => 1,
         ItemKind::Hook(h) if h.from.is_none() => 2,
+        ItemKind::Route(_) => 2,
         ItemKind::Hook(_) | ItemKind::Patch(_) => 3,
         _ => 4,
     }
@@ -180,6 +181,7 @@ fn word(item: &Item) -> &'static str {
         ItemKind::Tensor(_) => "tensor",
         ItemKind::Sae(_) => "sparse autoencoder",
         ItemKind::Hook(_) => "hook",
+        ItemKind::Route(_) => "route",
         ItemKind::Patch(_) => "patch",
         ItemKind::Run(_) => "run",
         _ => "value",
@@ -232,6 +234,13 @@ impl Mentions {
                 self.selection(h.on.as_ref());
                 self.donor(h.from.as_ref());
             }
+            ItemKind::Route(r) => {
+                self.params(&r.params);
+                r.at.iter().for_each(|s| self.site(s));
+                self.selection(r.on.as_ref());
+                // What it names decides which experts these are.
+                self.block(&r.body);
+            }
             ItemKind::Patch(p) => {
                 p.at.iter().for_each(|s| self.site(s));
                 self.selection(p.on.as_ref());
@@ -246,6 +255,7 @@ impl Mentions {
     fn bodies(&mut self, item: &Item) {
         match &item.kind {
             ItemKind::Hook(h) => self.block(&h.body),
+            ItemKind::Route(r) => self.block(&r.body),
             ItemKind::Fn(f) => self.block(&f.body),
             ItemKind::Metric(m) => self.expr(&m.value),
             ItemKind::Measure(m) => m.metrics.iter().for_each(|e| self.expr(e)),
@@ -380,6 +390,7 @@ impl Mentions {
                     self.expr(e);
                     self.own.push(name.name.clone());
                 }
+                StmtKind::Experts { experts, by, .. } => experts.iter().chain(by).for_each(|e| self.expr(e)),
                 StmtKind::Axis(_, e) | StmtKind::Require(e, _) | StmtKind::Expr(e) => self.expr(e),
                 StmtKind::Site { value, .. } | StmtKind::Write { value, .. } => self.expr(value),
                 StmtKind::Assign { target, value, .. } => {

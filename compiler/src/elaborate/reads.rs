@@ -168,7 +168,18 @@ impl Eval<'_> {
             return Ok(None);
         }
         let Some(name) = self.site_name(e)? else { return Ok(None) };
-        let own = canonical(&name);
+        let mut own = canonical(&name);
+        let has = |s: &Self, name: &str| s.b.plan.sites.iter().any(|site| site.name == name);
+        // In a hook of a block `mlp.in` is that of its own block.
+        if let (Some(layer), true, true) = (self.layer, self.hook.is_some(), name.contains('.'))
+            && !name.starts_with("blocks[")
+            && !has(self, &own)
+        {
+            let of_block = canonical(&format!("blocks[{layer}].{name}"));
+            if has(self, &of_block) {
+                own = of_block;
+            }
+        }
         let Some(site) = self.b.plan.sites.iter().find(|s| s.name == own) else {
             let known = self.b.plan.sites.iter().map(|s| s.name.as_str());
             return match name.starts_with("blocks[") {

@@ -141,6 +141,9 @@ impl Checker<'_> {
         let mut eval = Eval::new(&model.library, &model.config, &self.tensor_types, &self.globals, "print");
         eval.axes = axes;
         eval.layers = Some(self.layers);
+        if let Some(item) = eval.printed_ranking(e)? {
+            return Ok(item);
+        }
         let v = eval.expr(e)?;
         match &v {
             Value::Text(t) => Ok(PrintItem::Text(t.to_string())),

@@ -41,6 +41,8 @@ pub struct HookContext {
     pub own: usize,
     /// The site's value before the edit.
     pub base: NodeId,
+    /// Of a route, the site of the mixture that it is at.
+    pub stage: Option<super::routes::Stage>,
 }
 
 /// What row code of one Plan is evaluated in.
@@ -250,6 +252,12 @@ impl<'a> Eval<'a> {
                     .at(span, "which one?")
                     .help("write its number: `blocks[3].resid.pre`"),
             );
+        }
+        let stage = self.hook.as_ref().and_then(|h| h.stage);
+        if let (Some(at), Some(later)) = (stage, super::routes::Stage::named(ident))
+            && later > at
+        {
+            return super::routes::too_early(ident, at, span);
         }
         let mut names: Vec<&str> = Vec::new();
         for scope in &self.scopes {

@@ -4,6 +4,7 @@ use super::chat::{Chat, Turn, Written};
 use super::derive::Leaf;
 use super::model::{Instance, Model};
 use super::positions::{Alignment, Fields, RowSet, Sequence};
+use super::ranking::Ranking;
 use super::reads::{Lens, RowRead};
 use super::scope::TensorType;
 use super::value::{Scope, Value};
@@ -133,6 +134,8 @@ pub enum EditBody {
     Hook { body: Rc<Block>, donor: bool },
     /// The value of another run, whole.
     Patch,
+    /// Statements about experts, of which each site takes those that concern it.
+    Route(Rc<Block>),
 }
 
 /// On which rows an edit acts and what it takes: data of a run.
@@ -407,6 +410,14 @@ pub enum PrintItem {
         label: String,
         plan: Plan,
     },
+    /// The first `n` entries of a ranking.
+    Ranked {
+        ranking: Ranking,
+        n: usize,
+        /// Of a family.
+        layers: Option<Vec<u32>>,
+        shape: Vec<usize>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -555,6 +566,7 @@ impl EditDecl {
             params: self.params.iter().map(|p| p.name.clone()).collect(),
             body: self.body.clone(),
             bound: Rc::clone(&self.bound),
+            slot: 0,
             span: self.span,
         }
     }

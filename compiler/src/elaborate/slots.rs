@@ -51,7 +51,7 @@ impl Script {
             let mut ids = Vec::new();
             for (site, layer) in &decl.sites {
                 ids.push(instances.len());
-                instances.push(decl.instance(site, *layer));
+                instances.push(Instance { slot, ..decl.instance(site, *layer) });
             }
             of_slot[slot] = ids;
         }

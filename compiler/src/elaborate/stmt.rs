@@ -40,6 +40,10 @@ impl Eval<'_> {
                 self.when(cond, then, otherwise.as_ref())?;
                 Ok(Value::None)
             }
+            StmtKind::Experts { verb, experts, by } => {
+                self.experts_stmt(*verb, experts, by.as_ref(), stmt.span)?;
+                Ok(Value::None)
+            }
             StmtKind::Require(cond, message) => match self.expr(cond)? {
                 Value::Bool(true) => Ok(Value::None),
                 Value::Bool(false) => {
@@ -138,7 +142,8 @@ impl Eval<'_> {
             None => self.operate(op, old_node, rhs_node, value.span)?,
             Some(args) => self.assign_part(old_node, args, op, rhs_node, target.span, value.span)?,
         };
-        let new = if ident == "h" { self.fit(new, old_node, value.span)? } else { new };
+        let own = ident == "h" || self.hook.as_ref().and_then(|h| h.stage).is_some_and(|s| s.name() == ident);
+        let new = if own { self.fit(new, old_node, value.span)? } else { new };
         self.rebind(&ident, Value::Node(new));
         Ok(())
     }
@@ -221,7 +226,7 @@ impl Eval<'_> {
     }
 
     /// Where along an axis an index hits; `None`: everywhere.
-    fn hits(&mut self, axis: &Axis, pick: Pick, span: Span) -> Res<Option<NodeId>> {
+    pub(super) fn hits(&mut self, axis: &Axis, pick: Pick, span: Span) -> Res<Option<NodeId>> {
         let iota = self.iota(axis.clone())?;
         let compare = |s: &mut Self, op: Binary, n: f32| {
             let number = s.num(n)?;

@@ -158,6 +158,13 @@ impl Checker<'_> {
                         None => edits.push((&patch).into()),
                     }
                 }
+                ItemKind::Route(r) => {
+                    let route = self.route(r)?;
+                    match &r.name {
+                        Some(n) => drop(self.named.insert(n.name.clone(), route)),
+                        None => edits.push((&route).into()),
+                    }
+                }
                 ItemKind::Run(r) => drop(self.cell_runs.insert(r.name.name.clone(), r.run.clone())),
                 ItemKind::Measure(m) => {
                     let all: Vec<Applied> = outer.iter().chain(&edits).cloned().collect();

@@ -43,13 +43,15 @@ impl Checker<'_> {
                 return fail(codes::BAD_ARGUMENTS, message, value.span, format!("this is {count}"));
             }
         }
-        let runs = self.subject_under(&t.over.subject, &[], &t.over.with)?;
+        let groups = t.over.iter().map(|over| self.subject_under(&over.subject, &[], &over.with)).collect();
+        let groups = self.gather(groups)?;
         let at = match &t.at {
             Some(at) => Some((self.selection(Some(at))?, at.maybe)),
             None => None,
         };
         let mut cells = Vec::new();
-        for (run, record) in runs.runs.into_iter().zip(&runs.records) {
+        let runs = groups.into_iter().flat_map(|g| g.runs.into_iter().zip(g.records));
+        for (run, record) in runs {
             let mut metric = self.metric(&t.of, record.as_ref())?;
             // All rows, unless the metric itself or the statement says which.
             match &at {

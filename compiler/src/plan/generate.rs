@@ -213,7 +213,7 @@ impl Generator {
         let site = format!("site{}", self.b.plan.edits.len());
         let params = vec!["alpha".to_owned()];
         let span = self.b.span;
-        let edit = self.b.edit(Edit { name, site: site.clone(), layer, params, span });
+        let edit = self.b.edit(Edit { name, site: site.clone(), layer, route: None, params, span });
         let value = if kind == 1 {
             let donor = self.b.donor(edit, base)?;
             if self.lcg.below(2) == 0 { donor } else { self.part(donor, base)? }

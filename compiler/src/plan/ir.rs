@@ -260,10 +260,19 @@ pub enum Stat {
     Moved,
     /// Squared norm of the value before the edit.
     Before,
+    /// Of a route, whose gates are compared with what they are without it: how many experts have a gate without it;
+    /// how many that have none get one, and how many lose theirs. [`Stat::Moved`] and [`Stat::Before`] are then sums
+    /// of gates: the larger of what is added and what is taken away; and all without it.
+    Chosen,
+    Entered,
+    Left,
 }
 
 impl Stat {
-    pub const ALL: [Stat; 3] = [Stat::Changed, Stat::Moved, Stat::Before];
+    /// How many numbers a receipt has.
+    pub const COUNT: usize = 6;
+    pub const ALL: [Stat; Stat::COUNT] =
+        [Stat::Changed, Stat::Moved, Stat::Before, Stat::Chosen, Stat::Entered, Stat::Left];
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -336,16 +345,17 @@ pub struct Site {
     pub contract: Arc<str>,
 }
 
-/// A hook or patch at one site. Which rows it is active on, and its parameters, are data of a run.
+/// A hook or patch at one site, or what a route does at one. Which rows it is active on, and its parameters, are data of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edit {
     /// The hook's or patch's name.
     pub name: String,
     pub site: String,
     pub layer: Option<u32>,
+    /// Of a part of a route: the mixture of experts that it is of, as `blocks[3].moe`.
+    pub route: Option<String>,
     /// The names of its parameters, by slot.
     pub params: Vec<String>,
-    /// Whether its value depends on the position, so that rows differ by it.
     pub span: Span,
 }
 
@@ -443,6 +453,11 @@ impl Op {
             Op::Attention { body, .. } | Op::Scan { body } => Some(*body),
             _ => None,
         }
+    }
+
+    /// The edit that it is a receipt of.
+    pub fn receipt_of(&self) -> Option<EditId> {
+        if let Op::Receipt { edit, .. } = self { Some(*edit) } else { None }
     }
 
     /// The rows it reads besides its own.

@@ -54,9 +54,9 @@ impl Printer<'_> {
         for (i, e) in plan.edits.iter().enumerate() {
             let params: Vec<String> = e.params.iter().map(|p| quote(p)).collect();
             let params = if params.is_empty() { String::new() } else { format!(" params {}", params.join(", ")) };
-            let text =
-                format!("edit e{i} {} at {}{}{params}{}", quote(&e.name), quote(&e.site), layer(e.layer), span(e.span));
-            self.line(0, text);
+            let of = e.route.as_ref().map_or(String::new(), |r| format!(" of {}", quote(r)));
+            let (name, site) = (quote(&e.name), quote(&e.site));
+            self.line(0, format!("edit e{i} {name} at {site}{of}{}{params}{}", layer(e.layer), span(e.span)));
         }
         self.region(MAIN, 0);
         // Bodies without an owner, which only a damaged Plan has.
@@ -173,6 +173,9 @@ pub(super) fn stat_name(stat: Stat) -> &'static str {
         Stat::Changed => "changed",
         Stat::Moved => "moved",
         Stat::Before => "before",
+        Stat::Chosen => "chosen",
+        Stat::Entered => "entered",
+        Stat::Left => "left",
     }
 }
 

@@ -5,7 +5,7 @@ use super::graph::{Form, Graph, Need, Pattern, extents, named};
 use super::view;
 use crate::kernel::build::{Builder, Source, Strided, StridedAxis};
 use crate::kernel::{Base, Kernel, Lin, ParamKind, VecOp};
-use crate::plan::{EditId, MAIN, NodeId, Op, Unary};
+use crate::plan::{EditId, MAIN, NodeId, Op, Stat, Unary};
 use crate::program::{BufId, ConstSource, KernelArg};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -351,7 +351,7 @@ impl Fuser<'_, '_> {
             Op::Overlay { edit, base, value } => return self.overlay(n, *edit, *base, *value),
             Op::Receipt { edit, stat, value } => {
                 let source = self.source(*value)?;
-                let param = self.param(ParamKind::Receipt, KernelArg::Receipt(*edit), Lin::fixed(3));
+                let param = self.param(ParamKind::Receipt, KernelArg::Receipt(*edit), Lin::fixed(Stat::COUNT));
                 self.builder.set_out(param);
                 let dst = Strided { base: Base::Param(param), offset: Lin::fixed(*stat as usize), axes: Vec::new() };
                 return Ok(self.builder.map(VecOp::Copy, &dst, &[source]));

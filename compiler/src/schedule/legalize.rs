@@ -191,7 +191,8 @@ fn patches(g: &mut Graph) -> Result<(), Diagnostic> {
         let overlays =
             live.iter().copied().filter(|n| matches!(g.node(*n).op, Op::Overlay { edit: e, .. } if e == edit));
         let overlays: Vec<NodeId> = overlays.collect();
-        let Some(&first) = overlays.first() else { continue };
+        // Of several the first is the model's own; what receipts compare with stands behind it.
+        let Some(first) = overlays.iter().copied().min() else { continue };
         let Op::Overlay { base, value, .. } = g.node(first).op else { continue };
         let readers = |g: &Graph, of: NodeId| live.iter().filter(|n| g.inputs(**n).contains(&of)).count();
         let is_whole = matches!(g.node(value).op, Op::Donor(e) if e == edit)

@@ -23,6 +23,11 @@ impl<'a> Printer<'a> {
             }
             ItemKind::Fn(function) => self.function(function),
             ItemKind::Hook(hook) => self.hook(hook),
+            ItemKind::Route(route) => {
+                let (head, mut clauses) = self.edit_head("route", route.name.as_ref(), &route.params, &route.at);
+                clauses.extend(self.on(route.on.as_ref()));
+                self.with_body(head, clauses, &route.body)
+            }
             ItemKind::Patch(patch) => {
                 let (head, mut clauses) = self.edit_head("patch", patch.name.as_ref(), &[], &patch.at);
                 clauses.extend(self.on(patch.on.as_ref()));
@@ -48,9 +53,9 @@ impl<'a> Printer<'a> {
                 let head = Doc::Text(format!("top {} of ", top.name.name));
                 let head = Doc::concat([head, self.expr(&top.of)]);
                 let at = top.at.as_ref().map(|at| Doc::concat([Doc::text("at "), self.selection(at)]));
-                let over = self.run_clause("over ", &top.over);
-                let head = header(head, at.into_iter().chain([over]).collect());
-                self.with_options(head, top.over.span, &top.options, item.span)
+                let clauses = at.into_iter().chain(self.runs("over ", &top.over)).collect();
+                let end = top.over.last().map_or(top.of.span, |run| run.span);
+                self.with_options(header(head, clauses), end, &top.options, item.span)
             }
             ItemKind::Plot(plot) => {
                 let kind = plot.kind.as_ref().map_or(String::new(), |k| format!(" as {}", k.name));
@@ -139,10 +144,14 @@ impl<'a> Printer<'a> {
         if let Some(from) = &hook.from {
             clauses.push(self.donor(from));
         }
-        // Where the clauses have lines of their own, so has the brace.
+        self.with_body(head, clauses, &hook.body)
+    }
+
+    /// The head of an edit with its clauses, and its body. Where the clauses have lines of their own, so has the brace.
+    fn with_body(&mut self, head: Doc, clauses: Vec<Doc>, body: &Block) -> Doc {
         let clauses = clauses.into_iter().flat_map(|c| [Doc::Line, c]);
         let head = Doc::group([head, Doc::nest(clauses), Doc::Line]);
-        Doc::concat([head, self.block(&hook.body)])
+        Doc::concat([head, self.block(body)])
     }
 
     /// `hook name(...)` and its first clause `at ...`; without a name the sites follow the word.
@@ -197,24 +206,29 @@ impl<'a> Printer<'a> {
         let word = if measure.mean { "measure mean " } else { "measure " };
         let head = Doc::concat([Doc::text(word), self.exprs(&measure.metrics)]);
         let on = self.preposition(measure);
-        let only_last = measure.on.iter().rev().skip(1).all(|run| run.with.is_empty());
-        let subjects: Vec<_> = measure
-            .on
+        let mut clauses = self.runs(on, &measure.on);
+        if let Some((zero, one)) = &measure.normalized {
+            let (zero, one) = (self.expr(zero), self.expr(one));
+            clauses.push(Doc::concat([Doc::text("normalized by ("), zero, Doc::text(", "), one, Doc::text(")")]));
+        }
+        header(head, clauses)
+    }
+
+    /// Several runs behind a word; where the last alone has edits, these are a clause of their own.
+    fn runs(&mut self, word: &str, runs: &[RunExpr]) -> Vec<Doc> {
+        let only_last = runs.iter().rev().skip(1).all(|run| run.with.is_empty());
+        let subjects: Vec<_> = runs
             .iter()
             .map(|run| match only_last {
                 true => Element::new(run.subject.span, move |p: &mut Printer<'a>| p.expr(&run.subject)),
                 false => Element::new(run.span, move |p: &mut Printer<'a>| p.run(Doc::text(""), run)),
             })
             .collect();
-        let mut clauses = vec![Doc::concat([Doc::text(on), self.listed(subjects)])];
+        let mut clauses = vec![Doc::concat([Doc::text(word), self.listed(subjects)])];
         if only_last {
-            clauses.extend(measure.on.last().and_then(|run| self.with(&run.with)));
+            clauses.extend(runs.last().and_then(|run| self.with(&run.with)));
         }
-        if let Some((zero, one)) = &measure.normalized {
-            let (zero, one) = (self.expr(zero), self.expr(one));
-            clauses.push(Doc::concat([Doc::text("normalized by ("), zero, Doc::text(", "), one, Doc::text(")")]));
-        }
-        header(head, clauses)
+        clauses
     }
 
     /// `on` or `over`, as the author wrote.

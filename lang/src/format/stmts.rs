@@ -1,12 +1,12 @@
 //! Statements and bodies.
 
-use super::Printer;
+use super::{Element, Printer};
 use super::doc::Doc;
 use super::expr::quoted;
 use crate::ast::{Block, Expr, Ident, Stmt, StmtKind};
 use crate::source::Span;
 
-impl Printer<'_> {
+impl<'a> Printer<'a> {
     /// A body in braces; on one line where the author wrote it so and it fits.
     pub(super) fn block(&mut self, block: &Block) -> Doc {
         let flat = self.one_line(block.span);
@@ -59,6 +59,15 @@ impl Printer<'_> {
             StmtKind::Assign { target, op, value } => {
                 let target = self.expr(target);
                 Doc::concat([target, Doc::Text(format!(" {} ", op.symbol())), self.expr(value)])
+            }
+            StmtKind::Experts { verb, experts, by } => {
+                let experts =
+                    experts.iter().map(|e| Element::new(e.span, move |p: &mut Printer<'a>| p.expr(e))).collect();
+                let mut docs = vec![Doc::Text(format!("{} ", verb.word())), self.listed(experts)];
+                if let Some(by) = by {
+                    docs.extend([Doc::text(" by "), self.expr(by)]);
+                }
+                Doc::Concat(docs)
             }
             StmtKind::When { cond, then, otherwise } => {
                 self.branches("when", cond, then, otherwise.as_ref(), stmt.span)

@@ -105,7 +105,7 @@ fn declares(text: &str, word: &str, rest: &[Token]) -> bool {
     match word {
         "model" | "import" | "arch" => matches!(next.kind, TokenKind::Text { .. }),
         "param" => next.kind == TokenKind::Word && !next.first,
-        "hook" | "patch" => next.kind == TokenKind::Word && !next.first,
+        "hook" | "patch" | "route" => next.kind == TokenKind::Word && !next.first,
         "data" | "prompt" | "vector" | "tensor" | "sae" | "fn" | "run" | "metric" => {
             let own_line = next.first && marks(rest.get(1), &["="]) && matches!(word, "data" | "prompt" | "run");
             next.kind == TokenKind::Word && (own_line || !next.first && marks(rest.get(1), &["=", "(", "[", ":"]))

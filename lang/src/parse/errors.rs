@@ -66,7 +66,7 @@ pub(super) fn explain(file: FileId, text: &str, chunk: &Chunk, base: usize, erro
     let at = tokens.partition_point(|t| t.end <= place);
     let scene = Scene { text, tokens, at, expected };
     let wanted = match scene.before() {
-        "with" if scene.expects(Rule::name) => "the name of a hook or patch".to_owned(),
+        "with" if scene.expects(Rule::name) => "the name of a hook, patch or route".to_owned(),
         _ => wanted(expected),
     };
     if let Some(unfinished) = scene.unfinished() {

@@ -204,7 +204,7 @@ impl Build<'_> {
     /// A chain of branches as nested blocks, the last one innermost.
     pub(super) fn chain(&mut self, pair: Pair<Rule>, rows: bool, depth: usize) -> StmtKind {
         let span = self.span(&pair);
-        let links = pair.clone().into_inner().filter(|p| p.as_rule() == Rule::else_branch).count();
+        let links = pair.clone().into_inner().filter(|p| matches!(p.as_rule(), Rule::else_branch | Rule::route_else)).count();
         let depth = depth + 2 * links + 1;
         if !self.fits(depth, span) {
             return StmtKind::Expr(Expr { kind: ExprKind::None, span });
@@ -215,7 +215,7 @@ impl Build<'_> {
         for part in parts {
             let mut inner = part.clone().into_inner();
             inner.next();
-            if part.as_rule() == Rule::last_else {
+            if let Rule::last_else | Rule::route_last = part.as_rule() {
                 otherwise = inner.next().map(|block| self.block(block, depth));
                 continue;
             }

@@ -42,6 +42,13 @@ impl Build<'_> {
                 let on = self.rows(&mut parts, Rule::on_rows);
                 ItemKind::Patch(PatchDecl { name, at, on, from: self.donor(parts.need()) })
             }
+            Rule::route_item => {
+                let name = parts.take_if(Rule::name).map(|n| self.ident(&n));
+                let params = self.params(&mut parts);
+                let at = self.sites(parts.need());
+                let on = self.rows(&mut parts, Rule::on_rows);
+                ItemKind::Route(RouteDecl { name, params, at, on, body: self.block(parts.need(), 0) })
+            }
             Rule::run_item => {
                 let name = self.ident(&parts.need());
                 ItemKind::Run(RunDecl { name, run: self.run(parts.need()) })
@@ -72,7 +79,7 @@ impl Build<'_> {
                 let name = self.ident(&parts.need());
                 let of = self.expr(parts.need(), 0);
                 let at = self.rows(&mut parts, Rule::at_rows);
-                let over = self.run(parts.need());
+                let over = Parts::of(parts.need()).map(|run| self.run(run)).collect();
                 let options = parts.next().map(|o| self.options(o)).unwrap_or_default();
                 ItemKind::Top(Top { name, of, at, over, options })
             }

@@ -4,7 +4,7 @@ use pest::Parser;
 
 use super::chunks::{Chunk, complete};
 use super::{Build, Grammar, MAX_ERRORS, Rule, errors};
-use crate::ast::{HookDecl, Item, ItemKind, PatchDecl};
+use crate::ast::{HookDecl, Item, ItemKind, PatchDecl, RouteDecl};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::lex::{Token, TokenKind};
@@ -56,6 +56,7 @@ fn nameless(item: &Item) -> Option<Diagnostic> {
     let (word, place) = match &item.kind {
         ItemKind::Hook(HookDecl { name: None, at, .. }) => ("hook", at.first()?.span),
         ItemKind::Patch(PatchDecl { name: None, at, .. }) => ("patch", at.first()?.span),
+        ItemKind::Route(RouteDecl { name: None, at, .. }) => ("route", at.first()?.span),
         _ => return None,
     };
     Some(

@@ -71,7 +71,7 @@ impl<'a> Scene<'a> {
     /// Where a line ends too early, the place to look at is its end and not the line after it.
     pub fn cut_short(&self, file: FileId, wanted: &str) -> Option<Diagnostic> {
         let ends = self.tokens.get(self.at).is_none_or(|t| t.first);
-        let could_end = [Rule::stmt, Rule::rbrace, Rule::rbracket, Rule::rparen, Rule::EOI];
+        let could_end = [Rule::stmt, Rule::route_stmt, Rule::rbrace, Rule::rbracket, Rule::rparen, Rule::EOI];
         if !ends || wanted.is_empty() || could_end.iter().any(|r| self.expects(*r)) {
             return None;
         }

@@ -3,7 +3,7 @@
 use pest::iterators::Pair;
 
 use super::{Build, Parts, Rule, doc_above, words};
-use crate::ast::{AssignOp, Block, Expr, ExprKind, Ident, Stmt, StmtKind};
+use crate::ast::{AssignOp, Block, Expr, ExprKind, Ident, Stmt, StmtKind, Verb};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, nearest};
 use crate::source::Span;
@@ -69,14 +69,21 @@ impl Build<'_> {
         let doc = doc_above(self.text, span.start as usize);
         let inner = Parts::of(pair).need();
         let rule = inner.as_rule();
-        if rule == Rule::when_stmt {
-            return Stmt { kind: self.chain(inner, true, depth), doc, span };
+        if let Rule::when_stmt | Rule::route_when | Rule::route_if = rule {
+            return Stmt { kind: self.chain(inner, rule != Rule::route_if, depth), doc, span };
         }
         let mut parts = Parts::of(inner);
         let kind = match rule {
             Rule::let_stmt => {
                 let name = self.ident(&parts.need());
                 StmtKind::Let(name, self.expr(parts.need(), depth))
+            }
+            Rule::experts_stmt => {
+                let verb = parts.need();
+                let verb = Verb::ALL.into_iter().find(|v| v.word() == verb.as_str()).unwrap_or(Verb::Mask);
+                let experts = Parts::of(parts.need()).map(|e| self.expr(e, depth)).collect();
+                let by = parts.next().map(|e| self.expr(e, depth));
+                StmtKind::Experts { verb, experts, by }
             }
             Rule::site_stmt => {
                 let path = self.site_name(parts.need());
@@ -136,6 +143,9 @@ impl Build<'_> {
 fn near_statement(word: &str) -> Option<String> {
     if words::DECLARATIONS.contains(&word) {
         return Some(format!("`{word}` stands at the top level of a file, not in a body"));
+    }
+    if Verb::ALL.iter().any(|v| v.word() == word) {
+        return Some(format!("`{word}` stands in the body of a `route`"));
     }
     if word == "return" {
         return Some("there is no `return`: the value of a body is its last statement".to_owned());

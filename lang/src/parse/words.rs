@@ -4,7 +4,7 @@ use super::Rule;
 
 /// Words that begin an item.
 pub(crate) const DECLARATIONS: &[&str] = &[
-    "model", "import", "param", "data", "prompt", "vector", "tensor", "sae", "fn", "hook", "patch", "run", "metric",
+    "model", "import", "param", "data", "prompt", "vector", "tensor", "sae", "fn", "hook", "patch", "route", "run", "metric",
     "measure", "capture", "generate", "print", "sweep", "top", "plot", "save", "report", "arch",
 ];
 
@@ -46,6 +46,7 @@ pub(crate) fn keyword(rule: Rule) -> Option<&'static str> {
         Rule::kw_fn => "fn",
         Rule::kw_hook => "hook",
         Rule::kw_patch => "patch",
+        Rule::kw_route => "route",
         Rule::kw_run => "run",
         Rule::kw_metric => "metric",
         Rule::kw_measure => "measure",
@@ -73,7 +74,7 @@ pub(crate) fn keyword(rule: Rule) -> Option<&'static str> {
         Rule::kw_let => "let",
         Rule::kw_when => "when",
         Rule::kw_if => "if",
-        Rule::kw_else | Rule::else_branch | Rule::last_else => "else",
+        Rule::kw_else | Rule::else_branch | Rule::last_else | Rule::route_else | Rule::route_last => "else",
         Rule::kw_site => "site",
         Rule::kw_write => "write",
         Rule::kw_axis => "axis",
@@ -100,8 +101,10 @@ pub(crate) fn friendly(rule: Rule) -> Option<(u8, String)> {
         Rule::site | Rule::sites | Rule::site_head => (0, "a site such as `blocks[3].resid.post`"),
         Rule::site_name => (0, "a site name such as `attn.q`"),
         Rule::positions | Rule::selection | Rule::pos_and | Rule::pos_not => (0, "a position such as `prompt[-1]`"),
-        Rule::edit_use => (0, "the name of a hook or patch"),
-        Rule::stmt => (3, "a statement"),
+        Rule::edit_use => (0, "the name of a hook, patch or route"),
+        Rule::stmt | Rule::route_stmt => (3, "a statement"),
+        Rule::experts_verb | Rule::experts_stmt => (1, "`mask`, `drop`, `mute`, `force` or `bias`"),
+        Rule::experts => (0, "experts such as `3, 5`"),
         Rule::param => (0, "a parameter such as `alpha = 6.0`"),
         Rule::param_type => (0, "a type: `number`, `int`, `bool` or `text`"),
         Rule::index_arg | Rule::open_range | Rule::star => (0, "an index such as `3`, `2..4` or `*`"),
@@ -118,7 +121,7 @@ pub(crate) fn friendly(rule: Rule) -> Option<(u8, String)> {
         Rule::rparen => (2, "`)`"),
         Rule::lbracket => (2, "`[`"),
         Rule::rbracket => (2, "`]`"),
-        Rule::lbrace | Rule::block => (2, "`{`"),
+        Rule::lbrace | Rule::block | Rule::route_body => (2, "`{`"),
         Rule::rbrace => (2, "`}`"),
         Rule::range | Rule::to_bound => (2, "`..`"),
         Rule::bar => (3, "`|`"),
@@ -140,6 +143,8 @@ pub(crate) fn is_mark(rule: Rule) -> bool {
                 | Rule::with_list
                 | Rule::else_branch
                 | Rule::last_else
+                | Rule::route_else
+                | Rule::route_last
                 | Rule::donor
                 | Rule::normalized
         )

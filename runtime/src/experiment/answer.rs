@@ -1,6 +1,6 @@
 //! What each statement gave, and as text.
 
-use super::derive::arithmetic;
+use super::derive::{arithmetic, first_entries};
 use super::measure::positions;
 use super::phase::TensorValues;
 use super::results::Results;
@@ -80,6 +80,11 @@ pub fn answer(
                     PrintItem::Text(t) => {
                         text.push(t.clone());
                         out.push(Value::Text(t.clone()));
+                    }
+                    PrintItem::Ranked { ranking, n, layers, shape } => {
+                        let shown = first_entries(ranking, *n, layers.as_deref(), shape, values).map_err(one)?;
+                        text.push(shown.clone());
+                        out.push(Value::Text(shown));
                     }
                     PrintItem::Value { label, plan } => {
                         let data = arithmetic(plan, values.clone()).map_err(one)?;

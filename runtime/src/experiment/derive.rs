@@ -12,7 +12,7 @@ use crate::progress::{Bar, Unit};
 use crate::reference::Reference;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use steer_compiler::elaborate::{Derived, Leaf, LeafStat, OutputSpec, RunSpec, TensorFrom, numbered};
+use steer_compiler::elaborate::{Derived, Leaf, LeafStat, OutputSpec, Ranking, RunSpec, TensorFrom, numbered, ranked};
 use steer_compiler::plan::{Plan, Weight};
 use steer_lang::{Diagnostic, Diagnostics, codes};
 
@@ -26,6 +26,10 @@ pub fn tensors(
     options: &PhaseOptions,
 ) -> Result<TensorValues, Diagnostics> {
     let mut needed = wanted.clone();
+    let rankings: Vec<Ranking> = wanted.iter().filter_map(|name| Ranking::named(name)).collect();
+    for r in &rankings {
+        needed.extend(members(session, &r.of).into_iter().map(|layer| r.source(layer)));
+    }
     let mut values = TensorValues::default();
     let specs = &session.script.tensors;
     // Later tensors may be made from earlier ones, so go backwards.
@@ -73,7 +77,69 @@ pub fn tensors(
         }
         values.0.insert(d.name.clone(), value);
     }
+    for r in rankings {
+        let ranks = ranks(session, &r, &values).map_err(one)?;
+        values.0.insert(r.name(), ranks);
+    }
     Ok(values)
+}
+
+/// The layers of a family, or no layer where it is one tensor.
+fn members(session: &Session, of: &str) -> Vec<Option<u32>> {
+    match session.script.tensor_types.get(of) {
+        Some(ty) if ty.family => ty.layers.iter().map(|l| Some(*l)).collect(),
+        _ => vec![None],
+    }
+}
+
+/// The ranks of the entries of one tensor among all that are ranked with it.
+fn ranks(session: &Session, r: &Ranking, values: &TensorValues) -> Result<Arc<[f32]>, Error> {
+    let (mut all, mut own) = (Vec::new(), 0..0);
+    for layer in members(session, &r.of) {
+        let value = values.0.get(&r.source(layer)).ok_or_else(|| broken("a ranked tensor is missing"))?;
+        if layer == r.layer {
+            own = all.len()..all.len() + value.len();
+        }
+        all.extend(value.iter().copied());
+    }
+    let mut ranks = vec![0.0; all.len()];
+    for (rank, entry) in ranked(r.order, &all).into_iter().enumerate() {
+        ranks[entry] = rank as f32;
+    }
+    Ok(ranks[own].into())
+}
+
+/// The first entries of a ranking as the language writes them: `[[1, 5], [2, 5]]`, in their order.
+pub fn first_entries(
+    ranking: &Ranking,
+    n: usize,
+    layers: Option<&[u32]>,
+    shape: &[usize],
+    values: &TensorValues,
+) -> Result<String, Error> {
+    let members: Vec<Option<u32>> = layers.map_or(vec![None], |all| all.iter().map(|l| Some(*l)).collect());
+    let each: usize = shape.iter().product();
+    let mut all = Vec::new();
+    for layer in &members {
+        let value = values.0.get(&ranking.source(*layer)).ok_or_else(|| broken("a ranked tensor is missing"))?;
+        all.extend(value.iter().copied());
+    }
+    let entry = |at: usize| {
+        let mut parts: Vec<String> = members[at / each].iter().map(u32::to_string).collect();
+        let mut rest = at % each;
+        let mut stride = each;
+        for size in shape {
+            stride /= size;
+            parts.push((rest / stride).to_string());
+            rest %= stride;
+        }
+        match &parts[..] {
+            [one] => one.clone(),
+            _ => format!("[{}]", parts.join(", ")),
+        }
+    };
+    let first: Vec<String> = ranked(ranking.order, &all).into_iter().take(n).map(entry).collect();
+    Ok(format!("[{}]", first.join(", ")))
 }
 
 /// The names of derived tensors, a family's once; of many the first few.
@@ -159,20 +225,25 @@ fn statistics(
             }
             let sets: Vec<Vec<Arc<[f32]>>> = leaf.data.iter().map(|n| rows_of(n)).collect();
             let _bar = Bar::new(&format!("deriving {}", d.name), Unit::Unknown);
-            let value = statistic(d, leaf, &sets)?;
+            let texts = leaf.data.first().map_or(1, |n| of_data[n].len());
+            let value = statistic(d, leaf, &sets, texts)?;
             out.insert(key, value);
         }
     }
     Ok(out)
 }
 
-fn statistic(d: &Derived, leaf: &Leaf, sets: &[Vec<Arc<[f32]>>]) -> Result<Arc<[f32]>, Diagnostics> {
+fn statistic(d: &Derived, leaf: &Leaf, sets: &[Vec<Arc<[f32]>>], texts: usize) -> Result<Arc<[f32]>, Diagnostics> {
     let bad = |message: String, help: &str| vec![Diagnostic::error(codes::BAD_ARGUMENTS, message).help(help)];
     if sets.iter().any(Vec::is_empty) {
         return Err(bad(format!("`{}` has no rows to take a statistic of", d.name), "select rows that exist"));
     }
     match leaf.stat {
         LeafStat::Mean => Ok(mean(&sets[0]).iter().map(|x| *x as f32).collect()),
+        LeafStat::Total => {
+            let rows_of_a_text = sets[0].len() as f64 / texts as f64;
+            Ok(mean(&sets[0]).iter().map(|x| (*x * rows_of_a_text) as f32).collect())
+        }
         LeafStat::Component(k) => {
             let rows: Vec<Vec<f64>> = match sets {
                 [a] => {

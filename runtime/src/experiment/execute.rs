@@ -164,8 +164,15 @@ fn printed(session: &Session) -> BTreeSet<String> {
         StatementKind::Print(items) => &items[..],
         _ => &[],
     });
-    let plans = items.filter_map(|i| if let PrintItem::Value { plan, .. } = i { Some(plan) } else { None });
-    plans.flat_map(|plan| plan.tensors.iter().map(|t| t.name.clone())).chain(saved.flatten()).collect()
+    let shown = items.flat_map(|i| match i {
+        PrintItem::Value { plan, .. } => plan.tensors.iter().map(|t| t.name.clone()).collect(),
+        PrintItem::Ranked { ranking, layers, .. } => match layers {
+            Some(layers) => layers.iter().map(|l| ranking.source(Some(*l))).collect(),
+            None => vec![ranking.source(None)],
+        },
+        PrintItem::Text(_) => Vec::new(),
+    });
+    shown.chain(saved.flatten()).collect()
 }
 
 /// Seconds by stage.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use steer_compiler::backend::row_backend;
 use steer_compiler::elaborate::{OutputSpec, Place, RunSpec, Script};
 use steer_compiler::plan::rules::{self, Changes, OptimizeError};
-use steer_compiler::plan::{EditId, Plan, Tensor};
+use steer_compiler::plan::{Edit, EditId, Plan, Tensor};
 use steer_compiler::program::{Instr, Program};
 use steer_compiler::schedule::{Explain, schedule};
 use steer_lang::{Diagnostic, Diagnostics, codes};
@@ -142,10 +142,10 @@ pub fn prepare(
         places.push(of);
     }
     let mut warnings = Diagnostics::new();
-    for edit in changes.iter().flat_map(|(_, c)| &c.unread_edits) {
-        let e = &plan.edits[edit.0 as usize];
+    let unread: Vec<EditId> = changes.iter().flat_map(|(_, c)| c.unread_edits.iter().copied()).collect();
+    for (e, site) in lost(&plan, &unread) {
         warnings.push(
-            Diagnostic::warning(codes::UNREAD_EDIT, format!("nothing reads what `{}` does at {}", e.name, e.site))
+            Diagnostic::warning(codes::UNREAD_EDIT, format!("nothing reads what `{}` does at {site}", e.name))
                 .at(e.span, "its effect is lost")
                 .help("read something that comes after it, or edit an earlier site"),
         );
@@ -160,6 +160,21 @@ pub fn prepare(
         places,
         warnings,
     })
+}
+
+/// Edits that nothing reads, with the place to name: of a route whose parts are all lost the mixture, once.
+fn lost<'p>(plan: &'p Plan, unread: &[EditId]) -> Vec<(&'p Edit, &'p str)> {
+    let mut out: Vec<(&Edit, &str)> = Vec::new();
+    for edit in unread {
+        let e = &plan.edits[edit.0 as usize];
+        let same = |o: &Edit| o.name == e.name && o.route == e.route;
+        let whole = plan.edits.iter().enumerate().all(|(i, o)| !same(o) || unread.contains(&EditId(i as u32)));
+        let site = e.route.as_ref().filter(|_| whole).unwrap_or(&e.site);
+        if !out.iter().any(|(o, s)| same(o) && *s == site) {
+            out.push((e, site));
+        }
+    }
+    out
 }
 
 /// What the scheduler's rules did.

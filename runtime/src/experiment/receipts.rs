@@ -5,8 +5,8 @@ use super::results::Results;
 use super::session::Session;
 use super::statements::Experiment;
 use crate::report::{Receipt, Sums};
-use std::collections::BTreeMap;
-use steer_compiler::plan::EditId;
+use std::collections::{BTreeMap, HashSet};
+use steer_compiler::plan::{Edit, EditId};
 use steer_lang::{Diagnostic, Diagnostics, Span, codes};
 
 /// One receipt an edit and site, over all runs, in the Plan's order. An edit may stand several times in the Plan,
@@ -14,10 +14,13 @@ use steer_lang::{Diagnostic, Diagnostics, Span, codes};
 pub fn receipts(session: &Session, prepared: &Prepared, results: &Results) -> Vec<Receipt> {
     let edits = &prepared.plan.edits;
     let mut of: Vec<Vec<EditId>> = Vec::new();
-    for (i, e) in edits.iter().enumerate() {
+    // Of the parts of a route, one has its receipts.
+    let told: HashSet<EditId> = prepared.plan.nodes.iter().filter_map(|n| n.op.receipt_of()).collect();
+    let silent = |i: usize, e: &Edit| e.route.is_some() && !told.contains(&EditId(i as u32));
+    for (i, e) in edits.iter().enumerate().filter(|(i, e)| !silent(*i, e)) {
         let same = |ids: &&mut Vec<EditId>| {
             let first = &edits[ids[0].0 as usize];
-            first.name == e.name && first.site == e.site
+            first.name == e.name && first.route == e.route && (e.route.is_some() || first.site == e.site)
         };
         match of.iter_mut().find(same) {
             Some(ids) => ids.push(EditId(i as u32)),
@@ -42,6 +45,10 @@ pub fn receipts(session: &Session, prepared: &Prepared, results: &Results) -> Ve
             _ => "element",
         };
         let sums = of_runs.into_iter().fold(Sums::default(), |all, s| all.and(s));
+        if let Some(mixture) = &e.route {
+            out.push(Receipt::of_route(&e.name, mixture, e.layer, selected.iter().sum(), &sums));
+            continue;
+        }
         out.push(Receipt::of(&e.name, &e.site, e.layer, unit, selected.iter().sum(), &sums));
     }
     out

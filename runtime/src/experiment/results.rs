@@ -4,7 +4,7 @@ use super::live::Gathered;
 use super::pieces::Part;
 use super::statements::{Experiment, What};
 use super::table::{Given, Numbers};
-use crate::engine::{RowCount, RowReceipt};
+use crate::engine::{Did, RowCount};
 use crate::report::Sums;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -39,10 +39,7 @@ pub struct Results {
     pub work: Work,
 }
 
-/// What an edit did to a row: entries changed, and the squared norms of the change and of the value before.
-pub type Did = [f32; 3];
-
-/// The same by position, in order.
+/// What an edit did to rows, by position, in order.
 pub type Rows = Vec<(usize, Did)>;
 
 /// Run, output, position and value.
@@ -173,7 +170,7 @@ impl Results {
     pub fn take_counts(&mut self, part: &Part, gathered: &Gathered) {
         for r in &gathered.receipts {
             let rows = self.did.entry((r.edit, part.runs[r.run])).or_default();
-            more(rows, r.position, [r.changed, r.moved, r.before]);
+            more(rows, r.position, r.did);
         }
         for ((run, edit), n) in &gathered.selected {
             self.selected.insert((part.runs[*run], *edit), *n);
@@ -208,7 +205,7 @@ impl Results {
         let mut receipts: BTreeMap<(u32, usize), Rows> = BTreeMap::new();
         for r in &gathered.receipts {
             let rows = receipts.entry((r.edit.0, part.runs[r.run])).or_default();
-            rows.push((r.position, [r.changed, r.moved, r.before]));
+            rows.push((r.position, r.did));
         }
         out.did = receipts.into_iter().map(|((edit, run), rows)| (edit, run, rows)).collect();
         out.selected = gathered.selected.iter().map(|((run, e), n)| (part.runs[*run], e.0, *n)).collect();
@@ -251,14 +248,12 @@ impl Results {
 
     /// What edits did, by edit and run.
     pub fn sums(&self) -> BTreeMap<(EditId, usize), Sums> {
-        let sum = |(&(edit, run), rows): (&(EditId, usize), &BTreeMap<usize, Did>)| {
+        let sum = |rows: &BTreeMap<usize, Did>| {
             let mut sums = Sums::default();
-            for (&position, &[changed, moved, before]) in rows {
-                sums.add(&RowReceipt { run, edit, position, changed, moved, before });
-            }
-            ((edit, run), sums)
+            rows.values().for_each(|did| sums.add(did));
+            sums
         };
-        self.did.iter().map(sum).collect()
+        self.did.iter().map(|(of, rows)| (*of, sum(rows))).collect()
     }
 }
 

@@ -72,7 +72,8 @@ impl Reference {
         for node in &plan.nodes {
             match &node.op {
                 Op::Overlay { edit, base, .. } => {
-                    bases.insert(*edit, *base);
+                    // Others than the first are of what receipts compare with.
+                    bases.entry(*edit).or_insert(*base);
                 }
                 op @ Op::Attention { body, .. } => {
                     let sight = op.sight().unwrap_or_default();
@@ -241,8 +242,7 @@ impl Reference {
                     let of = stats.iter().filter(|s| s.0 == stat);
                     of.map(|(_, v)| v[position.min(v.len() - 1)]).sum::<f32>()
                 };
-                let (changed, moved, before) = (sum(Stat::Changed), sum(Stat::Moved), sum(Stat::Before));
-                receipts.push(RowReceipt { run, edit: e.edit, position, changed, moved, before });
+                receipts.push(RowReceipt { run, edit: e.edit, position, did: Stat::ALL.map(sum) });
             }
         }
         Ok(())

@@ -13,7 +13,7 @@ pub fn page(report: &Report, script: &str, warnings: Vec<String>, results: Vec<S
     let title = file.file_stem().map_or("experiment".into(), |s| s.to_string_lossy().into_owned());
     let mut sections = results;
     if !report.receipts.is_empty() {
-        let blocks = vec![Block::Table(receipts::table(&report.receipts))];
+        let blocks = receipts::tables(&report.receipts).into_iter().map(Block::Table).collect();
         sections.push(Section { title: "Receipts".into(), source: None, blocks });
     }
     Page {

@@ -1,8 +1,9 @@
 //! What every edit did.
 
 use super::{Align, Table, number, percent};
-use crate::engine::RowReceipt;
+use crate::engine::Did;
 use serde::Serialize;
+use steer_compiler::plan::Stat;
 
 /// One edit at one site in one run or several: on how many rows it fired, and how far it moved them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,6 +26,21 @@ pub struct Receipt {
     pub max_move: f64,
     /// Rows that were 0 before the edit and are not after it: their move is no share of anything.
     pub rows_from_zero: u64,
+    /// Of a route: what it did to the choice of experts, against the same rows without it. Its moves are those of gates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Routing>,
+}
+
+/// What a route did to choices of experts, over all rows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Routing {
+    /// Experts that have a gate without the route.
+    pub chosen: u64,
+    /// Those that have one only with it, and those that have none with it.
+    pub entered: u64,
+    pub left: u64,
+    /// The gates that it gave or took, of a row the larger of both, as a share of all gates without it.
+    pub mass_moved: f64,
 }
 
 /// What an edit did in one run or several.
@@ -38,21 +54,34 @@ pub struct Sums {
     moved: u64,
     max_move: f64,
     from_zero: u64,
+    /// Of a route.
+    mass: f64,
+    mass_moved: f64,
+    chosen: u64,
+    entered: u64,
+    left: u64,
 }
 
 impl Sums {
     /// Adds a row. The sum depends on the order of rows.
-    pub fn add(&mut self, r: &RowReceipt) {
+    pub fn add(&mut self, did: &Did) {
+        let of = |stat: Stat| did[stat as usize];
+        let (changed, before, moved) = (of(Stat::Changed), f64::from(of(Stat::Before)), f64::from(of(Stat::Moved)));
         self.computed += 1;
-        self.rows_changed += u64::from(r.changed > 0.0);
-        self.changed += r.changed as u64;
-        if r.before > 0.0 || r.before.is_nan() || r.moved.is_nan() {
-            let moved = (f64::from(r.moved) / f64::from(r.before)).sqrt();
+        self.rows_changed += u64::from(changed > 0.0);
+        self.changed += changed as u64;
+        self.mass += before;
+        self.mass_moved += moved;
+        self.chosen += of(Stat::Chosen) as u64;
+        self.entered += of(Stat::Entered) as u64;
+        self.left += of(Stat::Left) as u64;
+        if before > 0.0 || before.is_nan() || moved.is_nan() {
+            let moved = (moved / before).sqrt();
             self.moves += moved;
             self.moved += 1;
             self.max_move = larger(self.max_move, moved);
         } else {
-            self.from_zero += u64::from(r.moved > 0.0);
+            self.from_zero += u64::from(moved > 0.0);
         }
     }
 
@@ -65,6 +94,11 @@ impl Sums {
         self.moved += other.moved;
         self.max_move = larger(self.max_move, other.max_move);
         self.from_zero += other.from_zero;
+        self.mass += other.mass;
+        self.mass_moved += other.mass_moved;
+        self.chosen += other.chosen;
+        self.entered += other.entered;
+        self.left += other.left;
         self
     }
 }
@@ -88,17 +122,72 @@ impl Receipt {
             mean_move: sums.moves / sums.moved.max(1) as f64,
             max_move: sums.max_move,
             rows_from_zero: sums.from_zero,
+            routing: None,
         }
+    }
+
+    /// Of a route in one mixture of experts.
+    pub fn of_route(edit: &str, mixture: &str, layer: Option<u32>, selected: u64, sums: &Sums) -> Self {
+        let share = if sums.mass > 0.0 { sums.mass_moved / sums.mass } else { 0.0 };
+        let routing =
+            Routing { chosen: sums.chosen, entered: sums.entered, left: sums.left, mass_moved: share };
+        let receipt = Receipt::of(edit, mixture, layer, "expert", selected, sums);
+        // Gates are not squared.
+        Receipt { mean_move: share, max_move: sums.max_move.powi(2), routing: Some(routing), ..receipt }
     }
 }
 
-/// Receipts as a table, one line each.
+/// Receipts as tables, one line each: hooks and patches, then routes.
 pub fn receipts_table(receipts: &[Receipt]) -> String {
-    table(receipts).render()
+    tables(receipts).iter().map(Table::render).collect::<Vec<_>>().join("\n")
 }
 
 /// The same before it is text.
-pub(super) fn table(receipts: &[Receipt]) -> Table {
+pub(super) fn tables(receipts: &[Receipt]) -> Vec<Table> {
+    let (routes, edits): (Vec<_>, Vec<_>) = receipts.iter().partition(|r| r.routing.is_some());
+    let mut out = Vec::new();
+    if !edits.is_empty() {
+        out.push(table(&edits));
+    }
+    if !routes.is_empty() {
+        out.push(routes_table(&routes));
+    }
+    out
+}
+
+fn routes_table(receipts: &[&Receipt]) -> Table {
+    use Align::{Left, Right};
+    let mut table = Table::new(&[
+        ("route", Left),
+        ("experts of", Left),
+        ("selected", Right),
+        ("computed", Right),
+        ("changed", Right),
+        ("chosen", Right),
+        ("entered", Right),
+        ("left", Right),
+        ("gates moved", Right),
+        ("max", Right),
+    ]);
+    for r in receipts {
+        let Some(routing) = &r.routing else { continue };
+        table.row([
+            r.edit.clone(),
+            r.site.clone(),
+            r.rows_selected.to_string(),
+            r.rows_computed.to_string(),
+            r.rows_changed.to_string(),
+            routing.chosen.to_string(),
+            routing.entered.to_string(),
+            routing.left.to_string(),
+            percent(routing.mass_moved),
+            percent(r.max_move),
+        ]);
+    }
+    table
+}
+
+fn table(receipts: &[&Receipt]) -> Table {
     use Align::{Left, Right};
     let mut table = Table::new(&[
         ("edit", Left),
@@ -136,20 +225,18 @@ pub(super) fn table(receipts: &[Receipt]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use steer_compiler::plan::EditId;
 
     #[test]
     fn a_receipt_sums_up_rows() {
-        let row =
-            |position, changed, moved, before| RowReceipt { run: 0, edit: EditId(0), position, changed, moved, before };
-        let rows = [row(2, 0.0, 0.0, 4.0), row(0, 2.0, 1.0, 4.0), row(1, 1.0, 4.0, 4.0), row(3, 1.0, 1.0, 0.0)];
+        let row = |changed, moved, before| [changed, moved, before, 0.0, 0.0, 0.0];
+        let rows = [row(0.0, 0.0, 4.0), row(2.0, 1.0, 4.0), row(1.0, 4.0, 4.0), row(1.0, 1.0, 0.0)];
         let mut sums = Sums::default();
         rows.iter().for_each(|r| sums.add(r));
         let r = Receipt::of("cheer", "blocks[3].attn.z", Some(3), "head", 6, &sums);
         assert_eq!((r.rows_selected, r.rows_computed, r.rows_changed, r.changed), (6, 4, 3, 4));
         assert_eq!((r.mean_move, r.max_move), (0.5, 1.0));
-        sums.add(&row(4, 1.0, f32::NAN, f32::NAN));
-        sums.add(&row(5, 1.0, 1.0, 4.0));
+        sums.add(&row(1.0, f32::NAN, f32::NAN));
+        sums.add(&row(1.0, 1.0, 4.0));
         let bad = Receipt::of("cheer", "embed", None, "element", 6, &sums);
         assert!(bad.mean_move.is_nan() && bad.max_move.is_nan());
         let text = receipts_table(&[r, Receipt::of("idle", "embed", None, "element", 0, &Sums::default())]);
@@ -162,5 +249,22 @@ mod tests {
             lines[3],
             "idle   embed                    0         0        0             none           0.0%    0.0%"
         );
+    }
+
+    #[test]
+    fn a_route_counts_choices() {
+        let mut sums = Sums::default();
+        // One of two experts is exchanged for another; one of gate 0.25 is muted; nothing.
+        for did in [[4.0, 0.6, 1.0, 2.0, 1.0, 1.0], [1.0, 0.25, 1.0, 2.0, 0.0, 1.0], [0.0, 0.0, 1.0, 2.0, 0.0, 0.0]] {
+            sums.add(&did);
+        }
+        let r = Receipt::of_route("calm", "blocks[1].moe", Some(1), 3, &sums);
+        let routing = r.routing.clone().expect("a route");
+        assert_eq!((routing.chosen, routing.entered, routing.left, r.rows_changed), (6, 1, 2, 2));
+        assert!((routing.mass_moved - 0.85 / 3.0).abs() < 1e-6 && (r.max_move - 0.6).abs() < 1e-6, "{r:?}");
+        let hook = Receipt::of("idle", "embed", None, "element", 0, &Sums::default());
+        let text = receipts_table(&[r, hook]);
+        assert!(text.starts_with("edit") && text.contains("\n\nroute"), "{text}");
+        assert!(text.trim_end().ends_with("6        1     2        28.3%  60.0%"), "{text}");
     }
 }

@@ -3,33 +3,45 @@
 use super::RowsEngine;
 use super::exec::Frame;
 use super::share::NONE;
-use crate::engine::{RowReceipt, StepResult};
+use crate::engine::{Did, RowReceipt, StepResult};
 use std::collections::HashMap;
-use steer_compiler::plan::EditId;
-use steer_compiler::program::{Instr, KernelArg, Program};
+use steer_compiler::plan::{EditId, Stat};
+use steer_compiler::program::{Instr, KernelArg, Program, Stretch};
 
 /// By stretch, the edits that its instructions ask about: those that begin there, and earlier ones whose
 /// work is spread over several kernels.
 pub fn acting(program: &Program) -> Vec<Vec<EditId>> {
-    let of = |stretch: &steer_compiler::program::Stretch| {
+    by_stretch(program, |arg| match arg {
+        KernelArg::Guard(e) | KernelArg::Params(e) | KernelArg::Receipt(e) => Some(*e),
+        _ => None,
+    })
+}
+
+/// By stretch, the edits of which it leaves receipts: of the parts of a route, and of an edit whose work begins before the
+/// value that it changes is there, not every one.
+pub fn told(program: &Program) -> Vec<Vec<EditId>> {
+    by_stretch(program, |arg| if let KernelArg::Receipt(e) = arg { Some(*e) } else { None })
+}
+
+fn by_stretch(program: &Program, edit: impl Fn(&KernelArg) -> Option<EditId>) -> Vec<Vec<EditId>> {
+    let of = |stretch: &Stretch| {
         let mut edits = Vec::new();
-        for instr in &stretch.instrs {
-            let args = match instr {
-                Instr::Kernel(call) => &call.args,
-                Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => &body.call.args,
-                _ => continue,
-            };
-            for arg in args {
-                if let KernelArg::Guard(e) | KernelArg::Params(e) | KernelArg::Receipt(e) = arg
-                    && !edits.contains(e)
-                {
-                    edits.push(*e);
-                }
+        for e in stretch.instrs.iter().flat_map(args).filter_map(&edit) {
+            if !edits.contains(&e) {
+                edits.push(e);
             }
         }
         edits
     };
     program.stretches.iter().map(of).collect()
+}
+
+fn args(instr: &Instr) -> &[KernelArg] {
+    match instr {
+        Instr::Kernel(call) => &call.args,
+        Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => &body.call.args,
+        _ => &[],
+    }
 }
 
 /// Guards and parameters of edits, by row.
@@ -54,7 +66,7 @@ pub fn edit_inputs(engine: &RowsEngine, frame: &mut Frame) {
         }
         frame.guards.insert(edit, guard);
         frame.params.insert(edit, params);
-        frame.receipts.insert(edit, vec![0.0; n * 3]);
+        frame.receipts.insert(edit, vec![0.0; n * Stat::COUNT]);
     }
 }
 
@@ -66,7 +78,7 @@ pub struct Taken {
 
 /// Adds what the kernels of a stretch stored.
 pub fn receipts(engine: &RowsEngine, frame: &Frame, taken: &mut Taken, result: &mut StepResult) {
-    for &edit in &engine.acting[frame.stretch] {
+    for &edit in &engine.told[frame.stretch] {
         let Some(values) = frame.receipts.get(&edit) else { continue };
         let at = taken.at.entry(edit).or_default();
         for u in engine.users.of(edit) {
@@ -75,18 +87,14 @@ pub fn receipts(engine: &RowsEngine, frame: &Frame, taken: &mut Taken, result: &
                 if j == NONE {
                     continue;
                 }
-                let [changed, moved, before] = [0, 1, 2].map(|k| values[j as usize * 3 + k]);
+                let did: Did = std::array::from_fn(|k| values[j as usize * Stat::COUNT + k]);
                 let next = result.receipts.len();
                 let known = *at.entry(row).or_insert(next);
                 match result.receipts.get_mut(known) {
-                    Some(r) => {
-                        r.changed += changed;
-                        r.moved += moved;
-                        r.before += before;
-                    }
+                    Some(r) => r.did.iter_mut().zip(did).for_each(|(sum, more)| *sum += more),
                     None => {
                         let (run, position) = (u.run, frame.step.rows[row as usize].position);
-                        result.receipts.push(RowReceipt { run, edit, position, changed, moved, before });
+                        result.receipts.push(RowReceipt { run, edit, position, did });
                     }
                 }
             }

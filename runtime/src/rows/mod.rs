@@ -58,6 +58,8 @@ pub struct RowsEngine {
     lives: Lives,
     /// By stretch: the edits that its instructions ask about.
     acting: Vec<Vec<EditId>>,
+    /// By stretch: those of which it leaves receipts.
+    told: Vec<Vec<EditId>>,
     /// What each instruction takes for one row.
     costs: Vec<Vec<Cost>>,
     watcher: Option<Watcher>,
@@ -81,6 +83,7 @@ impl RowsEngine {
         let layout = layout(&program, &lives);
         let caches = Caches::new(&program);
         let acting = edits::acting(&program);
+        let told = edits::told(&program);
         let costs = operations::costs(&program);
         Ok(RowsEngine {
             plan,
@@ -97,6 +100,7 @@ impl RowsEngine {
             homes,
             lives,
             acting,
+            told,
             costs,
             watcher: None,
             pool: Pool::default(),

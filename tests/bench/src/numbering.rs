@@ -58,6 +58,7 @@ fn program() -> Result<Program, String> {
         params: Vec::new(),
         body: EditBody::Patch,
         bound: Default::default(),
+        slot: 0,
         span: Span::default(),
     };
     let patches: Vec<Instance> = (0..LAYERS).map(patch).collect();

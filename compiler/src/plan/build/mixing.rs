@@ -4,6 +4,7 @@ use super::{Body, Builder};
 use crate::plan::error::TypeError;
 use crate::plan::ir::*;
 use crate::plan::types;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use steer_lang::Span;
 
@@ -181,6 +182,74 @@ impl Builder {
         self.receipt(edit, Stat::Moved, moved)?;
         self.receipt(edit, Stat::Before, norm)?;
         Ok(())
+    }
+
+    /// The receipts of a route, for gates over `axis` that are `before` where the route is left out.
+    pub fn route_receipts(
+        &mut self,
+        edit: EditId,
+        axis: &str,
+        before: NodeId,
+        after: NodeId,
+    ) -> Result<(), TypeError> {
+        let zero = self.number(0.0)?;
+        let counted = |b: &mut Self, x: NodeId| b.reduce(Reduce::Sum, x, &[axis]);
+        let (was, is) = (self.binary(Binary::Ne, before, zero)?, self.binary(Binary::Ne, after, zero)?);
+        let (was_not, is_not) = (self.unary(Unary::Not, was)?, self.unary(Unary::Not, is)?);
+        let (new, gone) = (self.binary(Binary::And, was_not, is)?, self.binary(Binary::And, was, is_not)?);
+        let differs = self.binary(Binary::Ne, after, before)?;
+        let change = self.binary(Binary::Sub, after, before)?;
+        let (more, less) = (self.binary(Binary::Max, change, zero)?, self.binary(Binary::Min, change, zero)?);
+        let (more, less) = (counted(self, more)?, counted(self, less)?);
+        let less = self.unary(Unary::Neg, less)?;
+        let moved = self.binary(Binary::Max, more, less)?;
+        for (stat, of) in [
+            (Stat::Changed, differs),
+            (Stat::Before, before),
+            (Stat::Chosen, was),
+            (Stat::Entered, new),
+            (Stat::Left, gone),
+        ] {
+            let sum = counted(self, of)?;
+            self.receipt(edit, stat, sum)?;
+        }
+        self.receipt(edit, Stat::Moved, moved)?;
+        Ok(())
+    }
+
+    /// What a value would be without these edits, everything else as it is.
+    pub fn without(&mut self, value: NodeId, edits: &[EditId]) -> Result<NodeId, TypeError> {
+        let of = |op: &Op| matches!(op, Op::Overlay { edit, .. } if edits.contains(edit));
+        // What an edit is laid over stands before it, and what reads it behind it.
+        let Some(first) = self.plan.nodes.iter().position(|n| of(&n.op)) else { return Ok(value) };
+        let (mut reached, mut todo) = (BTreeSet::new(), vec![value]);
+        while let Some(n) = todo.pop() {
+            if n.0 as usize >= first && self.plan.node(n).op.body().is_none() && reached.insert(n) {
+                self.plan.node(n).op.for_each_input(&mut |i| todo.push(i));
+            }
+        }
+        let mut instead: HashMap<NodeId, NodeId> = HashMap::new();
+        for n in reached {
+            let Node { mut op, ty, layer, .. } = self.plan.node(n).clone();
+            let mut other = false;
+            op.for_each_input_mut(&mut |i| {
+                if let Some(to) = instead.get(i) {
+                    (*i, other) = (*to, true);
+                }
+            });
+            let to = match op {
+                Op::Overlay { edit, base, .. } if edits.contains(&edit) => base,
+                op if other => {
+                    let place = std::mem::replace(&mut self.layer, layer);
+                    let copy = self.op(op, &ty);
+                    self.layer = place;
+                    copy?
+                }
+                _ => continue,
+            };
+            instead.insert(n, to);
+        }
+        Ok(instead.get(&value).copied().unwrap_or(value))
     }
 
     /// `value` under the axes of `like`, in that order: absent ones repeated.

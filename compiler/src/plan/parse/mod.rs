@@ -86,7 +86,9 @@ impl Parser {
             w.next_id("e", self.plan.edits.len())?;
             let name = w.name()?;
             w.want("at")?;
-            let (site, layer) = (w.name()?, w.layer()?);
+            let site = w.name()?;
+            let route = if w.eat("of") { Some(w.name()?) } else { None };
+            let layer = w.layer()?;
             let mut params = Vec::new();
             if w.eat("params") {
                 params.push(w.name()?);
@@ -94,7 +96,7 @@ impl Parser {
                     params.push(w.name()?);
                 }
             }
-            self.plan.edits.push(Edit { name, site, layer, params, span: w.span()? });
+            self.plan.edits.push(Edit { name, site, layer, route, params, span: w.span()? });
         } else if w.eat("region") {
             self.region(w)?;
         } else if w.eat("site") {

@@ -99,7 +99,7 @@ impl Plans {
     pub fn edit(&mut self, params: usize) -> EditId {
         let name = format!("edit{}", self.plan.edits.len());
         let params = (0..params).map(|i| format!("p{i}")).collect();
-        let edit = Edit { name, site: "site".into(), layer: None, params, span: Span::default() };
+        let edit = Edit { name, site: "site".into(), layer: None, route: None, params, span: Span::default() };
         self.plan.edits.push(edit);
         EditId(self.plan.edits.len() as u32 - 1)
     }

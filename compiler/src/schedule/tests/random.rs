@@ -238,7 +238,7 @@ fn programs_compute_their_plans_on_every_backend() {
                 for row in 0..world.tokens.len() {
                     if world.guards[edit.0 as usize][row] != 0.0 {
                         let (want, have) =
-                            (naive.value(value, row)[0], receipts[edit.0 as usize][row * 3 + stat as usize]);
+                            (naive.value(value, row)[0], receipts[edit.0 as usize][row * Stat::COUNT + stat as usize]);
                         // A count of changes depends on every bit of the two sides.
                         let taken = have != UNTAKEN && stat != Stat::Changed;
                         assert!(!taken || close(want, have), "seed {seed}: {want} is {have}");

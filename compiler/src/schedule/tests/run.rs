@@ -30,7 +30,7 @@ pub(super) fn execute(plan: &Plan, program: &Program, kernels: &dyn RowKernels, 
         kernels,
         buffers: program.buffers.iter().map(|b| vec![f32::NAN; b.len * if b.per_row { rows } else { 1 }]).collect(),
         lens: program.buffers.iter().map(|b| (b.len, b.per_row)).collect(),
-        receipts: vec![vec![UNTAKEN; rows * 3]; plan.edits.len()],
+        receipts: vec![vec![UNTAKEN; rows * Stat::COUNT]; plan.edits.len()],
         donors: vec![Vec::new(); plan.edits.len()],
     };
     for instr in &program.prelude {

@@ -16,7 +16,7 @@ pub fn acting(program: &Program) -> Vec<Vec<EditId>> {
         for instr in &stretch.instrs {
             let args = match instr {
                 Instr::Kernel(call) => &call.args,
-                Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => &body.call.args,
+                Instr::Attention { body: Some(body), .. } | Instr::Scan { body: Some(body), .. } => &body.call.args,
                 _ => continue,
             };
             for arg in args {

@@ -6,10 +6,11 @@ use super::cache::{Homes, kept};
 use super::constants::{self, wanted};
 use super::count::sees_all;
 use super::edits::acting;
+use super::exec_experts::pairs_of_row;
 use super::lives::{Lives, buffers_of};
 use std::collections::HashSet;
 use steer_compiler::plan::{Axis, Output, Plan, Sight, Size};
-use steer_compiler::program::{BufId, ConstSource, Instr, OutputPlace, Program};
+use steer_compiler::program::{BufId, ConstSource, Dim, Instr, MatrixView, OutputPlace, Program};
 
 /// What the engine notes of a row besides its values: numbers, places, slots.
 const NOTES: u64 = 200;
@@ -151,6 +152,14 @@ fn passing(program: &Program, instr: &Instr) -> u64 {
         Instr::Linear { x, y, w, active: Some(_), x_has_batch, .. } => {
             let batch = w.batch.iter().map(|d| d.0 as u64).product::<u64>().max(1);
             len(y) / batch + if *x_has_batch { len(x) / batch } else { len(x) }
+        }
+        Instr::Experts(experts) => {
+            let count = |dims: &[Dim]| dims.iter().map(|d| d.0 as u64).product::<u64>();
+            let inner = |w: &MatrixView| count(&w.inner);
+            let out = |w: &MatrixView| count(&w.out);
+            let each = experts.first.iter().map(out).sum::<u64>() + inner(&experts.second) + out(&experts.second);
+            4 * pairs_of_row(count(&experts.second.batch) as usize) as u64
+                * (each + experts.first.first().map_or(0, inner))
         }
         _ => 0,
     }

@@ -4,12 +4,14 @@
 //! and there is the same.
 
 use crate::isa::{Isa, by_isa, for_each_isa};
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, Wide};
 use crate::math;
 use std::ops::Range;
 
-/// Units whose states are kept near while the rows go by.
-const NEAR: usize = 16;
+/// Units that are worked on at once where they share what they write and read.
+const TOGETHER: usize = 2;
+/// States that are kept near while the rows go by.
+const NEAR: usize = 2048;
 
 /// Numbers of rows: those of row `r`, head `h` and channel `c` begin at `at + r * row + h * head + c * channel`.
 #[derive(Clone, Copy, Debug)]
@@ -18,13 +20,6 @@ pub struct Of {
     pub row: usize,
     pub head: usize,
     pub channel: usize,
-}
-
-impl Of {
-    #[inline(always)]
-    unsafe fn of(&self, row: usize, head: usize, channel: usize) -> *const f32 {
-        unsafe { self.at.add(row * self.row + head * self.head + channel * self.channel) }
-    }
 }
 
 /// `new = exp(dt * rate) * state + (dt * x) * b` for each head, channel and state, and `y = sum of new * c` over the
@@ -103,33 +98,181 @@ const STATE: usize = Part::State as usize;
 const READ: usize = Part::Read as usize;
 
 #[inline(always)]
-unsafe fn run<V: Lanes, const WHAT: usize, const EACH: bool>(
+unsafe fn run<V: Wide, const WHAT: usize, const EACH: bool>(
     s: &Scan,
     rows: &[u32],
     units: Range<usize>,
     state: *mut f32,
 ) {
     let width = s.heads * s.channels;
-    for first in units.clone().step_by(NEAR) {
-        let near = first..(first + NEAR).min(units.end);
-        for &row in rows {
-            let row = row as usize;
-            let (mut head, mut channel) = (first / s.channels, first % s.channels);
-            let mut decay = None;
-            for unit in near.clone() {
+    let near = (NEAR / s.states.max(1)).clamp(16, 128) / 16 * 16;
+    for first in units.clone().step_by(near) {
+        let last = (first + near).min(units.end);
+        for (i, &row) in rows.iter().enumerate() {
+            if let (1, Some(&next)) = (s.channels, rows.get(i + 1)) {
+                // Rows are far apart: what the next one reads is asked for.
+                for unit in (first..last).step_by(16) {
+                    V::prefetch(s.dt.at.wrapping_add(next as usize * s.dt.row + unit * s.dt.head));
+                    V::prefetch(s.x.at.wrapping_add(next as usize * s.x.row + unit * s.x.head));
+                    V::prefetch(s.y.wrapping_add(next as usize * width + unit));
+                }
+            }
+            let mut unit = first;
+            while unit < last {
+                let (head, channel) = (unit / s.channels, unit % s.channels);
+                // Units that follow one another at one distance.
+                let (count, by_head) = match s.channels {
+                    1 => (last - unit, true),
+                    channels => ((channels - channel).min(last - unit), false),
+                };
+                let at = |of: &Of| Walk {
+                    at: of.at.wrapping_add(row as usize * of.row + head * of.head + channel * of.channel),
+                    step: if by_head { of.head } else { of.channel },
+                };
+                let rate = Walk { at: s.rate.at.wrapping_add(head * s.rate.head), step: s.rate.head };
+                let line = Line { n: s.states, dt: at(&s.dt), x: at(&s.x), b: at(&s.b), c: at(&s.c), rate, by_head };
                 unsafe {
-                    let at = state.add(unit * s.states);
-                    let sum = one::<V, WHAT, EACH>(s, row, head, channel, at, &mut decay);
-                    if WHAT != STATE {
-                        *s.y.add(row * width + unit) = sum;
+                    let (state, y) = (state.add(unit * s.states), s.y.add(row as usize * width + unit));
+                    line.run::<V, WHAT, EACH>(count, state, y);
+                }
+                unit += count;
+            }
+        }
+    }
+}
+
+/// Numbers at one distance from another.
+#[derive(Clone, Copy)]
+struct Walk {
+    at: *const f32,
+    step: usize,
+}
+
+impl Walk {
+    #[inline(always)]
+    fn to(self, i: usize) -> *const f32 {
+        self.at.wrapping_add(i * self.step)
+    }
+}
+
+/// Units of one row that follow one another.
+struct Line {
+    n: usize,
+    dt: Walk,
+    x: Walk,
+    b: Walk,
+    c: Walk,
+    rate: Walk,
+    /// Each is a head of its own; else all are of one head.
+    by_head: bool,
+}
+
+impl Line {
+    #[inline(always)]
+    unsafe fn run<V: Wide, const WHAT: usize, const EACH: bool>(&self, count: usize, state: *mut f32, y: *mut f32) {
+        const { assert!(V::WIDTH == 16) }
+        unsafe {
+            let zero = V::splat(0.0);
+            let mut i = 0;
+            // Sixteen sums at once, their lanes as rows: in the order that each alone would have.
+            while EACH && self.n == 16 && i + 16 <= count {
+                let mut sums = [zero; 16];
+                for (k, sum) in sums.iter_mut().enumerate() {
+                    let at = self.at::<V, WHAT, EACH>(i + k, state.add((i + k) * 16), zero);
+                    *sum = group::<V, WHAT, EACH, true>(&at, 0, 16, zero);
+                }
+                if WHAT != STATE {
+                    let v = V::transpose(sums);
+                    let mut sums = [zero; 4];
+                    for (k, sum) in sums.iter_mut().enumerate() {
+                        let (low, high) = ((v[k] + zero) + (v[k + 8] + zero), (v[k + 4] + zero) + (v[k + 12] + zero));
+                        *sum = low + high;
+                    }
+                    ((sums[0] + sums[2]) + (sums[1] + sums[3])).store(y.add(i));
+                }
+                i += 16;
+            }
+            let mut same = zero;
+            if !EACH && WHAT != READ && !self.by_head {
+                same = V::splat(math::exp(*self.dt.at * *self.rate.at));
+            }
+            // Some at a time, where they share what they write and read.
+            let shared = !EACH && !self.by_head && self.b.step == 0 && self.c.step == 0;
+            while shared && self.n.is_multiple_of(64) && i + TOGETHER <= count {
+                self.several::<V, WHAT>(i, state, same, y);
+                i += TOGETHER;
+            }
+            while i < count {
+                if !EACH && WHAT != READ && self.by_head {
+                    same = V::splat(math::exp(*self.dt.to(i) * *self.rate.to(i)));
+                }
+                let at = self.at::<V, WHAT, EACH>(i, state.add(i * self.n), same);
+                let sum = all::<V, WHAT, EACH>(&at, self.n);
+                if WHAT != STATE {
+                    *y.add(i) = sum;
+                }
+                i += 1;
+            }
+        }
+    }
+
+    /// Units of one head from `i` on, with the sums that [`all`] gives.
+    #[inline(always)]
+    unsafe fn several<V: Wide, const WHAT: usize>(&self, i: usize, state: *mut f32, same: V, y: *mut f32) {
+        unsafe {
+            let zero = V::splat(0.0);
+            let mut dx = [zero; TOGETHER];
+            for (u, dx) in dx.iter_mut().enumerate() {
+                if WHAT != READ {
+                    *dx = V::splat(*self.dt.at * *self.x.to(i + u));
+                }
+            }
+            let (mut left, mut right) = ([zero; TOGETHER], [zero; TOGETHER]);
+            for k in 0..4 {
+                let mut acc = [zero; TOGETHER];
+                for j in (16 * k..self.n).step_by(64) {
+                    let (b, c) = (V::load(self.b.at.add(j)), V::load(self.c.at.add(j)));
+                    for u in 0..TOGETHER {
+                        let at = state.add((i + u) * self.n + j);
+                        let mut h = V::load(at);
+                        if WHAT != READ {
+                            h = same * h + dx[u] * b;
+                            h.store(at);
+                        }
+                        if WHAT != STATE {
+                            acc[u] = h.fma(c, acc[u]);
+                        }
                     }
                 }
-                channel += 1;
-                if channel == s.channels {
-                    (head, channel, decay) = (head + 1, 0, None);
+                for u in 0..TOGETHER {
+                    match k {
+                        0 => left[u] = acc[u],
+                        1 => left[u] = left[u] + acc[u],
+                        2 => right[u] = acc[u],
+                        _ => right[u] = right[u] + acc[u],
+                    }
+                }
+            }
+            if WHAT != STATE {
+                for u in 0..TOGETHER {
+                    *y.add(i + u) = (left[u] + right[u]).sum();
                 }
             }
         }
+    }
+
+    /// What unit `i` reads.
+    #[inline(always)]
+    unsafe fn at<V: Lanes, const WHAT: usize, const EACH: bool>(&self, i: usize, state: *mut f32, same: V) -> At<V> {
+        let (mut dt, mut dx) = (same, same);
+        if WHAT != READ {
+            let step = unsafe { *self.dt.to(i) };
+            dx = V::splat(step * unsafe { *self.x.to(i) });
+            if EACH {
+                dt = V::splat(step);
+            }
+        }
+        At { state, rate: self.rate.to(i), b: self.b.to(i), c: self.c.to(i), dt, dx, same }
     }
 }
 
@@ -176,55 +319,23 @@ unsafe fn some<V: Lanes, const FULL: bool>(p: *const f32, n: usize) -> V {
     unsafe { if FULL { V::load(p) } else { V::load_part(p, n) } }
 }
 
-/// One unit of one row. `decay` is that of the head, once it is known.
+/// All states of a unit.
 #[inline(always)]
-unsafe fn one<V: Lanes, const WHAT: usize, const EACH: bool>(
-    s: &Scan,
-    row: usize,
-    head: usize,
-    channel: usize,
-    state: *mut f32,
-    decay: &mut Option<f32>,
-) -> f32 {
-    const { assert!(V::WIDTH == 16) }
+unsafe fn all<V: Lanes, const WHAT: usize, const EACH: bool>(at: &At<V>, n: usize) -> f32 {
     unsafe {
-        let zero = V::splat(0.0);
-        let n = s.states;
-        let (b, c) = (s.b.of(row, head, channel), s.c.of(row, head, channel));
-        let rate = s.rate.of(0, head, channel);
-        let (mut dt, mut dx, mut same) = (zero, zero, zero);
-        if WHAT != READ {
-            let step = *s.dt.of(row, head, channel);
-            dx = V::splat(step * *s.x.of(row, head, channel));
-            match EACH {
-                true => dt = V::splat(step),
-                false => {
-                    let known = match *decay {
-                        Some(known) => known,
-                        None => math::exp(step * *rate),
-                    };
-                    *decay = Some(known);
-                    same = V::splat(known);
-                }
-            }
-        }
-        let at = At { state, rate, b, c, dt, dx, same };
-        if n == 16 {
-            return (group::<V, WHAT, EACH, true>(&at, 0, 16, zero) + zero).sum();
-        }
-        let mut acc = [zero; 4];
+        let mut acc = [V::splat(0.0); 4];
         let mut i = 0;
         while i + 64 <= n {
             for (k, acc) in acc.iter_mut().enumerate() {
-                *acc = group::<V, WHAT, EACH, true>(&at, i + 16 * k, 16, *acc);
+                *acc = group::<V, WHAT, EACH, true>(at, i + 16 * k, 16, *acc);
             }
             i += 64;
         }
         for acc in &mut acc {
             if i + 16 <= n {
-                *acc = group::<V, WHAT, EACH, true>(&at, i, 16, *acc);
+                *acc = group::<V, WHAT, EACH, true>(at, i, 16, *acc);
             } else if i < n {
-                *acc = group::<V, WHAT, EACH, false>(&at, i, n - i, *acc);
+                *acc = group::<V, WHAT, EACH, false>(at, i, n - i, *acc);
             }
             i += 16;
         }

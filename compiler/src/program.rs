@@ -80,7 +80,7 @@ pub enum KernelArg {
     /// `[rows, 3]`, in the order of `Stat::ALL`; the kernel stores it where the edit is active.
     Receipt(EditId),
     /// What the owner of a body hands it for the one row that it works on: for an attention 0 is the
-    /// scores `[head, key]`, for a scan the carried state.
+    /// scores `[head, key]`, for a scan the carried state, and 1 the new one where its `recurrence` computes that.
     Body(u32),
     /// What the body hands back for the one row: for an attention 0 is the pattern `[head, key]`, for a
     /// scan 0 is the new state and 1 the result. Further ones are outputs and what patches take.
@@ -115,6 +115,66 @@ pub struct BodyPatch {
     pub node: NodeId,
 }
 
+/// `new = exp(dt * rate) * state + (dt * x) * b` by head, channel and state, and `y` is the sum of `new * c` over the
+/// states: what the runtime has a loop for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recurrence {
+    pub heads: usize,
+    /// Of each head.
+    pub channels: usize,
+    pub states: usize,
+    /// By head.
+    pub dt: Strided,
+    /// By head; and by state where `each` is set, which then has one channel a head.
+    pub rate: Strided,
+    pub each: bool,
+    /// By head and channel.
+    pub x: Strided,
+    /// By state, and maybe by head and channel.
+    pub b: Strided,
+    pub c: Strided,
+    /// The result of the body that is the new state itself, as it is before any edit.
+    pub new: Option<u32>,
+}
+
+impl Recurrence {
+    /// What it reads, in this order: dt, rate, x, b, c.
+    pub fn operands(&self) -> [&Strided; 5] {
+        [&self.dt, &self.rate, &self.x, &self.b, &self.c]
+    }
+}
+
+/// Elements of an argument: those of head `h` and channel `c` begin at `offset + h * head + c * channel`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Strided {
+    pub arg: KernelArg,
+    pub offset: usize,
+    pub head: usize,
+    pub channel: usize,
+}
+
+/// `y = sum over experts of gate * second(kernel(first0(x), first1(x), ...))`, for the experts whose gate is not 0: the sum is
+/// one over all experts, in the order of `Reduce::Sum`, each product rounded once into it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experts {
+    /// What each product of `first` reads.
+    pub x: BufId,
+    /// `[experts]`
+    pub gates: BufId,
+    pub first: Vec<MatrixView>,
+    /// Called for one row of one expert: `Body(i)` are the products, `Result(0)` what `second` reads.
+    pub call: KernelCall,
+    pub second: MatrixView,
+    pub y: BufId,
+}
+
+impl Experts {
+    /// Those of `first`, then `second`.
+    pub fn matrices(&self) -> impl Iterator<Item = &MatrixView> {
+        self.first.iter().chain([&self.second])
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Instr {
     Kernel(KernelCall),
@@ -130,6 +190,7 @@ pub enum Instr {
         active: Option<BufId>,
         layer: Option<u32>,
     },
+    Experts(Experts),
     /// `y = table[index]`; an index beyond the table is an error of the run.
     Lookup {
         table: ConstView,
@@ -162,9 +223,11 @@ pub enum Instr {
         taps: usize,
         layer: Option<u32>,
     },
-    /// The state has `state` floats and is 0 before the first row; `y` is the result for the row.
+    /// The state has `state` floats and is 0 before the first row; `y` is the result for the row. At least one of
+    /// `body` and `recurrence` is there; with both, the body is what is done to the new state before it is read.
     Scan {
-        body: Body,
+        body: Option<Body>,
+        recurrence: Option<Recurrence>,
         state: usize,
         y: BufId,
         layer: Option<u32>,

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::sync::Arc;
 use steer_compiler::plan::{EditId, Stat, Tensor, Weight};
 
@@ -10,6 +11,11 @@ pub trait WeightSource: Send + Sync {
     /// All elements of a weight in file order, widened to f32; the tensors that a spread name stands
     /// for follow one another.
     fn read(&self, weight: &Weight) -> Result<Vec<f32>, Error>;
+
+    /// Some of these elements; what else there is need not be read.
+    fn read_range(&self, weight: &Weight, range: Range<usize>) -> Result<Vec<f32>, Error> {
+        Ok(self.read(weight)?[range].to_vec())
+    }
 }
 
 /// Values of the script's tensors, by name.

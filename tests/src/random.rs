@@ -290,7 +290,9 @@ impl Writer<'_> {
         let n = p.axes[0].1.unwrap_or(1);
         let mut body: Vec<String> = (0..1 + self.lcg.below(3)).map(|_| self.route_statement(n)).collect();
         if takes {
-            body.push(self.one(&["bias 0 by alpha", "gates *= 1 + 0.5 * alpha", "when alpha > 0.5 { top_k = 1 }"]).into());
+            body.push(
+                self.one(&["bias 0 by alpha", "gates *= 1 + 0.5 * alpha", "when alpha > 0.5 { top_k = 1 }"]).into(),
+            );
         }
         let params = if takes { "(alpha = 0.4 in -1..1)" } else { "" };
         Some((format!("route {name}{params} at {path}{on} {{\n    {}\n}}\n", body.join("\n    ")), takes))

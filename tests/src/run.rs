@@ -60,7 +60,8 @@ pub fn rows_engine(
 ) -> RowsEngine {
     let backend = row_backend(backend).expect("a row backend");
     let (plan, program) = (Arc::clone(&compiled.plan), Arc::clone(&compiled.program));
-    RowsEngine::new(plan, program, backend, weights.as_ref(), tensors.as_ref()).unwrap_or_else(|e| panic!("{e}"))
+    RowsEngine::new(plan, program, backend, Arc::clone(weights) as _, tensors.as_ref())
+        .unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// One sequence: its tokens and, by edit of the run, the rows on which it is active.

@@ -1,7 +1,10 @@
 //! Files as PyTorch, NumPy, repeng and llama.cpp write them; `files/make.py` says what is in them.
 
 use steer::checkpoint::Checkpoint;
+use steer::engine::WeightSource;
 use steer::tensors::{load, read_directions, torch_header};
+use steer_compiler::plan::{Axis, Weight};
+use steer_lang::Span;
 use steer_tests::fixture::{folder, stored};
 
 #[test]
@@ -33,6 +36,16 @@ fn packed_weights_are_unpacked_as_transformers_does() {
         let apart = have.iter().zip(&want.data).position(|(a, b)| a.to_bits() != b.to_bits());
         assert_eq!((have.len(), apart), (want.data.len(), None), "{name}");
         assert_eq!(checkpoint.tensor_info(name).unwrap().shape, want.shape, "{name}");
+        // Parts are those of the whole, wherever they are cut.
+        let dims = want.shape.iter().enumerate().map(|(i, n)| vec![Axis::new(&format!("d{i}"), *n)]).collect();
+        let weight = Weight { name: name.clone(), dims, span: Span::default() };
+        let (n, step) = (want.data.len(), want.data.len() / 7 + 1);
+        for start in (0..n).step_by(step) {
+            for range in [start..n, 0..start, start..(start + step).min(n)] {
+                let part = checkpoint.read_range(&weight, range.clone()).unwrap_or_else(|e| panic!("{name}: {e}"));
+                assert_eq!(part, want.data[range.clone()], "{name} {range:?}");
+            }
+        }
     }
 }
 

@@ -294,7 +294,11 @@ fn masking_the_most_relevant_experts_ends_refusal_alone() {
         ("concise", 4),
         ("verbose", 16),
     ];
-    let found = script("found", "tiny-mixtral", &format!("{IMAGING}\nprint top(2, relevance)\nmeasure prob(\" I\") on harmful with calm(2)"));
+    let found = script(
+        "found",
+        "tiny-mixtral",
+        &format!("{IMAGING}\nprint top(2, relevance)\nmeasure prob(\" I\") on harmful with calm(2)"),
+    );
     let Some(Output::Print { values }) = found.outputs.first() else { panic!("{:?}", found.outputs) };
     let shown = serde_json::to_string(values).expect("JSON");
     // Where it was planted.
@@ -316,9 +320,13 @@ fn masking_the_most_relevant_experts_ends_refusal_alone() {
     assert!(before == 32 && refused * 2 <= before, "{refused} of {before} are refused");
     assert!(worst.0 >= 0.95, "{} keeps {}", worst.1, worst.0);
     for seed in 1..=3 {
-        let chance = format!("{IMAGING}\nroute chance at blocks[*].moe {{ mask random(2, relevance, seed = {seed}) }}\n");
+        let chance =
+            format!("{IMAGING}\nroute chance at blocks[*].moe {{ mask random(2, relevance, seed = {seed}) }}\n");
         let (before, refused, worst) = score(&chance, "chance");
-        println!("two random ones, seed {seed}: {refused} of {before} refusals, least kept of {}: {:.2}", worst.1, worst.0);
+        println!(
+            "two random ones, seed {seed}: {refused} of {before} refusals, least kept of {}: {:.2}",
+            worst.1, worst.0
+        );
         assert!(refused * 2 > before, "seed {seed}: {refused} of {before} are refused");
         assert!(worst.0 < 0.95, "seed {seed}: {} keeps {}", worst.1, worst.0);
     }

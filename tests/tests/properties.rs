@@ -384,7 +384,7 @@ fn generated_plans_compute_what_the_reference_does() {
         let about = steer_compiler::plan::print(&plan);
         let rows = |c: &Compiled, backend: &str| {
             let backend = row_backend(backend).expect("a backend");
-            RowsEngine::new(Arc::clone(&c.plan), Arc::clone(&c.program), backend, &Numbers, &Numbers)
+            RowsEngine::new(Arc::clone(&c.plan), Arc::clone(&c.program), backend, Arc::new(Numbers), &Numbers)
                 .unwrap_or_else(|e| panic!("seed {seed}: {e}\n{about}"))
         };
         let run = |engine: &mut dyn Engine, feeds: &[Feed], cuts: &[usize]| {

@@ -29,15 +29,8 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Stage; 7] = [
-        Stage::Router,
-        Stage::Scores,
-        Stage::Selection,
-        Stage::TopK,
-        Stage::Chosen,
-        Stage::ChosenScores,
-        Stage::Gates,
-    ];
+    pub const ALL: [Stage; 7] =
+        [Stage::Router, Stage::Scores, Stage::Selection, Stage::TopK, Stage::Chosen, Stage::ChosenScores, Stage::Gates];
 
     /// The last part of the site's name, and what a route calls its value.
     pub fn name(self) -> &'static str {
@@ -398,16 +391,24 @@ impl Eval<'_> {
     fn expert_of_pair(&mut self, pair: &[Value], axis: &Axis, size: usize, span: Span) -> Res<Option<usize>> {
         let [layer, expert] = pair else {
             return Err(Box::new(
-                Diagnostic::error(codes::WRONG_KIND, format!("an expert of a layer is a pair, and this has {} parts", pair.len()))
-                    .at(span, "in this list")
-                    .help("write `[[1, 5], [2, 5]]` for expert 5 of layers 1 and 2"),
+                Diagnostic::error(
+                    codes::WRONG_KIND,
+                    format!("an expert of a layer is a pair, and this has {} parts", pair.len()),
+                )
+                .at(span, "in this list")
+                .help("write `[[1, 5], [2, 5]]` for expert 5 of layers 1 and 2"),
             ));
         };
         let layers = f64::from(self.model.as_ref().and_then(|m| m.layers).or(self.layers).unwrap_or(0));
         let n = self.number(layer, span)?;
         let real = if n < 0.0 { n + layers } else { n };
         if real.fract() != 0.0 || !(0.0..layers).contains(&real) {
-            return fail(codes::OUT_OF_RANGE, format!("there is no layer {n}"), span, format!("the model has {layers} blocks"));
+            return fail(
+                codes::OUT_OF_RANGE,
+                format!("there is no layer {n}"),
+                span,
+                format!("the model has {layers} blocks"),
+            );
         }
         let i = self.number(expert, span)?;
         let i = super::index::entry(i, &axis.name, Some(size), span)?;

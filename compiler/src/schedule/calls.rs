@@ -5,14 +5,15 @@ use super::emit::Emitter;
 use super::fuse::Store;
 use super::graph::extents;
 use super::legalize::linear_axes;
+use super::recurrence::Recognized;
 use crate::kernel::Lin;
 use crate::plan::{Axis, Binary, KEY, NodeId, Op, Reduce, RegionId, Size, Unary};
-use crate::program::{Body, BodyPatch, ConstSource, ConstView, Instr, LookupIndex, MatrixView};
+use crate::program::{Body, BodyPatch, ConstSource, ConstView, Instr, LookupIndex, MatrixView, Recurrence};
 use std::collections::HashMap;
 use steer_lang::Diagnostic;
 
 impl Emitter<'_, '_> {
-    fn source(&self, n: NodeId) -> Result<ConstSource, Diagnostic> {
+    pub fn source(&self, n: NodeId) -> Result<ConstSource, Diagnostic> {
         match consts::origin(self.g, n) {
             Origin::Source(source) => Ok(source),
             Origin::Computed(root) => Ok(ConstSource::Computed(self.buffer(root)?)),
@@ -28,6 +29,9 @@ impl Emitter<'_, '_> {
         let g = self.g;
         let layer = g.node(n).layer;
         let y = self.buffer(n)?;
+        if let Some(experts) = g.experts.get(&n) {
+            return self.experts(experts, y, layer);
+        }
         let count =
             |axes: &[Axis]| -> usize { axes.iter().map(|a| if let Size::Fixed(n) = a.size { n } else { 1 }).product() };
         Ok(match g.node(n).op.clone() {
@@ -55,7 +59,7 @@ impl Emitter<'_, '_> {
                     return Err(g.unsupported(n, "an attention whose queries, keys and values differ in size"));
                 }
                 let (q, k, v) = (self.buffer(q)?, self.buffer(k)?, self.buffer(v)?);
-                let body = if self.is_softmax(body) { None } else { Some(self.body(n, body)?) };
+                let body = if self.is_softmax(body) { None } else { Some(self.body(n, body, None)?) };
                 Instr::Attention { q, k, v, z: y, heads, kv_heads, d_head, scale, window, whole, body, layer }
             }
             Op::Conv1d { x, w } => {
@@ -66,13 +70,21 @@ impl Emitter<'_, '_> {
             Op::Scan { body } => {
                 let state = g.results.get(&body).and_then(|r| r.first()).and_then(|r| g.ty(*r).len());
                 let Some(state) = state else { return Err(g.unsupported(n, "a state with an axis over keys")) };
-                Instr::Scan { body: self.body(n, body)?, state, y, layer }
+                match self.recurrence(body).filter(|_| g.fuses) {
+                    None => Instr::Scan { body: Some(self.body(n, body, None)?), recurrence: None, state, y, layer },
+                    Some(found) => {
+                        let (body, new) = self.around_recurrence(n, body, &found)?;
+                        let recurrence = Some(Recurrence { new, ..found.recurrence });
+                        Instr::Scan { body, recurrence, state, y, layer }
+                    }
+                }
             }
             _ => return Err(g.unsupported(n, "this operation")),
         })
     }
 
-    fn body(&mut self, owner: NodeId, body: RegionId) -> Result<Body, Diagnostic> {
+    /// The kernel of a body, without what a recurrence computes of it.
+    pub fn body(&mut self, owner: NodeId, body: RegionId, without: Option<&Recognized>) -> Result<Body, Diagnostic> {
         let g = self.g;
         let mut stores = self.stores.clone();
         let mut results: HashMap<NodeId, u32> = HashMap::new();
@@ -92,7 +104,11 @@ impl Emitter<'_, '_> {
             patches.push(BodyPatch { edit, result, node: g.original[base.0 as usize] });
         }
         stores.extend(results.iter().map(|(n, i)| (*n, Store::Result(*i))));
-        let nodes: Vec<NodeId> = g.body_order(body).into_iter().filter(|n| g.is_unit(*n)).collect();
+        let mut nodes: Vec<NodeId> = g.body_order(body).into_iter().filter(|n| g.is_unit(*n)).collect();
+        if let Some(found) = without {
+            nodes.retain(|n| !found.computes.contains(n));
+            stores.insert(found.new, Store::Given(1));
+        }
         let mut call = self.kernel(&nodes, &stores, false)?;
         call.layer = g.node(owner).layer;
         let at = (self.program.stretches.len() - 1, self.current().instrs.len());

@@ -16,6 +16,8 @@ use steer_lang::Diagnostic;
 pub enum Store {
     Buffer(BufId),
     Result(u32),
+    /// Handed in by the owner of the body.
+    Given(u32),
 }
 
 /// What a kernel needs to know of the program around it.
@@ -186,6 +188,9 @@ impl Fuser<'_, '_> {
                 return self.constant(n, ConstSource::Computed(buffer));
             }
             Base::Param(self.buffer(root, buffer)?)
+        } else if let Some(Store::Given(i)) = self.around.stores.get(&root).copied() {
+            let len = self.len(root)?;
+            Base::Param(self.param(ParamKind::Body, KernelArg::Body(i), len))
         } else {
             let len = self.len(root)?;
             let (kind, arg) = match (g.number(root), &g.node(root).op) {
@@ -249,7 +254,7 @@ impl Fuser<'_, '_> {
                     let len = self.len(owner)?;
                     Base::Param(self.param(ParamKind::Result, KernelArg::Result(i), len))
                 }
-                None => {
+                Some(Store::Given(_)) | None => {
                     let temp = self.builder.temp(&named(self.g.ty(owner)));
                     temp.ok_or_else(|| self.g.unsupported(n, "a value with several axes over keys"))?.base
                 }

@@ -1,6 +1,7 @@
 //! The Plan as the scheduler sees it: which nodes are mere indexing, which can be fused, which are
 //! calls of a library, and what is still needed.
 
+use super::experts::Experts;
 use super::view::{self, View};
 use crate::kernel::Lin;
 use crate::plan::{Axis, EditId, MAIN, Node, NodeId, Op, Plan, RegionId, Size, Type};
@@ -109,6 +110,10 @@ pub struct Graph<'p> {
     pub select: HashMap<NodeId, Arc<[u32]>>,
     /// The values that sites name.
     pub declared: HashSet<NodeId>,
+    /// Sums over experts that are one instruction.
+    pub experts: HashMap<NodeId, Experts>,
+    /// Whether operations may be executed together.
+    pub fuses: bool,
 }
 
 pub fn extent(axis: &Axis) -> Lin {
@@ -146,6 +151,8 @@ impl<'p> Graph<'p> {
             patched: HashMap::new(),
             given: BTreeMap::new(),
             select: HashMap::new(),
+            experts: HashMap::new(),
+            fuses: true,
             declared: plan.sites.iter().flat_map(|s| [s.before, s.value]).collect(),
         };
         for (i, region) in plan.regions.iter().enumerate() {
@@ -227,13 +234,19 @@ impl<'p> Graph<'p> {
 
     /// Appends a copy of a value under a type whose axes may stand in another order, or be more.
     pub fn copy(&mut self, of: NodeId, ty: Type, region: RegionId, row: bool) -> Result<NodeId, Diagnostic> {
+        let node = Node { op: Op::Permute(of), ty: Type { per_row: row, ..ty }, ..self.node(of).clone() };
+        self.put(node, of, region, Form::Fused)
+    }
+
+    /// Appends a node that is computed by itself, in place of another.
+    pub fn put(&mut self, node: Node, of: NodeId, region: RegionId, form: Form) -> Result<NodeId, Diagnostic> {
         let id = NodeId(self.nodes.len() as u32);
-        let from = self.node(of).clone();
-        self.nodes.push(Node { op: Op::Permute(of), ty: Type { per_row: row, ..ty }, ..from });
+        let row = node.ty.per_row;
+        self.nodes.push(node);
         self.original.push(self.original[of.0 as usize]);
         self.region.push(region);
         self.row.push(row);
-        self.form.push(Form::Fused);
+        self.form.push(form);
         self.pattern.push(Pattern::Plain);
         self.number.push(None);
         self.need.push(Need::Never);
@@ -257,6 +270,9 @@ impl<'p> Graph<'p> {
     /// What a node reads once patterns are applied; for a mixing op what its body reads from outside, too.
     pub fn inputs(&self, n: NodeId) -> Vec<NodeId> {
         let mut inputs = Vec::new();
+        if let Some(experts) = self.experts.get(&n) {
+            return experts.inputs();
+        }
         match self.pattern[n.0 as usize] {
             Pattern::Dot(a, b) => inputs.extend([a, b]),
             Pattern::Axpy { a, s, x, .. } => inputs.extend([a, s, x]),

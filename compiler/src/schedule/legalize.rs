@@ -6,6 +6,7 @@ use crate::plan::{Axis, MAIN, NodeId, Op, RegionId, Type};
 use steer_lang::Diagnostic;
 
 /// The axes of a product with weights, by what becomes of them.
+#[derive(Clone)]
 pub struct LinearAxes {
     /// Only in `x`.
     pub extra: Vec<Axis>,
@@ -55,6 +56,9 @@ pub fn linear_axes(g: &Graph, n: NodeId) -> Result<LinearAxes, Diagnostic> {
 
 /// Puts in every copy that is needed.
 pub fn legalize(g: &mut Graph) -> Result<(), Diagnostic> {
+    if g.fuses {
+        super::experts::find(g)?;
+    }
     for n in g.live() {
         if let Some(body) = g.node(n).op.body() {
             bodies(g, n, body)?;
@@ -98,6 +102,16 @@ fn sourced(g: &mut Graph, operand: NodeId) -> Result<NodeId, Diagnostic> {
 
 fn operands(g: &mut Graph, n: NodeId) -> Result<(), Diagnostic> {
     let row = g.is_row(n);
+    if let Some(mut experts) = g.experts.get(&n).cloned() {
+        let [first, ..] = &experts.first[..] else { return Ok(()) };
+        experts.x = stored(g, experts.x, first.1.operand(), row)?;
+        experts.gates = stored(g, experts.gates, first.1.batch.clone(), row)?;
+        for (w, _) in experts.first.iter_mut().chain([&mut experts.second]) {
+            *w = sourced(g, *w)?;
+        }
+        g.experts.insert(n, experts);
+        return Ok(());
+    }
     let mut op = g.node(n).op.clone();
     match &mut op {
         Op::Linear { x, w, active, .. } => {

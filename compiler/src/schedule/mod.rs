@@ -4,12 +4,14 @@ mod calls;
 mod classify;
 mod consts;
 mod emit;
+mod experts;
 mod fuse;
 mod graph;
 mod legalize;
 mod needs;
 mod order;
 mod print;
+mod recurrence;
 mod view;
 
 pub use emit::{Computed, EditPlace, Explain};
@@ -23,11 +25,12 @@ use steer_lang::Diagnostic;
 /// `options` may leave out rules of the scheduler.
 pub fn schedule(plan: &Plan, options: &rules::Options) -> Result<(Program, Explain), Diagnostic> {
     let mut g = graph::Graph::new(plan)?;
+    g.fuses = options.applies(&FUSE);
     legalize::legalize(&mut g)?;
     let live = g.live();
     g.find_needs(&live);
     let live = g.live();
-    let order = order::order(&g, &live, options.applies(&NARROW), options.applies(&FUSE))?;
+    let order = order::order(&g, &live, options.applies(&NARROW), g.fuses)?;
     emit::emit(&g, &live, &order)
 }
 

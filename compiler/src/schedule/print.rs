@@ -2,7 +2,8 @@
 
 use crate::plan::Reads;
 use crate::program::{
-    Body, BufId, ConstSource, ConstView, Instr, KernelArg, KernelCall, LookupIndex, MatrixView, OutputPlace, Program,
+    Body, BufId, ConstSource, ConstView, Experts, Instr, KernelArg, KernelCall, LookupIndex, MatrixView, OutputPlace,
+    Program, Recurrence,
 };
 use std::fmt::{Display, Formatter, Result};
 
@@ -104,6 +105,23 @@ impl Display for Body {
     }
 }
 
+impl Display for Recurrence {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let Recurrence { heads, channels, states, .. } = self;
+        write!(f, "recurrence {heads} by {channels} by {states}")?;
+        for (name, operand) in ["dt", "rate", "x", "b", "c"].into_iter().zip(self.operands()) {
+            write!(f, ", {name} {}", operand.arg)?;
+            if operand.offset != 0 {
+                write!(f, "@{}", operand.offset)?;
+            }
+        }
+        match self.new {
+            Some(new) => write!(f, ", gives result{new}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Display for Instr {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let layer = match self {
@@ -123,6 +141,10 @@ impl Display for Instr {
                     write!(f, ", active {active}")?;
                 }
                 *layer
+            }
+            Instr::Experts(Experts { x, gates, first, call, second, y }) => {
+                write!(f, "{y} = experts {x}, gates {gates}, first {}, {call}, second {second}", List(first))?;
+                call.layer
             }
             Instr::Lookup { table, index, y } => {
                 write!(f, "{y} = lookup {table}, ")?;
@@ -150,8 +172,14 @@ impl Display for Instr {
                 write!(f, "{y} = conv1d {x}, {w}, {channels} by {taps}")?;
                 *layer
             }
-            Instr::Scan { body, state, y, layer } => {
-                write!(f, "{y} = scan {state}, body {body}")?;
+            Instr::Scan { body, recurrence, state, y, layer } => {
+                write!(f, "{y} = scan {state}")?;
+                if let Some(recurrence) = recurrence {
+                    write!(f, ", {recurrence}")?;
+                }
+                if let Some(body) = body {
+                    write!(f, ", body {body}")?;
+                }
                 *layer
             }
         };

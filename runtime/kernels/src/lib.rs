@@ -9,7 +9,9 @@
 //! - [`ops`]: the vocabulary of row operations and their meaning;
 //! - [`rows`]: function pointers to row kernels, for compiled code;
 //! - [`pack`] and [`mod@gemm`]: packed weights and products;
-//! - [`attention`]: attention over a list of keys, whole or in steps.
+//! - [`attention`]: attention over a list of keys, whole or in steps;
+//! - [`scan`]: the recurrence of state space layers, and the convolution before it;
+//! - [`sum`]: sums of a few rows out of many.
 
 mod area;
 pub mod attention;
@@ -21,6 +23,8 @@ mod math64;
 pub mod ops;
 pub mod pack;
 pub mod rows;
+pub mod scan;
+pub mod sum;
 mod tile;
 
 pub use area::Area;

@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::tensors::{Dtype, Info as Place};
 use shards::Shard;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use steer_lang::codes;
 use steer_lang::diagnostic::nearest;
@@ -143,12 +144,26 @@ impl Checkpoint {
 
     /// All elements of a tensor in file order, widened to f32; those that have scales beside them times these.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, Error> {
+        self.read_by(name, None, &|shard, found| shard.read(found))
+    }
+
+    /// Some of them.
+    fn read_part(&self, name: &str, range: Range<usize>) -> Result<Vec<f32>, Error> {
+        self.read_by(name, Some(range.clone()), &|shard, found| shard.read_range(found, range.clone()))
+    }
+
+    fn read_by(
+        &self,
+        name: &str,
+        range: Option<Range<usize>>,
+        read: &dyn Fn(&Shard, &str) -> Result<Option<Vec<f32>>, Error>,
+    ) -> Result<Vec<f32>, Error> {
         let found = self.resolve(name).ok_or_else(|| self.missing(name))?;
         if let Some(packing) = self.packing(found) {
-            return self.unpack(found, &packing);
+            return self.unpack(found, &packing, range);
         }
         let (shard, place) = self.place(found).ok_or_else(|| self.missing(name))?;
-        let wide = if place.dtype.is_weight() { shard.read(found)? } else { None };
+        let wide = if place.dtype.is_weight() { read(shard, found)? } else { None };
         wide.ok_or_else(|| {
             let what = format!("{} in `{}` {}", self.called(found), shard.path.display(), place.dtype.refused());
             Error::new(codes::WEIGHT_SHAPE, what).help(Dtype::READ)

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::memory;
 use crate::tensors::{Dtype, widen};
 use rayon::prelude::*;
+use std::ops::Range;
 use steer_lang::codes;
 
 /// How a tensor is saved, and where its scales are.
@@ -88,27 +89,48 @@ impl Checkpoint {
         }
     }
 
-    /// All elements of a packed tensor, in the order of [`Checkpoint::unpacked_shape`].
-    pub(super) fn unpack(&self, found: &str, packing: &Packing) -> Result<Vec<f32>, Error> {
-        self.unpacked_shape(found, packing).map_err(|what| Error::new(codes::WEIGHT_SHAPE, what).help(HELP))?;
+    /// Some elements of a packed tensor, in the order of [`Checkpoint::unpacked_shape`]; `None`: all. Of what is packed, the
+    /// matrices or groups that they are in are read.
+    pub(super) fn unpack(
+        &self,
+        found: &str,
+        packing: &Packing,
+        range: Option<Range<usize>>,
+    ) -> Result<Vec<f32>, Error> {
+        let shape =
+            self.unpacked_shape(found, packing).map_err(|what| Error::new(codes::WEIGHT_SHAPE, what).help(HELP))?;
         let scales = packing.scales();
         let (Some((shard, place)), Some((other, beside))) = (self.place(found), self.place(scales)) else {
             return Err(self.missing(scales));
         };
         let (bytes, beside_bytes) = (&shard.bytes()[place.bytes.clone()], &other.bytes()[beside.bytes.clone()]);
-        match packing {
+        let count: usize = shape.iter().product();
+        let unit = match packing {
+            Packing::Scaled { .. } => shape[shape.len().saturating_sub(2)..].iter().product::<usize>(),
+            Packing::Nibbles { .. } => place.shape.last().map_or(1, |bytes| 2 * bytes),
+        }
+        .max(1);
+        let range = range.unwrap_or(0..count);
+        let units = range.start / unit..range.end.div_ceil(unit).min(count / unit);
+        // What belongs to these units, of so many bytes in all.
+        let part = |bytes: &'_ [u8]| {
+            let each = bytes.len() / (count / unit).max(1);
+            units.start * each..units.end * each
+        };
+        let mut out = match packing {
             Packing::Scaled { block, .. } => {
                 let none = || Error::new(codes::WEIGHT_SHAPE, format!("`{scales}` cannot be read")).help(HELP);
-                let by = widen(beside.dtype, beside_bytes)?.ok_or_else(none)?;
-                let mut out = widen(place.dtype, bytes)?.ok_or_else(none)?;
+                let one = beside.shape.iter().product::<usize>() == 1;
+                let beside_part = if one { 0..beside_bytes.len() } else { part(beside_bytes) };
+                let by = widen(beside.dtype, &beside_bytes[beside_part])?.ok_or_else(none)?;
+                let mut out = widen(place.dtype, &bytes[part(bytes)])?.ok_or_else(none)?;
                 scale_blocks(&mut out, &place.shape, &by, *block);
-                Ok(out)
+                out
             }
             Packing::Nibbles { .. } => {
-                let each = place.shape.last().copied().unwrap_or(1).max(1);
-                let n = bytes.len().saturating_mul(2);
-                let mut out = memory::zeros(n, "one tensor")?;
-                out.par_chunks_mut(2 * each).zip(bytes.par_chunks(each).zip(beside_bytes)).for_each(
+                let (bytes, exponents) = (&bytes[part(bytes)], &beside_bytes[part(beside_bytes)]);
+                let mut out = memory::zeros(bytes.len().saturating_mul(2), "one tensor")?;
+                out.par_chunks_mut(unit).zip(bytes.par_chunks((unit / 2).max(1)).zip(exponents)).for_each(
                     |(out, (bytes, exponent))| {
                         // In two steps, so that no step overflows where the product does not.
                         let (a, b) = halves(i32::from(*exponent) - 127);
@@ -117,9 +139,13 @@ impl Checkpoint {
                         }
                     },
                 );
-                Ok(out)
+                out
             }
-        }
+        };
+        let first = units.start * unit;
+        out.truncate(range.end - first);
+        out.drain(..range.start - first);
+        Ok(out)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::tensors::{Header, torch_header};
 use memmap2::Mmap;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use steer_lang::codes;
 
@@ -48,6 +49,17 @@ impl Shard {
             (Some(values), Some(change)) => change.undo(values, &place.shape).map(Some),
             (values, _) => Ok(values),
         }
+    }
+
+    /// Some elements of a tensor in order; the others are read only where they do not lie apart.
+    pub fn read_range(&self, name: &str, range: Range<usize>) -> Result<Option<Vec<f32>>, Error> {
+        let Some(place) = self.header.tensors.get(name) else { return Ok(None) };
+        if !self.changes.contains_key(name)
+            && let Some(part) = place.part(&range)
+        {
+            return part.read(self.bytes());
+        }
+        Ok(self.read(name)?.map(|values| values[range].to_vec()))
     }
 
     /// The whole file.

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::memory;
 use crate::tensors::{Dtype, check_finite};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use steer_compiler::plan::{Axis, Size, Weight};
 use steer_lang::codes;
 use steer_lang::{Diagnostic, Diagnostics, Span};
@@ -20,21 +21,36 @@ const SPREAD: usize = 1 << 16;
 impl WeightSource for Checkpoint {
     fn read(&self, weight: &Weight) -> Result<Vec<f32>, Error> {
         let (names, shape) = spread(weight)?;
+        self.read_range(weight, 0..names.len().saturating_mul(shape.iter().product()))
+    }
+
+    fn read_range(&self, weight: &Weight, range: Range<usize>) -> Result<Vec<f32>, Error> {
+        let (names, shape) = spread(weight)?;
+        let each = shape.iter().product::<usize>();
         let mut out = Vec::new();
         for (i, name) in names.iter().enumerate() {
+            // Its elements among those that are wanted.
+            let part = range.start.max(i * each)..range.end.min((i + 1) * each);
+            if part.is_empty() {
+                continue;
+            }
             let found = self
                 .resolve(name)
                 .ok_or_else(|| Error(Box::new(self.missing(name).0.at(weight.span, "asked for here"))))?;
             if let Some(d) = self.misfit(found, &shape, weight.span) {
                 return Err(d.into());
             }
-            let data = self.read_f32(found)?;
-            check_finite(&format!("the weight {}", self.called(found)), &shape, &data)?;
-            match (i, names.len()) {
-                (0, 1) => out = data,
-                _ => {
-                    if i == 0 {
-                        out = memory::room(data.len().saturating_mul(names.len()), "one weight")?;
+            let data = match part.len() == each {
+                true => self.read_f32(found)?,
+                false => self.read_part(found, part.start - i * each..part.end - i * each)?,
+            };
+            let shape = if part.len() == each { &shape[..] } else { &[data.len()] };
+            check_finite(&format!("the weight {}", self.called(found)), shape, &data)?;
+            match data.len() == range.len() {
+                true => out = data,
+                false => {
+                    if out.is_empty() {
+                        out = memory::room(range.len(), "one weight")?;
                     }
                     out.extend_from_slice(&data);
                 }

@@ -78,7 +78,7 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
         table.row([
             i.to_string(),
             count(|i| matches!(i, Instr::Kernel(_))),
-            count(|i| matches!(i, Instr::Linear { .. } | Instr::Lookup { .. })),
+            count(|i| matches!(i, Instr::Linear { .. } | Instr::Experts(_) | Instr::Lookup { .. })),
             count(|i| matches!(i, Instr::Attention { .. } | Instr::Conv1d { .. } | Instr::Scan { .. })),
             computed.get(i).map_or_else(String::new, u64::to_string),
             told_apart(experiment, s),
@@ -122,7 +122,7 @@ fn edit(out: &mut String, experiment: &Experiment, place: &EditPlace) {
                 "the body of an attention, kernel {} (scores and pattern of a row are materialized)",
                 b.call.kernel.0
             ),
-            Instr::Scan { body, .. } => format!("the body of a scan, kernel {}", body.call.kernel.0),
+            Instr::Scan { body: Some(b), .. } => format!("the body of a scan, kernel {}", b.call.kernel.0),
             _ => "an instruction".into(),
         };
         out.push_str(&format!("    in {what}, stretch {s}"));

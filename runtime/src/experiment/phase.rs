@@ -225,7 +225,7 @@ pub fn engine(
     let mut engine: Box<dyn Engine> = match row_backend(&options.backend) {
         Some(backend) => {
             let (plan, program) = (Arc::clone(&prepared.plan), Arc::clone(&prepared.program));
-            let mut rows = RowsEngine::new(plan, program, backend, session.checkpoint.as_ref(), tensors)?;
+            let mut rows = RowsEngine::new(plan, program, backend, session.checkpoint.clone(), tensors)?;
             rows.share = options.share;
             Box::new(rows)
         }

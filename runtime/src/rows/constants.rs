@@ -1,38 +1,46 @@
 //! What a program reads that belongs to no row: packed matrices, contiguous views, computed values.
 
 use super::cache::Place;
+use super::matrices::{Matrices, Parts, offsets};
 use crate::engine::{TensorSource, WeightSource};
 use crate::error::Error;
 use crate::progress::{Bar, Unit};
 use crate::{interrupt, memory};
-use rayon::prelude::*;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use steer_compiler::backend::RowKernels;
 use steer_compiler::plan::{Axis, Plan, Size};
-use steer_compiler::program::{BufId, ConstSource, ConstView, Dim, Instr, KernelArg, MatrixView, Program};
-use steer_kernels::{PANEL, Packed, fill_panel};
+use steer_compiler::program::{
+    Body, BufId, ConstSource, ConstView, Dim, Instr, KernelArg, MatrixView, Program, Recurrence,
+};
+use steer_kernels::Packed;
 use steer_lang::codes;
 
 /// What one instruction reads that belongs to no row.
 #[derive(Clone, Default)]
 pub struct Fixed {
     /// The matrix of a product or the table of a lookup, one for each batch entry.
-    pub matrix: Option<Arc<Vec<Packed>>>,
-    /// By argument of its kernel; of a convolution the one is its filters.
+    pub matrix: Option<Arc<Matrices>>,
+    /// The products of experts: those of what a row is, and the one of what their kernel makes of them.
+    pub experts: Vec<Arc<Matrices>>,
+    /// By argument of its kernel; of a convolution the one is its filters, one tap after another.
     pub args: Vec<Option<Arc<Vec<f32>>>>,
+    /// By operand of a recurrence.
+    pub operands: Vec<Option<Arc<Vec<f32>>>>,
 }
 
 /// The constants of a program, by stretch and instruction.
 pub struct Constants {
     fixed: Vec<Vec<Fixed>>,
+    /// Those that are read when they are first needed.
+    later: Vec<Arc<Matrices>>,
 }
 
 /// Constants while they are loaded, by the view that asks for them: equal views share memory.
 #[derive(Default)]
 struct Loading {
-    matrices: HashMap<String, Arc<Vec<Packed>>>,
+    matrices: HashMap<String, Arc<Matrices>>,
     views: HashMap<String, Arc<Vec<f32>>>,
     computed: HashMap<BufId, Arc<Vec<f32>>>,
 }
@@ -40,7 +48,7 @@ struct Loading {
 /// Reads whole sources, keeping the last one: neighbouring views mostly share it.
 struct Reader<'a> {
     plan: &'a Plan,
-    weights: &'a dyn WeightSource,
+    weights: &'a Arc<dyn WeightSource>,
     tensors: &'a dyn TensorSource,
     last: Option<(ConstSource, Arc<Vec<f32>>)>,
 }
@@ -73,7 +81,7 @@ impl Constants {
         plan: &Plan,
         program: &Program,
         kernels: &dyn RowKernels,
-        weights: &dyn WeightSource,
+        weights: &Arc<dyn WeightSource>,
         tensors: &dyn TensorSource,
     ) -> Result<Self, Error> {
         let mut reader = Reader { plan, weights, tensors, last: None };
@@ -88,7 +96,14 @@ impl Constants {
         }
         let fixed = |instr: &Instr| loading.fixed(instr, program);
         let fixed = program.stretches.iter().map(|s| s.instrs.iter().map(fixed).collect::<Result<_, _>>());
-        Ok(Constants { fixed: fixed.collect::<Result<_, _>>()? })
+        let fixed = fixed.collect::<Result<_, _>>()?;
+        let later = loading.matrices.values().filter(|m| m.is_later()).map(Arc::clone).collect();
+        Ok(Constants { fixed, later })
+    }
+
+    pub fn experts_read(&self) -> (usize, usize) {
+        let read = self.later.iter().map(|m| m.count_read()).sum();
+        (read, self.later.iter().map(|m| m.len()).sum())
     }
 
     /// What the instruction at a place reads.
@@ -107,16 +122,29 @@ impl Loading {
             };
             args.iter().map(one).collect()
         };
-        Ok(match instr {
-            Instr::Kernel(call) => Fixed { matrix: None, args: args(&call.args)? },
-            Instr::Linear { w, .. } => Fixed { matrix: Some(self.matrix(w)?), args: Vec::new() },
-            Instr::Lookup { table, .. } => Fixed { matrix: Some(self.matrix(&table_view(table))?), args: Vec::new() },
-            Instr::Conv1d { w, .. } => Fixed { matrix: None, args: vec![Some(Arc::clone(self.view(w)?))] },
-            Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => {
-                Fixed { matrix: None, args: args(&body.call.args)? }
+        let mut fixed = Fixed::default();
+        match instr {
+            Instr::Kernel(call) => fixed.args = args(&call.args)?,
+            Instr::Linear { w, .. } => fixed.matrix = Some(self.matrix(w)?),
+            Instr::Experts(experts) => {
+                fixed.args = args(&experts.call.args)?;
+                fixed.experts = experts.matrices().map(|w| self.matrix(w)).collect::<Result<_, _>>()?;
             }
-            Instr::Attention { body: None, .. } => Fixed::default(),
-        })
+            Instr::Lookup { table, .. } => fixed.matrix = Some(self.matrix(&table_view(table))?),
+            Instr::Conv1d { w, channels, taps, .. } => {
+                let w = self.view(w)?;
+                let by_tap = (0..*taps).flat_map(|t| (0..*channels).map(move |c| w[c * taps + t]));
+                fixed.args.push(Some(Arc::new(by_tap.collect())));
+            }
+            Instr::Attention { body, .. } => fixed.args = args(args_of(body))?,
+            Instr::Scan { body, recurrence, .. } => {
+                fixed.args = args(args_of(body))?;
+                for operand in recurrence.iter().flat_map(Recurrence::operands) {
+                    fixed.operands.extend(args(std::slice::from_ref(&operand.arg))?);
+                }
+            }
+        }
+        Ok(fixed)
     }
 
     fn load(&mut self, instr: &Instr, reader: &mut Reader, bar: &Bar) -> Result<(), Error> {
@@ -131,7 +159,7 @@ impl Loading {
             }
             interrupt::check()?;
             match &wanted {
-                Wanted::Matrix(view) => self.matrix_of(key, view, reader)?,
+                Wanted::Matrix(view) => self.matrix_of(key, view, chooses(instr), reader)?,
                 Wanted::View(view) => self.view_of(key, view, reader)?,
             }
             bar.inc(bytes);
@@ -155,24 +183,19 @@ impl Loading {
         Ok(())
     }
 
-    fn matrix_of(&mut self, key: String, view: &MatrixView, reader: &mut Reader) -> Result<(), Error> {
-        let data = reader.read(view.source, &self.computed)?;
-        let (batch, mut out, inner) = (offsets(&view.batch), offsets(&view.out), offsets(&view.inner));
-        if let Some(select) = &view.select {
-            out = select.iter().map(|&i| out[i as usize]).collect();
-        }
-        let mut packed = Vec::with_capacity(batch.len());
-        for b in batch {
-            let base = view.offset + b;
-            let inputs = inner.len().max(1);
-            let mut p = Packed::try_with_shape(out.len(), inputs)
-                .ok_or_else(|| memory::refused(Packed::bytes_of(out.len(), inputs) / 4, "a weight matrix"))?;
-            let base = &data[base..];
-            let panels = p.as_mut_slice().par_chunks_exact_mut(PANEL * inputs);
-            panels.zip(out.par_chunks(PANEL)).for_each(|(panel, out)| fill_panel(panel, base, out, &inner));
-            packed.push(p);
-        }
-        self.matrices.insert(key, Arc::new(packed));
+    fn matrix_of(&mut self, key: String, view: &MatrixView, chosen: bool, reader: &mut Reader) -> Result<(), Error> {
+        let parts = Parts::of(view);
+        let later = match view.source {
+            ConstSource::Weight(id) if chosen => {
+                Matrices::later(&parts, reader.weights, &reader.plan.weights[id.0 as usize])
+            }
+            _ => None,
+        };
+        let matrices = match later {
+            Some(later) => later,
+            None => Matrices::packed(&parts, &reader.read(view.source, &self.computed)?)?,
+        };
+        self.matrices.insert(key, Arc::new(matrices));
         Ok(())
     }
 
@@ -211,7 +234,7 @@ impl Loading {
         Ok(())
     }
 
-    fn matrix(&self, view: &MatrixView) -> Result<Arc<Vec<Packed>>, Error> {
+    fn matrix(&self, view: &MatrixView) -> Result<Arc<Matrices>, Error> {
         self.matrices.get(&matrix_key(view)).cloned().ok_or_else(|| super::broken("a matrix was not loaded"))
     }
 
@@ -243,17 +266,30 @@ pub enum Wanted<'i> {
 
 /// The constants that an instruction reads, apart from computed ones.
 pub fn wanted(instr: &Instr) -> Vec<Wanted<'_>> {
-    fn args(args: &[KernelArg]) -> Vec<Wanted<'_>> {
-        args.iter().filter_map(|arg| if let KernelArg::Const(v) = arg { Some(Wanted::View(v)) } else { None }).collect()
+    fn args<'i>(args: impl IntoIterator<Item = &'i KernelArg>) -> Vec<Wanted<'i>> {
+        let view = |arg: &'i KernelArg| if let KernelArg::Const(v) = arg { Some(Wanted::View(v)) } else { None };
+        args.into_iter().filter_map(view).collect()
     }
     match instr {
         Instr::Kernel(call) => args(&call.args),
         Instr::Linear { w, .. } => vec![Wanted::Matrix(Cow::Borrowed(w))],
+        Instr::Experts(experts) => {
+            let mut all: Vec<Wanted> = experts.matrices().map(|w| Wanted::Matrix(Cow::Borrowed(w))).collect();
+            all.extend(args(&experts.call.args));
+            all
+        }
         Instr::Lookup { table, .. } => vec![Wanted::Matrix(Cow::Owned(table_view(table)))],
         Instr::Conv1d { w, .. } => vec![Wanted::View(w)],
-        Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => args(&body.call.args),
-        Instr::Attention { body: None, .. } => Vec::new(),
+        Instr::Attention { body, .. } => args(args_of(body)),
+        Instr::Scan { body, recurrence, .. } => {
+            let operands = recurrence.iter().flat_map(|r| r.operands().map(|o| &o.arg));
+            args(args_of(body).iter().chain(operands))
+        }
     }
+}
+
+fn args_of(body: &Option<Body>) -> &[KernelArg] {
+    body.as_ref().map_or(&[], |b| &b.call.args)
 }
 
 impl Wanted<'_> {
@@ -295,6 +331,11 @@ pub fn instrs(program: &Program) -> impl Iterator<Item = &Instr> {
     program.prelude.iter().chain(program.stretches.iter().flat_map(|s| &s.instrs))
 }
 
+/// Whether of the matrices of an instruction those are needed that rows choose.
+fn chooses(instr: &Instr) -> bool {
+    matches!(instr, Instr::Linear { active: Some(_), .. } | Instr::Experts(_))
+}
+
 /// The memory of all constants of a program, equal views once.
 pub fn bytes(program: &Program) -> u64 {
     let mut seen: HashMap<String, u64> = HashMap::new();
@@ -311,19 +352,6 @@ fn view_key(v: &ConstView) -> String {
 
 fn matrix_key(v: &MatrixView) -> String {
     format!("{v:?}")
-}
-
-/// The offset of every entry of some dimensions, the last one fastest.
-fn offsets(dims: &[Dim]) -> Vec<usize> {
-    let mut out = vec![0];
-    for &(n, stride) in dims {
-        let mut next = Vec::with_capacity(out.len() * n);
-        for base in &out {
-            next.extend((0..n).map(|i| base + i * stride));
-        }
-        out = next;
-    }
-    out
 }
 
 /// A table index beyond the table.

@@ -77,7 +77,9 @@ impl<'p> Counter<'p> {
                         let keys = |row: &NewRow| sight.of(row.position, step.length(row)).len();
                         Given::new(plan, body, &self.users, &step, rows, &keys)?.bytes()
                     }
-                    Instr::Scan { body, .. } => Given::new(plan, body, &self.users, &step, rows, &|_| 1)?.bytes(),
+                    Instr::Scan { body: Some(body), .. } => {
+                        Given::new(plan, body, &self.users, &step, rows, &|_| 1)?.bytes()
+                    }
                     _ => 0,
                 };
             }

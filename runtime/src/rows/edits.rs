@@ -39,7 +39,7 @@ fn by_stretch(program: &Program, edit: impl Fn(&KernelArg) -> Option<EditId>) ->
 fn args(instr: &Instr) -> &[KernelArg] {
     match instr {
         Instr::Kernel(call) => &call.args,
-        Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => &body.call.args,
+        Instr::Attention { body: Some(body), .. } | Instr::Scan { body: Some(body), .. } => &body.call.args,
         _ => &[],
     }
 }

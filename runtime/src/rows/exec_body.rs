@@ -1,24 +1,22 @@
-//! Instructions with a body: attention whose scores or pattern something edits or reads, and scans.
+//! The bodies of instructions, and attention whose scores or pattern something edits or reads.
 
+use super::RowsEngine;
 use super::cache::Place;
 use super::exec::{Frame, slots};
-use super::exec_instr::{Shared, pointers, room, with_scratch};
+use super::exec_instr::{Shared, pointers, with_scratch};
 use super::given::Given;
 use super::share::NewRow;
-use super::{RowsEngine, broken};
 use crate::error::Error;
-use crate::memory;
 use rayon::prelude::*;
-use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use steer_compiler::program::{Body, Instr, KernelArg};
+use steer_compiler::program::{Body, KernelArg};
 use steer_kernels::attention::{Heads, mix, scores};
 
 /// The results of a body for one row, but those that are its owner's.
-type Results = Vec<(u32, Vec<f32>)>;
+pub type Results = Vec<(u32, Vec<f32>)>;
 
 /// Calls the body for one row. `own` says where the owner's values of that row are.
-fn call(
+pub fn call(
     engine: &RowsEngine,
     body: &Body,
     given: &Given,
@@ -69,7 +67,7 @@ fn call(
 }
 
 /// Keeps what outputs read of a row, and what other rows take of it.
-fn keep(frame: &mut Frame, place: Place, body: &Body, given: &mut Given, j: usize, results: Results) {
+pub fn keep(frame: &mut Frame, place: Place, body: &Body, given: &mut Given, j: usize, results: Results) {
     let n = frame.count();
     for (r, values) in results {
         given.keep(r, j, &values);
@@ -145,59 +143,4 @@ impl Hooked<'_> {
         }
         results
     }
-}
-
-pub fn scan(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
-    let Instr::Scan { body, state, y, .. } = instr else { return Err(broken("no scan")) };
-    let out = room(engine, frame, *y)?;
-    let width = engine.program.buffers[y.0 as usize].len;
-    let base: Vec<Shared> = pointers(engine, frame, place, &body.call, &[])?.into_iter().map(Shared).collect();
-    let mut given = Given::new(&engine.plan, body, &engine.users, frame.step, frame.rows, &|_| 1)?;
-    let mut kept = engine.caches.states.remove(&place).unwrap_or_default();
-    let first_slot = engine.caches.slots[place.0] - frame.count() as u32;
-    // How many rows of this step start from each state, and which states outlive the step.
-    let mut users: HashMap<u32, usize> = HashMap::new();
-    let parent = |frame: &Frame, j: usize| {
-        let list = slots(engine, place.0, frame.row(j), frame.row(j).position + 1);
-        (list.len() > 1).then(|| list[list.len() - 2])
-    };
-    for p in (0..frame.count()).filter_map(|j| parent(frame, j)) {
-        *users.entry(p).or_default() += 1;
-    }
-    let ends: HashSet<u32> = engine.runs.iter().filter_map(|r| r.slots[place.0].last().copied()).collect();
-    // Parents stand before their children, since a run's rows are in order; and so does what is given.
-    for j in 0..frame.count() {
-        let from = parent(frame, j);
-        let mut fresh = kept.free.pop().unwrap_or_default();
-        memory::resize(&mut fresh, *state, "states")?;
-        let mut zero = Vec::new();
-        let before = match from {
-            Some(p) => kept.at.get(&p).ok_or_else(|| broken("a state is missing"))?.as_ptr().cast_mut(),
-            None => {
-                zero.resize(*state, 0.0);
-                zero.as_mut_ptr()
-            }
-        };
-        let mut own = |arg: &KernelArg| match arg {
-            KernelArg::Body(_) => Some(before),
-            KernelArg::Result(0) => Some(fresh.as_mut_ptr()),
-            // SAFETY: row `j` of `y`.
-            KernelArg::Result(1) => Some(unsafe { out.add(j * width) }),
-            _ => None,
-        };
-        let results = call(engine, body, &given, &base, (j, 1), &mut own);
-        keep(frame, place, body, &mut given, j, results);
-        kept.at.insert(first_slot + j as u32, fresh);
-        if let Some(p) = from
-            && let Some(left) = users.get_mut(&p)
-        {
-            *left -= 1;
-            if *left == 0 && !ends.contains(&p) {
-                kept.free.extend(kept.at.remove(&p));
-            }
-        }
-    }
-    kept.at.retain(|slot, _| ends.contains(slot));
-    engine.caches.states.insert(place, kept);
-    Ok(())
 }

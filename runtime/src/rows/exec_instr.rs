@@ -3,6 +3,7 @@
 use super::cache::Place;
 use super::constants::beyond;
 use super::exec::{Frame, ROWS};
+use super::matrices::Matrices;
 use super::{RowsEngine, broken};
 use crate::error::Error;
 use crate::memory;
@@ -65,17 +66,18 @@ pub fn run(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Ins
             let w = matrix(engine, place)?;
             linear(engine, frame, &w, (*x, *y), *extra, *x_has_batch, *active)
         }
+        Instr::Experts(experts) => super::exec_experts::experts(engine, frame, place, experts),
         Instr::Lookup { index, y, .. } => {
             let table = matrix(engine, place)?;
             lookup(engine, frame, &table, *index, *y)
         }
         Instr::Attention { .. } => super::exec_mix::attention(engine, frame, place, instr),
         Instr::Conv1d { .. } => super::exec_mix::conv1d(engine, frame, place, instr),
-        Instr::Scan { .. } => super::exec_body::scan(engine, frame, place, instr),
+        Instr::Scan { .. } => super::exec_scan::scan(engine, frame, place, instr),
     }
 }
 
-pub fn matrix(engine: &RowsEngine, place: Place) -> Result<Arc<Vec<Packed>>, Error> {
+pub fn matrix(engine: &RowsEngine, place: Place) -> Result<Arc<Matrices>, Error> {
     engine.constants.of(place).matrix.clone().ok_or_else(|| broken("a matrix was not loaded"))
 }
 
@@ -83,6 +85,7 @@ fn written(engine: &RowsEngine, instr: &Instr) -> Vec<BufId> {
     match instr {
         Instr::Kernel(call) => outputs_of(engine, call),
         Instr::Linear { y, .. } | Instr::Lookup { y, .. } => vec![*y],
+        Instr::Experts(experts) => vec![experts.y],
         _ => Vec::new(),
     }
 }
@@ -177,7 +180,7 @@ pub fn split(n: usize, worth: bool, f: impl Fn(Range<usize>) + Sync) {
 fn linear(
     engine: &RowsEngine,
     frame: &mut Frame,
-    packed: &[Packed],
+    packed: &Matrices,
     (x, y): (BufId, BufId),
     extra: usize,
     x_has_batch: bool,
@@ -186,7 +189,7 @@ fn linear(
     let (batch, n) = (packed.len(), frame.count());
     let out = room(engine, frame, y)?;
     let xs = &frame.buffers[x.0 as usize][..];
-    let (inner, outer) = (packed[0].inputs(), packed[0].outputs());
+    let (inner, outer) = (packed.inputs(), packed.outputs());
     let rows = n * extra;
     let x_stride = if x_has_batch { batch * inner } else { inner };
     let y_stride = batch * outer;
@@ -195,11 +198,12 @@ fn linear(
         // SAFETY: `out` holds every row of `y`.
         unsafe { std::ptr::write_bytes(out, 0, rows * y_stride) };
         let mut operations = 0;
-        for (b, w) in packed.iter().enumerate() {
+        for b in 0..batch {
             let chosen: Vec<usize> = (0..rows).filter(|&r| flags[(r / extra) * batch + b] != 0.0).collect();
             if chosen.is_empty() {
                 continue;
             }
+            let w = packed.get(b)?;
             let offset = if x_has_batch { b * inner } else { 0 };
             let mut gathered = memory::room(chosen.len() * inner, ROWS)?;
             for &r in &chosen {
@@ -216,7 +220,8 @@ fn linear(
         frame.chosen = Some(operations);
         return Ok(());
     }
-    for (b, w) in packed.iter().enumerate() {
+    for b in 0..batch {
+        let w = packed.get(b)?;
         let offset = if x_has_batch { b * inner } else { 0 };
         // SAFETY: entry `b` of every row of `y` lies within `out`.
         product(engine, &xs[offset..], x_stride, rows, w, unsafe { out.add(b * outer) }, y_stride);
@@ -226,7 +231,7 @@ fn linear(
 
 /// One product, shared by the threads row by row where there are many, so that rows are packed once, else column
 /// by column, so that weights are read once. Each output is one thread's either way, summed in the same order.
-fn product(engine: &RowsEngine, x: &[f32], x_stride: usize, rows: usize, w: &Packed, y: *mut f32, y_stride: usize) {
+pub fn product(engine: &RowsEngine, x: &[f32], x_stride: usize, rows: usize, w: &Packed, y: *mut f32, y_stride: usize) {
     let y = Shared(y);
     let worth = rows * w.inputs() * w.outputs() >= ALONE;
     if worth && rows >= rayon::current_num_threads() * MANY {
@@ -244,7 +249,7 @@ fn product(engine: &RowsEngine, x: &[f32], x_stride: usize, rows: usize, w: &Pac
     });
 }
 
-fn lookup(engine: &RowsEngine, frame: &mut Frame, table: &[Packed], index: LookupIndex, y: BufId) -> Result<(), Error> {
+fn lookup(engine: &RowsEngine, frame: &mut Frame, table: &Matrices, index: LookupIndex, y: BufId) -> Result<(), Error> {
     let n = frame.count();
     let out = room(engine, frame, y)?;
     let indices: &[f32] = match index {
@@ -252,7 +257,7 @@ fn lookup(engine: &RowsEngine, frame: &mut Frame, table: &[Packed], index: Looku
         LookupIndex::Position => &frame.positions,
         LookupIndex::Buffer(b) => &frame.buffers[b.0 as usize],
     };
-    let Some(table) = table.first() else { return Err(broken("an empty table")) };
+    let table = table.get(0)?;
     for (j, &i) in indices.iter().take(n).enumerate() {
         if !(i >= 0.0 && (i as usize) < table.outputs()) {
             return Err(beyond(i, table.outputs(), index == LookupIndex::Position));

@@ -12,6 +12,7 @@ use std::ops::Range;
 use steer_compiler::plan::Sight;
 use steer_compiler::program::Instr;
 use steer_kernels::attention::{Heads, KeyValues, Queries, Scratch, attend_block};
+use steer_kernels::scan::convolve;
 
 /// Rows of one sequence that a thread takes at a time.
 const ROWS: usize = 32;
@@ -101,28 +102,20 @@ pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &
     }
     let filters = engine.constants.of(place).args.first().cloned().flatten();
     let w = filters.ok_or_else(|| broken("filters were not loaded"))?;
-    // By tap, so that a row of weights is contiguous.
-    let by_tap: Vec<f32> =
-        (0..*taps).flat_map(|t| (0..*channels).map(move |c| (c, t))).map(|(c, t)| w[c * taps + t]).collect();
     let out = Shared(room(engine, frame, *y)?);
     let (engine, frame) = (&*engine, &*frame);
     let Some(stored) = engine.caches.stored.get(&place) else { return Err(broken("no cache")) };
     split(frame.count(), frame.count() * channels >= 1 << 14, |rows| {
+        let mut reads = Vec::with_capacity(*taps);
         for j in rows {
             let list = slots(engine, home, frame.row(j), frame.row(j).position + 1);
-            // SAFETY: row `j` of `y` is this call's own.
-            let sum = unsafe { std::slice::from_raw_parts_mut(out.get().add(j * channels), *channels) };
-            sum.fill(0.0);
-            for (t, weights) in by_tap.chunks_exact(*channels).enumerate() {
-                let back = taps - 1 - t;
-                if back >= list.len() {
-                    continue;
-                }
-                let at = list[list.len() - 1 - back] as usize * channels;
-                for ((s, w), x) in sum.iter_mut().zip(weights).zip(&stored.keys[at..at + channels]) {
-                    *s += w * x;
-                }
+            let there = list.len().min(*taps);
+            reads.clear();
+            for (t, slot) in (taps - there..*taps).zip(&list[list.len() - there..]) {
+                reads.push((w[t * channels..].as_ptr(), stored.keys[*slot as usize * channels..].as_ptr()));
             }
+            // SAFETY: row `j` of `y` is this call's own; filters and stored rows have as many channels.
+            unsafe { convolve(engine.isa, out.get().add(j * channels), &reads, 0..*channels) };
         }
     });
     Ok(())

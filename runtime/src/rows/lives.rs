@@ -4,7 +4,7 @@ use super::cache::{Homes, kept};
 use super::segments::segments;
 use std::collections::HashMap;
 use std::ops::Range;
-use steer_compiler::program::{BufId, Instr, KernelArg, LookupIndex, OutputPlace, Program};
+use steer_compiler::program::{BufId, Instr, KernelArg, LookupIndex, OutputPlace, Program, Recurrence};
 
 /// The end of a stretch, as a place among its instructions.
 const END: usize = usize::MAX;
@@ -118,6 +118,7 @@ pub fn buffers_of(instr: &Instr) -> Vec<BufId> {
     match instr {
         Instr::Kernel(call) => of_args(&call.args),
         Instr::Linear { x, y, active, .. } => [*x, *y].into_iter().chain(*active).collect(),
+        Instr::Experts(e) => [e.x, e.gates, e.y].into_iter().chain(of_args(&e.call.args)).collect(),
         Instr::Lookup { index, y, .. } => match index {
             LookupIndex::Buffer(b) => vec![*b, *y],
             _ => vec![*y],
@@ -128,8 +129,11 @@ pub fn buffers_of(instr: &Instr) -> Vec<BufId> {
             out
         }
         Instr::Conv1d { y, .. } => vec![*y],
-        Instr::Scan { body, y, .. } => {
-            let mut out = of_args(&body.call.args);
+        Instr::Scan { body, recurrence, y, .. } => {
+            let mut out: Vec<BufId> = body.iter().flat_map(|b| of_args(&b.call.args)).collect();
+            for operand in recurrence.iter().flat_map(Recurrence::operands) {
+                out.extend(of_args(std::slice::from_ref(&operand.arg)));
+            }
             out.push(*y);
             out
         }

@@ -6,10 +6,11 @@ use super::cache::{Homes, kept};
 use super::constants::{self, wanted};
 use super::count::sees_all;
 use super::edits::acting;
+use super::exec_experts::pairs_of_row;
 use super::lives::{Lives, buffers_of};
 use std::collections::HashSet;
 use steer_compiler::plan::{Axis, Output, Plan, Sight, Size, Stat};
-use steer_compiler::program::{BufId, ConstSource, Instr, OutputPlace, Program};
+use steer_compiler::program::{BufId, ConstSource, Dim, Instr, MatrixView, OutputPlace, Program};
 
 /// What the engine notes of a row besides its values: numbers, places, slots.
 const NOTES: u64 = 200;
@@ -58,7 +59,10 @@ impl Sizes {
         for (s, stretch) in program.stretches.iter().enumerate() {
             donated += stretch.patches.iter().filter(|p| !p.whole).map(|p| floats(p.base)).sum::<u64>();
             let edits = &acting[s];
-            let of_edits = edits.iter().map(|e| 4 + 4 * Stat::COUNT as u64 + 4 * plan.edits[e.0 as usize].params.len() as u64).sum::<u64>();
+            let of_edits = edits
+                .iter()
+                .map(|e| 4 + 4 * Stat::COUNT as u64 + 4 * plan.edits[e.0 as usize].params.len() as u64)
+                .sum::<u64>();
             let beside = donated + of_edits + NOTES + NOTES_OF_STRETCH * program.stretches.len() as u64;
             let mut alive: HashSet<BufId> = lives.at(s).iter().copied().collect();
             let now = |alive: &HashSet<BufId>| alive.iter().map(|b| floats(*b)).sum::<u64>();
@@ -151,6 +155,14 @@ fn passing(program: &Program, instr: &Instr) -> u64 {
         Instr::Linear { x, y, w, active: Some(_), x_has_batch, .. } => {
             let batch = w.batch.iter().map(|d| d.0 as u64).product::<u64>().max(1);
             len(y) / batch + if *x_has_batch { len(x) / batch } else { len(x) }
+        }
+        Instr::Experts(experts) => {
+            let count = |dims: &[Dim]| dims.iter().map(|d| d.0 as u64).product::<u64>();
+            let inner = |w: &MatrixView| count(&w.inner);
+            let out = |w: &MatrixView| count(&w.out);
+            let each = experts.first.iter().map(out).sum::<u64>() + inner(&experts.second) + out(&experts.second);
+            4 * pairs_of_row(count(&experts.second.batch) as usize) as u64
+                * (each + experts.first.first().map_or(0, inner))
         }
         _ => 0,
     }

@@ -9,10 +9,13 @@ mod count;
 mod edits;
 mod exec;
 mod exec_body;
+mod exec_experts;
 mod exec_instr;
 mod exec_mix;
+mod exec_scan;
 mod given;
 mod lives;
+mod matrices;
 mod memory;
 mod number;
 mod operations;
@@ -67,17 +70,17 @@ pub struct RowsEngine {
 }
 
 impl RowsEngine {
-    /// Compiles the kernels and reads the weights.
+    /// Compiles the kernels and reads the weights, but for experts, which are read when a row first chooses them.
     pub fn new(
         plan: Arc<Plan>,
         program: Arc<Program>,
         backend: &dyn RowBackend,
-        weights: &dyn WeightSource,
+        weights: Arc<dyn WeightSource>,
         tensors: &dyn TensorSource,
     ) -> Result<Self, Error> {
         let isa = Isa::detect();
         let kernels = backend.compile(&program.kernels, isa)?;
-        let constants = Constants::load(&plan, &program, kernels.as_ref(), weights, tensors)?;
+        let constants = Constants::load(&plan, &program, kernels.as_ref(), &weights, tensors)?;
         let homes = Homes::new(&program);
         let lives = Lives::of(&program, &homes);
         let layout = layout(&program, &lives);
@@ -113,6 +116,11 @@ impl RowsEngine {
 
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// Of the matrices of experts, one for each expert and product: how many have been read, and how many there are.
+    pub fn experts_read(&self) -> (usize, usize) {
+        self.constants.experts_read()
     }
 }
 
@@ -154,7 +162,11 @@ pub(crate) fn broken(what: &str) -> Error {
 
 /// Whether of some products only chosen parts are computed.
 pub fn chooses(program: &Program) -> bool {
-    program.stretches.iter().flat_map(|s| &s.instrs).any(|i| matches!(i, Instr::Linear { active: Some(_), .. }))
+    program
+        .stretches
+        .iter()
+        .flat_map(|s| &s.instrs)
+        .any(|i| matches!(i, Instr::Linear { active: Some(_), .. } | Instr::Experts(_)))
 }
 
 /// Whether an instruction reads earlier rows of its sequence.

@@ -1,7 +1,7 @@
 //! The floating-point operations of products and mixers; kernels between them are few beside these.
 
 use steer_compiler::plan::Sight;
-use steer_compiler::program::{Dim, Instr, Program};
+use steer_compiler::program::{Dim, Instr, MatrixView, Program};
 
 /// Operations for one element of a state and step: its decay, what is added, what is read.
 const STATE: u64 = 8;
@@ -23,11 +23,9 @@ impl Cost {
         let each = |each| Cost { each, ..Cost::default() };
         match instr {
             Instr::Linear { w, extra, active, .. } => {
-                let count = |dims: &[Dim]| dims.iter().map(|d| d.0 as u64).product::<u64>();
-                let out = w.select.as_ref().map_or(count(&w.out), |s| s.len() as u64);
-                let all = 2 * count(&w.batch) * out * count(&w.inner) * *extra as u64;
-                Cost { chosen: active.is_some(), ..each(all) }
+                Cost { chosen: active.is_some(), ..each(products(w) * *extra as u64) }
             }
+            Instr::Experts(experts) => Cost { chosen: true, ..each(experts.matrices().map(products).sum()) },
             Instr::Attention { heads, d_head, window, whole, .. } => {
                 let sight = Sight { window: *window, whole: *whole };
                 Cost { key: 4 * (heads * d_head) as u64, sight, ..Cost::default() }
@@ -42,6 +40,13 @@ impl Cost {
     pub fn at(&self, position: usize, rows: usize) -> u64 {
         self.each + self.key * self.sight.of(position, rows).len() as u64
     }
+}
+
+/// Of one row with all entries of a matrix.
+fn products(w: &MatrixView) -> u64 {
+    let count = |dims: &[Dim]| dims.iter().map(|d| d.0 as u64).product::<u64>();
+    let out = w.select.as_ref().map_or(count(&w.out), |s| s.len() as u64);
+    2 * count(&w.batch) * out * count(&w.inner)
 }
 
 /// What each instruction of a program takes.

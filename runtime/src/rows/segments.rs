@@ -4,13 +4,14 @@
 
 use super::exec::{Frame, ROWS};
 use super::exec_instr::{MANY, Shared, matrix, pointers, room, with_scratch};
+use super::matrices::Matrices;
 use super::{RowsEngine, broken};
 use crate::error::Error;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 use steer_compiler::program::{BufId, Instr, KernelArg, KernelId, Stretch};
-use steer_kernels::{Area, Packed, gemm};
+use steer_kernels::{Area, gemm};
 
 /// Rows that a thread takes through all instructions, as measured: two passes of the product kernels.
 const BLOCK: usize = 280;
@@ -52,7 +53,7 @@ impl Rows {
 /// What is done to a block of rows.
 enum Task {
     Kernel { kernel: KernelId, args: Vec<Rows>, scratch: usize },
-    Product { x: Rows, y: Rows, weights: Arc<Vec<Packed>>, extra: usize, x_has_batch: bool },
+    Product { x: Rows, y: Rows, weights: Arc<Matrices>, extra: usize, x_has_batch: bool },
 }
 
 /// Executes a segment block by block; false where it is better executed one instruction after another.
@@ -97,13 +98,9 @@ pub fn run(
                     None => Rows::All(Shared(room(engine, frame, *y)?)),
                 };
                 let all = Rows::All(Shared(frame.buffers[x.0 as usize].as_mut_ptr()));
-                Task::Product {
-                    x: local(*x).unwrap_or(all),
-                    y: out,
-                    weights: matrix(engine, (s, i))?,
-                    extra: *extra,
-                    x_has_batch: *x_has_batch,
-                }
+                let weights = matrix(engine, (s, i))?;
+                (0..weights.len()).try_for_each(|b| weights.get(b).map(|_| ()))?;
+                Task::Product { x: local(*x).unwrap_or(all), y: out, weights, extra: *extra, x_has_batch: *x_has_batch }
             }
             _ => return Err(broken("an instruction among those that work row by row")),
         });
@@ -128,12 +125,13 @@ impl Task {
                 unsafe { engine.kernels.call(*kernel, &args, rows, 1, scratch) };
             }),
             Task::Product { x, y, weights, extra, x_has_batch } => {
-                let (inner, outer) = (weights[0].inputs(), weights[0].outputs());
+                let (inner, outer) = (weights.inputs(), weights.outputs());
                 let x_stride = if *x_has_batch { weights.len() * inner } else { inner };
                 let y_stride = weights.len() * outer;
                 let (first, count) = (rows.start * extra, rows.len() * extra);
                 let (x, y) = (x.first(thread, rows.start), y.first(thread, rows.start));
-                for (b, w) in weights.iter().enumerate() {
+                // None is read here: these products need all of them.
+                for (b, w) in (0..weights.len()).filter_map(|b| Some((b, weights.get(b).ok()?))) {
                     let offset = if *x_has_batch { b * inner } else { 0 };
                     // SAFETY: `x` and `y` hold these rows, which nobody else reads or writes.
                     unsafe {

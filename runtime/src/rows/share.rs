@@ -140,7 +140,7 @@ impl Layout {
         let tokens = |i: &Instr| match i {
             Instr::Lookup { index, .. } => *index == LookupIndex::Token,
             Instr::Kernel(call) => call.args.contains(&KernelArg::Token),
-            Instr::Attention { body: Some(body), .. } | Instr::Scan { body, .. } => {
+            Instr::Attention { body: Some(body), .. } | Instr::Scan { body: Some(body), .. } => {
                 body.call.args.contains(&KernelArg::Token)
             }
             _ => false,

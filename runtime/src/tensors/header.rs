@@ -32,6 +32,23 @@ impl Info {
             (values, _) => Ok(values),
         }
     }
+
+    /// Some of its elements in order as a tensor of their own; `None` where they do not lie by themselves.
+    pub fn part(&self, range: &Range<usize>) -> Option<Info> {
+        let (elements, bytes) = match self.dtype {
+            Dtype::Blocks(blocks) => blocks.size(),
+            dtype if dtype.bits().is_multiple_of(8) => (1, dtype.bits() / 8),
+            _ => return None,
+        };
+        let whole = range.start.is_multiple_of(elements) && range.end.is_multiple_of(elements);
+        if !whole || self.strides.is_some() {
+            return None;
+        }
+        let at = |element: usize| Some(self.bytes.start + (element / elements).checked_mul(bytes)?);
+        let bytes = at(range.start)?..at(range.end)?;
+        let inside = bytes.start <= bytes.end && bytes.end <= self.bytes.end;
+        inside.then(|| Info { dtype: self.dtype, shape: vec![range.len()], bytes, strides: None })
+    }
 }
 
 /// All tensors of one file, by name.

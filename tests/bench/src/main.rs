@@ -10,17 +10,18 @@
 //! of the rates, and of the time against the same turn of steer without hooks. The fastest turn is printed,
 //! too: on a machine with other work it says more.
 
+mod candle;
 mod checkpoint;
-#[allow(dead_code)]
-#[path = "../../../runtime/kernels/examples/limits.rs"]
-mod limits;
-mod models;
+mod machine;
+#[path = "steer.rs"]
+mod steer_model;
 
+use candle::Candle;
 use checkpoint::Random;
-use models::{Candle, Model, Steer};
 use std::hint::black_box;
 use std::time::Instant;
-use steer_kernels::{Isa, rows};
+use steer_kernels::Isa;
+use steer_model::{Model, Steer};
 
 struct Options {
     threads: usize,
@@ -62,7 +63,7 @@ fn measure(folder: &std::path::Path, options: &Options) -> Result<(), String> {
     for (name, hooks) in
         [("steer", &[][..]), ("steer, one hook", &["one"]), ("steer, a hook on every layer", &["every"])]
     {
-        models.push((name, Box::new(Steer::open(folder, hooks)?)));
+        models.push((name, Box::new(Steer::open(folder, "hooks.steer", Some("starcoder2.steer"), hooks)?)));
     }
     agree(&mut models)?;
 
@@ -71,7 +72,7 @@ fn measure(folder: &std::path::Path, options: &Options) -> Result<(), String> {
     let numbers = vec![1.0f32; 100 << 20];
     for n in [128, 512] {
         let turns = turns(&mut models, options.turns, |models, order| {
-            let peak = peak(options.threads);
+            let peak = machine::peak(options.threads);
             let mut seconds = vec![0.0; models.len()];
             for &at in order {
                 let m = &mut models[at].1;
@@ -86,7 +87,7 @@ fn measure(folder: &std::path::Path, options: &Options) -> Result<(), String> {
     }
     // Token by token, so that all models meet the same moments of the machine.
     let turns = turns(&mut models, options.turns, |models, order| {
-        let read = read(options.threads, &numbers);
+        let read = machine::read(options.threads, &numbers);
         let mut seconds = vec![0.0; models.len()];
         for (_, m) in models.iter_mut() {
             m.begin();
@@ -145,7 +146,7 @@ fn turns(models: &mut Models, turns: usize, mut work: impl FnMut(&mut Models, &[
 /// A table: the rate, that of the fastest turn, the time against the same turn of steer without hooks, and the
 /// share of what the machine could do at most in that turn.
 fn print(title: &str, models: &Models, turns: &[Turn], tokens: usize, unit: &str) {
-    let median = |f: &dyn Fn(&Turn) -> f64| limits::median(turns.iter().map(f).collect());
+    let median = |f: &dyn Fn(&Turn) -> f64| machine::median(turns.iter().map(f).collect());
     println!("{title} (the machine: {:.1} {unit})", median(&|t| t.most) / 1e9);
     for (i, (name, _)) in models.iter().enumerate() {
         let fastest = turns.iter().map(|t| t.seconds[i]).fold(f64::INFINITY, f64::min);
@@ -158,25 +159,4 @@ fn print(title: &str, models: &Models, turns: &[Turn], tokens: usize, unit: &str
         );
     }
     println!();
-}
-
-/// Multiplications and additions in a second, of all threads together.
-fn peak(threads: usize) -> f64 {
-    let (registers, operations) = limits::peak(Isa::detect());
-    let times = limits::in_turns(threads, 1, &[&|_| registers()]);
-    operations * threads as f64 / times[0][0]
-}
-
-/// Bytes read in a second, by all threads together.
-fn read(threads: usize, numbers: &[f32]) -> f64 {
-    let dot = rows::dot(Isa::detect());
-    let work = |t: usize| {
-        let part = &numbers[numbers.len() * t / threads..numbers.len() * (t + 1) / threads];
-        // Two halves at a time: one stream alone is not as fast.
-        let (a, b) = part.split_at(part.len() / 2);
-        // SAFETY: `b` holds at least as many numbers as `a`.
-        black_box(unsafe { dot(a.as_ptr(), b.as_ptr(), a.len()) });
-    };
-    let times = limits::in_turns(threads, 1, &[&work]);
-    numbers.len() as f64 * 4.0 / times[0][0]
 }

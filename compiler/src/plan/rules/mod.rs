@@ -44,7 +44,7 @@ pub const NARROW: Rule = Rule {
 
 pub const FUSE: Rule = Rule {
     name: "fuse",
-    doc: "Makes one kernel of all operations that are ready together.",
+    doc: "Makes one kernel of all operations that are ready together, and one instruction of recurrences and sums over experts.",
     exact: true,
     by: By::Scheduler,
 };

@@ -42,6 +42,7 @@ fn shape(program: &Program) -> Vec<String> {
     let word = |i: &Instr| match i {
         Instr::Kernel(_) => 'K',
         Instr::Linear { .. } => 'L',
+        Instr::Experts(_) => 'M',
         Instr::Lookup { .. } => 'E',
         Instr::Attention { body: None, .. } => 'A',
         Instr::Attention { .. } => 'B',

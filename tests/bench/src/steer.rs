@@ -1,9 +1,5 @@
-//! The models under measurement, behind one question: the logits after more tokens.
+//! steer as a model under measurement: the logits after more tokens, as `steer run` would compute them.
 
-use crate::checkpoint::config;
-use candle_core::{DType, Device, Tensor};
-use candle_nn::VarBuilder;
-use candle_transformers::models::starcoder2;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,40 +21,7 @@ pub trait Model {
     fn extend(&mut self, tokens: &[u32]) -> Vec<f32>;
 }
 
-/// candle-transformers' own model.
-pub struct Candle {
-    model: starcoder2::Model,
-    len: usize,
-}
-
-impl Candle {
-    pub fn open(folder: &Path) -> candle_core::Result<Self> {
-        let weights = std::fs::read(folder.join("model.safetensors"))?;
-        let builder = VarBuilder::from_buffered_safetensors(weights, DType::F32, &Device::Cpu)?;
-        let config: starcoder2::Config = serde_json::from_value(config()).map_err(candle_core::Error::wrap)?;
-        Ok(Candle { model: starcoder2::Model::new(&config, builder)?, len: 0 })
-    }
-
-    fn forward(&mut self, tokens: &[u32]) -> candle_core::Result<Vec<f32>> {
-        let input = Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)?;
-        let logits = self.model.forward(&input, self.len)?;
-        self.len += tokens.len();
-        logits.flatten_all()?.to_vec1()
-    }
-}
-
-impl Model for Candle {
-    fn begin(&mut self) {
-        self.model.clear_kv_cache();
-        self.len = 0;
-    }
-
-    fn extend(&mut self, tokens: &[u32]) -> Vec<f32> {
-        self.forward(tokens).expect("candle runs its model")
-    }
-}
-
-/// steer, with some hooks of `hooks.steer`, as `steer run` would execute it.
+/// A model with some hooks of a script.
 pub struct Steer {
     engine: RowsEngine,
     runs: Vec<Run>,
@@ -67,20 +30,28 @@ pub struct Steer {
 }
 
 impl Steer {
-    pub fn open(folder: &Path, hooks: &[&str]) -> Result<Self, String> {
+    /// The model of a folder, described by `arch` where the standard library does not, with these hooks of a script of
+    /// this folder.
+    pub fn open(folder: &Path, script: &str, arch: Option<&str>, hooks: &[&str]) -> Result<Self, String> {
         let mut sources = Sources::default();
         let told = |d: Diagnostics| d.iter().map(|d| format!("{}\n", d.message)).collect::<String>();
-        Steer::open_in(folder, hooks, &mut sources).map_err(told)
+        Steer::open_in(folder, script, arch, hooks, &mut sources).map_err(told)
     }
 
-    fn open_in(folder: &Path, hooks: &[&str], sources: &mut Sources) -> Result<Self, Diagnostics> {
+    fn open_in(
+        folder: &Path,
+        name: &str,
+        arch: Option<&str>,
+        hooks: &[&str],
+        sources: &mut Sources,
+    ) -> Result<Self, Diagnostics> {
         let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        let script = folder.join("hooks.steer");
-        let text = std::fs::read_to_string(here.join("hooks.steer")).unwrap_or_default();
+        let script = folder.join(name);
+        let text = std::fs::read_to_string(here.join(name)).unwrap_or_default();
         steer::files::write_atomic(&script, |out| out.write_all(text.as_bytes())).map_err(|e| vec![*e.0])?;
         let options = SessionOptions {
             model: Some(folder.display().to_string()),
-            arch: vec![here.join("starcoder2.steer")],
+            arch: arch.map(|a| here.join(a)).into_iter().collect(),
             set: Vec::new(),
             ..SessionOptions::default()
         };
@@ -102,7 +73,7 @@ impl Steer {
         let options = PhaseOptions::default();
         let Prepared { plan, program, engine_runs, .. } = prepare(&session.script, &[run], &[logits], &options)?;
         let backend = row_backend(&options.backend).expect("the default is a row backend");
-        let engine = RowsEngine::new(plan, program, backend, session.checkpoint.as_ref(), &Files(folder.to_path_buf()))
+        let engine = RowsEngine::new(plan, program, backend, session.checkpoint.clone(), &Files(folder.to_path_buf()))
             .map_err(|e| vec![*e.0])?;
         Ok(Steer { engine, runs: engine_runs, chunk: options.chunk, len: 0 })
     }

@@ -1,0 +1,218 @@
+//! Sums over experts: rows are grouped by the experts that they chose, each expert takes its rows through its products
+//! at once, and only what was chosen is stored or read.
+
+use super::cache::Place;
+use super::exec::{Frame, ROWS};
+use super::exec_instr::{ALONE_FLOATS, Shared, pointers, product, room, split, with_scratch};
+use super::matrices::Matrices;
+use super::{RowsEngine, broken};
+use crate::error::Error;
+use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::Arc;
+use steer_compiler::program::{Experts, KernelArg};
+use steer_kernels::sum::{Leaf, sum_of};
+use steer_kernels::{Area, gemm};
+
+/// The rows of one expert among all pairs of a row and an expert that it chose.
+struct Group {
+    expert: usize,
+    rows: Vec<u32>,
+    /// Its first pair.
+    first: usize,
+}
+
+/// Where the values of pairs are.
+struct Pairs {
+    x: Shared,
+    first: Vec<Shared>,
+    made: Shared,
+    out: Shared,
+}
+
+/// The pairs that rows take memory for, for each of them: more than models choose. Rows that chose more, as edits may
+/// make them, are worked on in several turns.
+pub fn pairs_of_row(experts: usize) -> usize {
+    experts.div_ceil(4).max(2).min(experts)
+}
+
+pub fn experts(engine: &RowsEngine, frame: &mut Frame, place: Place, experts: &Experts) -> Result<(), Error> {
+    let y = Shared(room(engine, frame, experts.y)?);
+    let fixed = engine.constants.of(place);
+    let (Some(second), first) = (fixed.experts.last(), &fixed.experts[..experts.first.len()]) else {
+        return Err(broken("the matrices of experts were not loaded"));
+    };
+    let base: Vec<Shared> = pointers(engine, frame, place, &experts.call, &[])?.into_iter().map(Shared).collect();
+    let (n, count) = (frame.count(), second.len());
+    let gates = &frame.buffers[experts.gates.0 as usize];
+    // By row: the experts that it chose, with their gates.
+    let of = |row: &[f32]| row.iter().copied().enumerate().filter(|(_, gate)| *gate != 0.0).collect();
+    let chosen: Vec<Vec<(usize, f32)>> = gates.chunks_exact(count).map(of).collect();
+    let most = n * pairs_of_row(count);
+    let mut start = 0;
+    let mut all = 0;
+    while start < n {
+        let (mut end, mut pairs) = (start, 0);
+        while end < n && (pairs == 0 || pairs + chosen[end].len() <= most) {
+            pairs += chosen[end].len();
+            end += 1;
+        }
+        let rows = Turn { start, chosen: &chosen[start..end], pairs };
+        turn(engine, frame, experts, (first, second), &base, rows, y)?;
+        (start, all) = (end, all + pairs);
+    }
+    let inner: usize = first.iter().map(|w| w.inputs() * w.outputs()).sum();
+    frame.chosen = Some(2 * (all * (inner + second.inputs() * second.outputs())) as u64);
+    Ok(())
+}
+
+/// Rows that are worked on together.
+struct Turn<'a> {
+    start: usize,
+    chosen: &'a [Vec<(usize, f32)>],
+    pairs: usize,
+}
+
+fn turn(
+    engine: &RowsEngine,
+    frame: &mut Frame,
+    experts: &Experts,
+    (first, second): (&[Arc<Matrices>], &Matrices),
+    base: &[Shared],
+    turn: Turn,
+    y: Shared,
+) -> Result<(), Error> {
+    let mut rows_of: Vec<Vec<u32>> = vec![Vec::new(); second.len()];
+    for (r, chosen) in turn.chosen.iter().enumerate() {
+        chosen.iter().for_each(|(expert, _)| rows_of[*expert].push((turn.start + r) as u32));
+    }
+    // By row: its results, in the order of the experts.
+    let mut places: Vec<Vec<usize>> = vec![Vec::new(); turn.chosen.len()];
+    let mut groups: Vec<Group> = Vec::new();
+    let mut pairs = 0;
+    for (expert, rows) in rows_of.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+        for (i, r) in rows.iter().enumerate() {
+            places[*r as usize - turn.start].push(pairs + i);
+        }
+        let group = Group { expert, first: pairs, rows };
+        pairs += group.rows.len();
+        groups.push(group);
+    }
+    let (d, made, out) = (first.first().map_or(0, |w| w.inputs()), second.inputs(), second.outputs());
+    let widths: Vec<usize> = [d, made, out].into_iter().chain(first.iter().map(|w| w.outputs())).collect();
+    let mut areas: Vec<Area> = Vec::with_capacity(widths.len());
+    // In sizes that come again, whatever rows choose.
+    let room = turn.pairs.next_multiple_of(turn.chosen.len().max(1));
+    for width in widths {
+        areas.push(frame.pool.take(room, width, ROWS)?);
+    }
+    let at: Vec<Shared> = areas.iter_mut().map(|a| Shared(a.as_mut_ptr())).collect();
+    let layer = Layer {
+        engine,
+        experts,
+        matrices: (first, second),
+        base,
+        pairs: Pairs { x: at[0], made: at[1], out: at[2], first: at[3..].to_vec() },
+        x: Shared(frame.buffers[experts.x.0 as usize].as_mut_ptr()),
+    };
+    layer.run(&groups)?;
+    // The sum over all experts, of which those not chosen add zeros.
+    let results = layer.pairs.out;
+    split(turn.chosen.len(), pairs * out >= ALONE_FLOATS, |rows| {
+        let mut leaves: Vec<Leaf> = Vec::new();
+        for r in rows {
+            let leaf = |(chosen, pair): (&(usize, f32), &usize)| {
+                let (at, by) = *chosen;
+                Leaf { at, by, row: results.get().wrapping_add(pair * out) }
+            };
+            leaves.clear();
+            leaves.extend(turn.chosen[r].iter().zip(&places[r]).map(leaf));
+            // SAFETY: row `start + r` of `y` is this call's own; each pair has `out` results.
+            unsafe { sum_of(engine.isa, y.get().add((turn.start + r) * out), &mut leaves, out) };
+        }
+    });
+    areas.into_iter().for_each(|a| frame.pool.give(a));
+    Ok(())
+}
+
+struct Layer<'a> {
+    engine: &'a RowsEngine,
+    experts: &'a Experts,
+    matrices: (&'a [Arc<Matrices>], &'a Matrices),
+    /// The arguments of the kernel.
+    base: &'a [Shared],
+    pairs: Pairs,
+    x: Shared,
+}
+
+impl Layer<'_> {
+    /// An expert to a thread where there are enough of them; else the threads share the products of each.
+    fn run(&self, groups: &[Group]) -> Result<(), Error> {
+        let threads = rayon::current_num_threads();
+        if threads > 1 && groups.len() >= 2 * threads {
+            // The longest first, so that no thread is left with one at the end.
+            let mut order: Vec<&Group> = groups.iter().collect();
+            order.sort_by_key(|g| std::cmp::Reverse(g.rows.len()));
+            return order.into_par_iter().with_max_len(1).try_for_each(|g| self.expert(g, false));
+        }
+        groups.iter().try_for_each(|g| self.expert(g, true))
+    }
+
+    fn expert(&self, group: &Group, shared: bool) -> Result<(), Error> {
+        let (first, second) = self.matrices;
+        let (n, from) = (group.rows.len(), group.first);
+        let part = |at: Shared, width: usize| at.get().wrapping_add(from * width);
+        let d = first.first().map_or(0, |w| w.inputs());
+        let x = part(self.pairs.x, d);
+        for (i, row) in group.rows.iter().enumerate() {
+            // SAFETY: a row of the frame, and a pair of this group.
+            unsafe { std::ptr::copy_nonoverlapping(self.x.get().add(*row as usize * d), x.add(i * d), d) };
+        }
+        let multiply = |x: *const f32, width: usize, w: &Matrices, y: *mut f32| -> Result<(), Error> {
+            let (w, to) = (w.get(group.expert)?, w.outputs());
+            // SAFETY: the rows of this group, which nobody else writes to.
+            let x = unsafe { std::slice::from_raw_parts(x, n * width) };
+            match shared {
+                true => product(self.engine, x, width, n, w, y, to),
+                // SAFETY: as above.
+                false => unsafe { gemm(self.engine.isa, x, width, n, w, 0..w.panels(), y, to) },
+            }
+            Ok(())
+        };
+        for (w, y) in first.iter().zip(&self.pairs.first) {
+            multiply(x, d, w, part(*y, w.outputs()))?;
+        }
+        split(n, shared && n * second.inputs() >= ALONE_FLOATS, |rows| self.make(from, rows));
+        multiply(
+            part(self.pairs.made, second.inputs()),
+            second.inputs(),
+            second,
+            part(self.pairs.out, second.outputs()),
+        )
+    }
+
+    /// The kernel between the products, for some pairs from `first` on.
+    fn make(&self, first: usize, pairs: Range<usize>) {
+        let call = &self.experts.call;
+        let scratch = self.engine.kernels.scratch_len(call.kernel, 1);
+        with_scratch(scratch, |scratch| {
+            let mut args: Vec<*mut f32> = self.base.iter().map(|p| p.get()).collect();
+            for pair in pairs {
+                for (at, arg) in args.iter_mut().zip(&call.args) {
+                    match arg {
+                        KernelArg::Body(i) => {
+                            let width = self.matrices.0[*i as usize].outputs();
+                            *at = self.pairs.first[*i as usize].get().wrapping_add((first + pair) * width);
+                        }
+                        KernelArg::Result(_) => {
+                            *at = self.pairs.made.get().wrapping_add((first + pair) * self.matrices.1.inputs());
+                        }
+                        _ => {}
+                    }
+                }
+                // SAFETY: one pointer a parameter; the pair is this call's own.
+                unsafe { self.engine.kernels.call(call.kernel, &args, 0..1, 1, scratch) };
+            }
+        });
+    }
+}

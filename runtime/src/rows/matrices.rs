@@ -1,0 +1,140 @@
+//! Packed matrices of products. Those of experts are read and packed when a row first chooses them.
+
+use crate::engine::WeightSource;
+use crate::error::Error;
+use crate::memory;
+use rayon::prelude::*;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+use steer_compiler::plan::Weight;
+use steer_compiler::program::{Dim, MatrixView};
+use steer_kernels::{PANEL, Packed, fill_panel};
+
+/// Where the elements of a view are: the weight from input `k` to output `o` of entry `b` is at
+/// `batch[b] + out[o] + inner[k]`.
+pub struct Parts {
+    batch: Vec<usize>,
+    out: Vec<usize>,
+    inner: Vec<usize>,
+}
+
+impl Parts {
+    pub fn of(view: &MatrixView) -> Self {
+        let mut out = offsets(&view.out);
+        if let Some(select) = &view.select {
+            out = select.iter().map(|&i| out[i as usize]).collect();
+        }
+        let batch = offsets(&view.batch).into_iter().map(|b| view.offset + b).collect();
+        Parts { batch, out, inner: offsets(&view.inner) }
+    }
+
+    fn pack(&self, data: &[f32]) -> Result<Packed, Error> {
+        let inputs = self.inner.len().max(1);
+        let mut packed = Packed::try_with_shape(self.out.len(), inputs)
+            .ok_or_else(|| memory::refused(Packed::bytes_of(self.out.len(), inputs) / 4, "a weight matrix"))?;
+        let panels = packed.as_mut_slice().par_chunks_exact_mut(PANEL * inputs);
+        panels.zip(self.out.par_chunks(PANEL)).for_each(|(panel, out)| fill_panel(panel, data, out, &self.inner));
+        Ok(packed)
+    }
+
+    /// From the first to the last element of an entry, seen from its beginning.
+    fn span(&self) -> Range<usize> {
+        let of = |offsets: &[usize]| (offsets.iter().min().copied(), offsets.iter().max().copied());
+        match (of(&self.out), of(&self.inner)) {
+            ((Some(a), Some(b)), (Some(c), Some(d))) => a + c..b + d + 1,
+            _ => 0..0,
+        }
+    }
+}
+
+/// The matrices of a product, one for each batch entry.
+pub struct Matrices {
+    outputs: usize,
+    inputs: usize,
+    entries: Vec<OnceLock<Packed>>,
+    later: Option<Later>,
+}
+
+/// Where entries come from that are not there yet.
+struct Later {
+    weights: Arc<dyn WeightSource>,
+    weight: Weight,
+    /// The elements of an entry from its own beginning on.
+    parts: Parts,
+    /// By entry: its elements in the weight.
+    ranges: Vec<Range<usize>>,
+}
+
+impl Matrices {
+    pub fn packed(parts: &Parts, data: &[f32]) -> Result<Self, Error> {
+        let entries = parts.batch.iter().map(|b| Ok(OnceLock::from(parts.pack(&data[*b..])?)));
+        Ok(Matrices { entries: entries.collect::<Result<_, Error>>()?, ..Self::none(parts) })
+    }
+
+    fn none(parts: &Parts) -> Self {
+        let entries = parts.batch.iter().map(|_| OnceLock::new()).collect();
+        Matrices { outputs: parts.out.len(), inputs: parts.inner.len().max(1), entries, later: None }
+    }
+
+    /// Matrices that are read one by one; `None` where the entries do not lie apart in the weight.
+    pub fn later(parts: &Parts, weights: &Arc<dyn WeightSource>, weight: &Weight) -> Option<Self> {
+        let span = parts.span();
+        if parts.batch.len() < 2 || span.is_empty() || span.len() > 2 * parts.out.len() * parts.inner.len() {
+            return None;
+        }
+        let from_least = |offsets: &[usize]| -> Vec<usize> {
+            let least = offsets.iter().min().copied().unwrap_or(0);
+            offsets.iter().map(|o| o - least).collect()
+        };
+        let (out, inner) = (from_least(&parts.out), from_least(&parts.inner));
+        let ranges = parts.batch.iter().map(|b| b + span.start..b + span.end).collect();
+        let own = Parts { batch: vec![0], out, inner };
+        let later = Later { weights: Arc::clone(weights), weight: weight.clone(), parts: own, ranges };
+        Some(Matrices { later: Some(later), ..Self::none(parts) })
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    pub fn is_later(&self) -> bool {
+        self.later.is_some()
+    }
+
+    /// How many entries are there.
+    pub fn count_read(&self) -> usize {
+        self.entries.iter().filter(|e| e.get().is_some()).count()
+    }
+
+    /// An entry, which is read if it is not there yet.
+    pub fn get(&self, b: usize) -> Result<&Packed, Error> {
+        if let Some(packed) = self.entries[b].get() {
+            return Ok(packed);
+        }
+        let Some(later) = &self.later else { return Err(super::broken("a matrix was not loaded")) };
+        let data = later.weights.read_range(&later.weight, later.ranges[b].clone())?;
+        let packed = later.parts.pack(&data)?;
+        Ok(self.entries[b].get_or_init(|| packed))
+    }
+}
+
+/// The offset of every entry of some dimensions, the last one fastest.
+pub fn offsets(dims: &[Dim]) -> Vec<usize> {
+    let mut out = vec![0];
+    for &(n, stride) in dims {
+        let mut next = Vec::with_capacity(out.len() * n);
+        for base in &out {
+            next.extend((0..n).map(|i| base + i * stride));
+        }
+        out = next;
+    }
+    out
+}

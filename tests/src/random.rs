@@ -301,7 +301,7 @@ impl Writer<'_> {
     fn route_statement(&mut self, n: usize) -> String {
         let (i, j) = (self.lcg.below(n), self.lcg.below(n));
         let layer = self.lcg.below(self.at.layers as usize);
-        match self.lcg.below(14) {
+        match self.lcg.below(15) {
             0 => format!("mask {i}"),
             1 => format!("when position > 3 {{ mask {i} }}"),
             2 => format!("drop {i}, {j}"),
@@ -314,7 +314,8 @@ impl Writer<'_> {
             9 => format!("drop [[{layer}, {i}]]"),
             10 => format!("let x = 0.5 + sigmoid(sum(router, expert))\n    gates[expert = {i}] *= x"),
             11 => format!("when scores[expert = {i}] > 0.3 && position > 1 {{ drop {j} }} else {{ mute {i} }}"),
-            12 => format!("mask scores < 0.01 && index(expert) != {i}"),
+            12 => format!("mask router < -0.5 && index(expert) != {i}"),
+            13 => format!("drop scores < 0.05 && index(expert) != {i}"),
             _ => "scores = sigmoid(router)".into(),
         }
     }

@@ -61,9 +61,14 @@ impl<'a> Printer<'a> {
                 Doc::concat([target, Doc::Text(format!(" {} ", op.symbol())), self.expr(value)])
             }
             StmtKind::Experts { verb, experts, by } => {
-                let experts =
-                    experts.iter().map(|e| Element::new(e.span, move |p: &mut Printer<'a>| p.expr(e))).collect();
-                let mut docs = vec![Doc::Text(format!("{} ", verb.word())), self.listed(experts)];
+                let experts = match &experts[..] {
+                    [one] => self.expr(one),
+                    all => {
+                        let all = all.iter().map(|e| Element::new(e.span, move |p: &mut Printer<'a>| p.expr(e)));
+                        self.listed(all.collect())
+                    }
+                };
+                let mut docs = vec![Doc::Text(format!("{} ", verb.word())), experts];
                 if let Some(by) = by {
                     docs.extend([Doc::text(" by "), self.expr(by)]);
                 }

@@ -150,6 +150,7 @@ fn near_statement(word: &str) -> Option<String> {
     if word == "return" {
         return Some("there is no `return`: the value of a body is its last statement".to_owned());
     }
-    let near = nearest(word, words::STATEMENTS.iter().copied()).filter(|_| word.len() > 2)?;
+    let known = words::STATEMENTS.iter().copied().chain(Verb::ALL.map(Verb::word));
+    let near = nearest(word, known).filter(|_| word.len() > 2)?;
     Some(format!("did you mean `{near}`?"))
 }

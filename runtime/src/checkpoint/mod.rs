@@ -129,22 +129,18 @@ impl Checkpoint {
 
     /// All elements of a tensor in file order, widened from F32, F16 or BF16.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, Error> {
-        self.read_by(name, &|shard, found| shard.read(found))
+        self.read_some(name, None)
     }
 
-    /// Some of them.
-    fn read_part(&self, name: &str, range: Range<usize>) -> Result<Vec<f32>, Error> {
-        self.read_by(name, &|shard, found| shard.read_range(found, range.clone()))
-    }
-
-    fn read_by(
-        &self,
-        name: &str,
-        read: &dyn Fn(&Shard, &str) -> Result<Option<Vec<f32>>, Error>,
-    ) -> Result<Vec<f32>, Error> {
+    /// All elements, or those of a range.
+    fn read_some(&self, name: &str, range: Option<Range<usize>>) -> Result<Vec<f32>, Error> {
         let found = self.resolve(name).ok_or_else(|| self.missing(name))?;
         let (shard, place) = self.place(found).ok_or_else(|| self.missing(name))?;
-        let wide = if place.dtype.is_weight() { read(shard, found)? } else { None };
+        let wide = match (place.dtype.is_weight(), range) {
+            (false, _) => None,
+            (true, None) => shard.read(found)?,
+            (true, Some(range)) => shard.read_range(found, range)?,
+        };
         wide.ok_or_else(|| {
             let what = format!("`{found}` in `{}` {}", shard.path.display(), place.dtype.refused());
             Error::new(codes::WEIGHT_SHAPE, what).help(Dtype::READ)

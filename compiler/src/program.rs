@@ -227,7 +227,7 @@ pub enum Instr {
     /// `body` and `recurrence` is there; with both, the body is what is done to the new state before it is read.
     Scan {
         body: Option<Body>,
-        recurrence: Option<Recurrence>,
+        recurrence: Option<Box<Recurrence>>,
         state: usize,
         y: BufId,
         layer: Option<u32>,

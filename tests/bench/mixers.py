@@ -1,7 +1,7 @@
 """Times state space models and mixtures of experts: steer with and without hooks, and transformers, in turns.
 
     cargo build --release --workspace
-    python tests/bench/mixers.py [--turns 5] [--what mamba mamba2 mixture] [--layers N]
+    python tests/bench/mixers.py [--turns 5] [--what mamba mamba2 mixture] [--layers N] [--new N]
 
 Needs torch and transformers. Random weights, float32, two threads; each side reads the same file, and loading is left out. `mamba` has
 the shape of Mamba-130m (24 layers of 768), `mamba2` the same widths in heads of 64 with states of 128; transformers takes its sequential
@@ -56,7 +56,7 @@ class Peer:
         ids = tokens(before + count)
         with torch.no_grad():
             out = self.model(ids[:, :before], use_cache=True)
-            name = "cache_params" if "cache_params" in out else "past_key_values"
+            name = next(n for n in ("cache", "cache_params", "past_key_values") if n in out)
             start = time.perf_counter()
             for i in range(before, before + count):
                 out = self.model(ids[:, i:i + 1], use_cache=True, **{name: out[name]})
@@ -100,7 +100,7 @@ def models(what, layers):
     return OlmoeForCausalLM(config), "mixture.steer", [[], ["router"]], mixture_bytes(config)
 
 
-def measure(what, turns, layers, program, peer_too):
+def measure(what, turns, layers, program, peer_too, new):
     with tempfile.TemporaryDirectory() as folder:
         model, script, hooks, (read, operations) = models(what, layers)
         model.save_pretrained(folder)
@@ -113,8 +113,11 @@ def measure(what, turns, layers, program, peer_too):
         if peer:
             theirs = peer.decode(16, 4)[1]
             mine = torch.tensor(ours.ask("logits", "plain", 16, 4))
-            print(f"    logits are at most {(mine - theirs).abs().max():.1e} apart, of {theirs.abs().max():.1f}")
-        for kind, count in (("prompt", 512), ("decode", 32)):
+            apart, most = (mine - theirs).abs().max(), theirs.abs().max()
+            print(f"    logits are at most {apart:.1e} apart, of {most:.1f}")
+            # Of layers of random weights each makes the difference of two orders of summation larger.
+            assert apart < 1e-2 * most, "they do not compute the same"
+        for kind, count in (("prompt", 512), ("decode", new)):
             times = {name: [] for name in (["transformers"] if peer else []) + names}
             limits = []
             for turn in range(turns + 1):
@@ -145,12 +148,13 @@ def main():
     p.add_argument("--turns", type=int, default=5)
     p.add_argument("--what", nargs="*", default=["mamba", "mamba2", "mixture"])
     p.add_argument("--layers", type=int)
+    p.add_argument("--new", type=int, default=32, help="tokens that are made one by one")
     p.add_argument("--program", default=ROOT / "target/release/steer-mixers")
     p.add_argument("--alone", action="store_true", help="without transformers")
     args = p.parse_args()
     torch.set_num_threads(THREADS)
     for what in args.what:
-        measure(what, args.turns, args.layers, args.program, not args.alone)
+        measure(what, args.turns, args.layers, args.program, not args.alone, args.new)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ impl Emitter<'_, '_> {
                     None => Instr::Scan { body: Some(self.body(n, body, None)?), recurrence: None, state, y, layer },
                     Some(found) => {
                         let (body, new) = self.around_recurrence(n, body, &found)?;
-                        let recurrence = Some(Recurrence { new, ..found.recurrence });
+                        let recurrence = Some(Box::new(Recurrence { new, ..found.recurrence }));
                         Instr::Scan { body, recurrence, state, y, layer }
                     }
                 }

@@ -39,7 +39,7 @@ type SumFn = unsafe fn(*mut f32, &[Leaf], &[Step], usize);
 /// When this processor lacks `isa`.
 pub unsafe fn sum_of(isa: Isa, dst: *mut f32, leaves: &mut [Leaf], n: usize) {
     isa.require();
-    let key = |leaf: &Leaf| STEPS.iter().fold(0, |key, bit| key * 2 + (leaf.at % LANES >> bit & 1));
+    let key = |leaf: &Leaf| STEPS.iter().fold(0, |key, bit| key * 2 + (((leaf.at % LANES) >> bit) & 1));
     leaves.sort_unstable_by_key(|leaf| (key(leaf), leaf.at));
     let mut steps = Vec::with_capacity(2 * leaves.len());
     order(leaves, 0, 0, &mut steps);
@@ -57,7 +57,7 @@ fn order(leaves: &[Leaf], from: u32, level: usize, steps: &mut Vec<Step>) {
         steps.extend((1..leaves.len() as u32).map(|i| Step::Go(from + i)));
         return;
     };
-    let (low, high) = leaves.split_at(leaves.partition_point(|leaf| leaf.at >> bit & 1 == 0));
+    let (low, high) = leaves.split_at(leaves.partition_point(|leaf| (leaf.at >> bit) & 1 == 0));
     order(low, from, level + 1, steps);
     order(high, from + low.len() as u32, level + 1, steps);
     if !low.is_empty() && !high.is_empty() {

@@ -163,7 +163,11 @@ impl Checkpoint {
             return self.unpack(found, &packing, range);
         }
         let (shard, place) = self.place(found).ok_or_else(|| self.missing(name))?;
-        let wide = if place.dtype.is_weight() { read(shard, found)? } else { None };
+        let wide = match (place.dtype.is_weight(), range) {
+            (false, _) => None,
+            (true, None) => shard.read(found)?,
+            (true, Some(range)) => shard.read_range(found, range)?,
+        };
         wide.ok_or_else(|| {
             let what = format!("{} in `{}` {}", self.called(found), shard.path.display(), place.dtype.refused());
             Error::new(codes::WEIGHT_SHAPE, what).help(Dtype::READ)

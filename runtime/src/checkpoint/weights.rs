@@ -42,7 +42,7 @@ impl WeightSource for Checkpoint {
             }
             let data = match part.len() == each {
                 true => self.read_f32(found)?,
-                false => self.read_part(found, part.start - i * each..part.end - i * each)?,
+                false => self.read_some(found, Some(part.start - i * each..part.end - i * each))?,
             };
             let shape = if part.len() == each { &shape[..] } else { &[data.len()] };
             check_finite(&format!("the weight {}", self.called(found)), shape, &data)?;

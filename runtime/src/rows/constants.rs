@@ -11,9 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use steer_compiler::backend::RowKernels;
 use steer_compiler::plan::{Axis, Plan, Size};
-use steer_compiler::program::{
-    Body, BufId, ConstSource, ConstView, Dim, Instr, KernelArg, MatrixView, Program, Recurrence,
-};
+use steer_compiler::program::{Body, BufId, ConstSource, ConstView, Dim, Instr, KernelArg, MatrixView, Program};
 use steer_kernels::Packed;
 use steer_lang::codes;
 
@@ -139,7 +137,7 @@ impl Loading {
             Instr::Attention { body, .. } => fixed.args = args(args_of(body))?,
             Instr::Scan { body, recurrence, .. } => {
                 fixed.args = args(args_of(body))?;
-                for operand in recurrence.iter().flat_map(Recurrence::operands) {
+                for operand in recurrence.iter().flat_map(|r| r.operands()) {
                     fixed.operands.extend(args(std::slice::from_ref(&operand.arg))?);
                 }
             }

@@ -4,7 +4,7 @@ use super::cache::{Homes, kept};
 use super::segments::segments;
 use std::collections::HashMap;
 use std::ops::Range;
-use steer_compiler::program::{BufId, Instr, KernelArg, LookupIndex, OutputPlace, Program, Recurrence};
+use steer_compiler::program::{BufId, Instr, KernelArg, LookupIndex, OutputPlace, Program};
 
 /// The end of a stretch, as a place among its instructions.
 const END: usize = usize::MAX;
@@ -131,7 +131,7 @@ pub fn buffers_of(instr: &Instr) -> Vec<BufId> {
         Instr::Conv1d { y, .. } => vec![*y],
         Instr::Scan { body, recurrence, y, .. } => {
             let mut out: Vec<BufId> = body.iter().flat_map(|b| of_args(&b.call.args)).collect();
-            for operand in recurrence.iter().flat_map(Recurrence::operands) {
+            for operand in recurrence.iter().flat_map(|r| r.operands()) {
                 out.extend(of_args(std::slice::from_ref(&operand.arg)));
             }
             out.push(*y);

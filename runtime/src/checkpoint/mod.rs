@@ -144,20 +144,11 @@ impl Checkpoint {
 
     /// All elements of a tensor in file order, widened to f32; those that have scales beside them times these.
     pub fn read_f32(&self, name: &str) -> Result<Vec<f32>, Error> {
-        self.read_by(name, None, &|shard, found| shard.read(found))
+        self.read_some(name, None)
     }
 
-    /// Some of them.
-    fn read_part(&self, name: &str, range: Range<usize>) -> Result<Vec<f32>, Error> {
-        self.read_by(name, Some(range.clone()), &|shard, found| shard.read_range(found, range.clone()))
-    }
-
-    fn read_by(
-        &self,
-        name: &str,
-        range: Option<Range<usize>>,
-        read: &dyn Fn(&Shard, &str) -> Result<Option<Vec<f32>>, Error>,
-    ) -> Result<Vec<f32>, Error> {
+    /// All elements, or those of a range.
+    fn read_some(&self, name: &str, range: Option<Range<usize>>) -> Result<Vec<f32>, Error> {
         let found = self.resolve(name).ok_or_else(|| self.missing(name))?;
         if let Some(packing) = self.packing(found) {
             return self.unpack(found, &packing, range);

@@ -241,7 +241,10 @@ fn force_puts_the_expert_in_every_row() {
                     let k = got.value(0, 2, p)[0];
                     assert_eq!(chosen.iter().sum::<f32>(), k, "{name} {backend}: row {p}");
                     if p >= 2 {
-                        assert!(chosen[3] == 1.0 && gates[3] > 0.0, "{name} {backend}{by}: row {p} {chosen:?} {gates:?}");
+                        assert!(
+                            chosen[3] == 1.0 && gates[3] > 0.0,
+                            "{name} {backend}{by}: row {p} {chosen:?} {gates:?}"
+                        );
                     }
                     if by == " by max" && p >= 2 {
                         assert_eq!(gates[3], size(gates), "{name} {backend}: row {p}");
@@ -376,7 +379,8 @@ fn receipts_compare_with_the_same_rows_without_the_route() {
                         let less: f32 = pairs().map(|(x, y)| (x - y).max(0.0)).sum();
                         let of = |s: Stat| receipts.iter().map(|r| r.of(s)).sum::<f32>();
                         let near = |a: f32, b: f32| (a - b).abs() < 1e-5;
-                        let about = format!("{name} {backend} `{body}` run {run} row {p}: {before:?} {after:?} {receipts:?}");
+                        let about =
+                            format!("{name} {backend} `{body}` run {run} row {p}: {before:?} {after:?} {receipts:?}");
                         assert_eq!(of(Stat::Chosen), count(&|x, _| x != 0.0), "{about}");
                         assert_eq!(of(Stat::Entered), count(&|x, y| x == 0.0 && y != 0.0), "{about}");
                         assert_eq!(of(Stat::Left), count(&|x, y| x != 0.0 && y == 0.0), "{about}");

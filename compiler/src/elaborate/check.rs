@@ -13,8 +13,8 @@ use crate::plan::{Plan, Size};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use steer_lang::ast::{
-    Expr, ExprKind, HookDecl, Ident, Item, ItemKind, MetricDecl, Param, ParamType, PatchDecl, RouteDecl, RunExpr, Sweep,
-    Text,
+    Expr, ExprKind, HookDecl, Ident, Item, ItemKind, MetricDecl, Param, ParamType, PatchDecl, RouteDecl, RunExpr,
+    Sweep, Text,
 };
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Diagnostics, Severity, Sources, Span, codes};

@@ -116,7 +116,12 @@ impl Eval<'_> {
                 return fail(codes::OUT_OF_RANGE, format!("`{of}` has no value for layer {l}"), span, "of this block");
             }
             (true, None) => {
-                return fail(codes::WRONG_KIND, format!("`{of}` has one value for every layer"), span, "of no layer here");
+                return fail(
+                    codes::WRONG_KIND,
+                    format!("`{of}` has one value for every layer"),
+                    span,
+                    "of no layer here",
+                );
             }
             (false, _) => None,
         };
@@ -173,7 +178,12 @@ impl Eval<'_> {
                     Some((v, at)) => {
                         let n = self.number(&v, at)?;
                         if n.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(&n) {
-                            return fail(codes::BAD_ARGUMENTS, format!("{n} is no seed"), at, "a whole number from 0 on");
+                            return fail(
+                                codes::BAD_ARGUMENTS,
+                                format!("{n} is no seed"),
+                                at,
+                                "a whole number from 0 on",
+                            );
                         }
                         n as u32
                     }

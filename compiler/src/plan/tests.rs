@@ -98,7 +98,8 @@ fn keys_stay_inside_of_an_attention() {
 fn an_overlay_takes_the_axes_of_its_base() {
     let mut b = Builder::default();
     let x = row(&mut b, &[("head", 2), ("d", 3)]);
-    let edit = Edit { name: "e".into(), site: "s".into(), layer: None, route: None, params: vec![], span: Default::default() };
+    let edit =
+        Edit { name: "e".into(), site: "s".into(), layer: None, route: None, params: vec![], span: Default::default() };
     let edit = b.edit(edit);
     let zero = b.number(0.0).unwrap();
     let y = b.overlay(edit, x, zero).unwrap();

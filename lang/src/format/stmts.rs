@@ -1,8 +1,8 @@
 //! Statements and bodies.
 
-use super::{Element, Printer};
 use super::doc::Doc;
 use super::expr::quoted;
+use super::{Element, Printer};
 use crate::ast::{Block, Expr, Ident, Stmt, StmtKind};
 use crate::source::Span;
 

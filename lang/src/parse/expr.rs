@@ -204,7 +204,8 @@ impl Build<'_> {
     /// A chain of branches as nested blocks, the last one innermost.
     pub(super) fn chain(&mut self, pair: Pair<Rule>, rows: bool, depth: usize) -> StmtKind {
         let span = self.span(&pair);
-        let links = pair.clone().into_inner().filter(|p| matches!(p.as_rule(), Rule::else_branch | Rule::route_else)).count();
+        let links =
+            pair.clone().into_inner().filter(|p| matches!(p.as_rule(), Rule::else_branch | Rule::route_else)).count();
         let depth = depth + 2 * links + 1;
         if !self.fits(depth, span) {
             return StmtKind::Expr(Expr { kind: ExprKind::None, span });

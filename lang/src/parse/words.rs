@@ -4,8 +4,8 @@ use super::Rule;
 
 /// Words that begin an item.
 pub(crate) const DECLARATIONS: &[&str] = &[
-    "model", "import", "param", "data", "prompt", "vector", "tensor", "sae", "fn", "hook", "patch", "route", "run", "metric",
-    "measure", "capture", "generate", "print", "sweep", "top", "plot", "save", "report", "arch",
+    "model", "import", "param", "data", "prompt", "vector", "tensor", "sae", "fn", "hook", "patch", "route", "run",
+    "metric", "measure", "capture", "generate", "print", "sweep", "top", "plot", "save", "report", "arch",
 ];
 
 /// Words that begin a statement of a body.

@@ -129,8 +129,7 @@ impl Receipt {
     /// Of a route in one mixture of experts.
     pub fn of_route(edit: &str, mixture: &str, layer: Option<u32>, selected: u64, sums: &Sums) -> Self {
         let share = if sums.mass > 0.0 { sums.mass_moved / sums.mass } else { 0.0 };
-        let routing =
-            Routing { chosen: sums.chosen, entered: sums.entered, left: sums.left, mass_moved: share };
+        let routing = Routing { chosen: sums.chosen, entered: sums.entered, left: sums.left, mass_moved: share };
         let receipt = Receipt::of(edit, mixture, layer, "expert", selected, sums);
         // Gates are not squared.
         Receipt { mean_move: share, max_move: sums.max_move.powi(2), routing: Some(routing), ..receipt }

@@ -58,7 +58,10 @@ impl Sizes {
         for (s, stretch) in program.stretches.iter().enumerate() {
             donated += stretch.patches.iter().filter(|p| !p.whole).map(|p| floats(p.base)).sum::<u64>();
             let edits = &acting[s];
-            let of_edits = edits.iter().map(|e| 4 + 4 * Stat::COUNT as u64 + 4 * plan.edits[e.0 as usize].params.len() as u64).sum::<u64>();
+            let of_edits = edits
+                .iter()
+                .map(|e| 4 + 4 * Stat::COUNT as u64 + 4 * plan.edits[e.0 as usize].params.len() as u64)
+                .sum::<u64>();
             let beside = donated + of_edits + NOTES + NOTES_OF_STRETCH * program.stretches.len() as u64;
             let mut alive: HashSet<BufId> = lives.at(s).iter().copied().collect();
             let now = |alive: &HashSet<BufId>| alive.iter().map(|b| floats(*b)).sum::<u64>();

@@ -142,13 +142,7 @@ impl Builder {
     }
 
     /// The receipts of a route, for gates over `axis` that are `before` where the route is left out.
-    pub fn route_receipts(
-        &mut self,
-        edit: EditId,
-        axis: &str,
-        before: NodeId,
-        after: NodeId,
-    ) -> Result<(), TypeError> {
+    pub fn route_receipts(&mut self, edit: EditId, axis: &str, before: NodeId, after: NodeId) -> Result<(), TypeError> {
         let zero = self.number(0.0)?;
         let counted = |b: &mut Self, x: NodeId| b.reduce(Reduce::Sum, x, &[axis]);
         let (was, is) = (self.binary(Binary::Ne, before, zero)?, self.binary(Binary::Ne, after, zero)?);

@@ -270,7 +270,10 @@ fn scales_of_another_shape_are_refused() {
 #[test]
 fn layers_that_predict_further_tokens_are_left_unread() {
     let names = ["model.layers.0.w", "model.layers.2.w", "model.layers.3.w", "model.norm.weight"];
-    let folder = model("further", Some(&file(&names.map(|n| (n, "U8", &[1][..], &[0u8][..])))));
+    let bytes = [[0u8], [1], [2], [3]];
+    let tensors: Vec<(&str, &str, &[usize], &[u8])> =
+        names.iter().zip(&bytes).map(|(n, b)| (*n, "U8", &[1][..], &b[..])).collect();
+    let folder = model("further", Some(&file(&tensors)));
     let config = |more: u32| {
         let text = format!(r#"{{"architectures": ["X"], "num_hidden_layers": 2, "num_nextn_predict_layers": {more}}}"#);
         folder.write("config.json", text.as_bytes());

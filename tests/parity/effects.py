@@ -239,8 +239,7 @@ def inner_plan(model, tokens, generator):
         out.append(("zero_head", [zero]))
         several.append(zero)
         if c.model_type == "gpt_oss":
-            uniform = {**at(having("attn.pattern")[-1], "uniform", head=0), "positions": {"list": [len(tokens) - 2]}}
-            out.append(("uniform_row", [uniform]))
+            out.append(("uniform_head", [at(having("attn.pattern")[-1], "uniform", head=0)]))
     if having("ssm.state"):
         state = having("ssm.state")[0]
         scale = {**at(state, "scale_state", factor=0.5), "positions": {"from": 4}}

@@ -264,7 +264,9 @@ fn scripts_generate_the_same_tokens_and_say_what_they_did() {
                     assert_eq!(receipt.rows_selected, hit, "{} {backend}: {receipt:?}", effect.name);
                     let some = if backend == "candle" { hit } else { computed };
                     assert_eq!(receipt.rows_computed, some, "{} {backend}: {receipt:?}", effect.name);
-                    assert!(receipt.rows_changed > 0, "{} {backend}: {receipt:?}", effect.name);
+                    // An expert that none of the computed rows has chosen has no output to change.
+                    let idle = late && text(e, "op") == "scale_expert";
+                    assert!(receipt.rows_changed > 0 || idle, "{} {backend}: {receipt:?}", effect.name);
                     expected += 1 + usize::from(text(e, "op") == "scale_carry");
                 }
             }

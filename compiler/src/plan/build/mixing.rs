@@ -132,7 +132,9 @@ impl Builder {
         let differs = self.binary(Binary::Ne, after, before)?;
         let entries = self.reduce(Reduce::Max, differs, names.get(1..).unwrap_or(&[]))?;
         let changed = self.reduce(Reduce::Sum, entries, names.get(..1).unwrap_or(&[]))?;
-        let change = self.binary(Binary::Sub, after, before)?;
+        // An entry that is infinite and stays so has not moved.
+        let (apart, none) = (self.binary(Binary::Sub, after, before)?, self.number(0.0)?);
+        let change = self.select(differs, apart, none)?;
         let moved = self.reduce(Reduce::SumSq, change, &names)?;
         let norm = self.reduce(Reduce::SumSq, before, &names)?;
         self.receipt(edit, Stat::Changed, changed)?;

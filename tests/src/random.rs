@@ -145,7 +145,8 @@ impl Writer<'_> {
             body.push_str(&text);
             edits.push((format!("e{i}"), takes));
         }
-        for i in 0..self.lcg.below(3) {
+        let mixed = self.at.places.iter().any(|p| p.short == "moe.gates");
+        for i in 0..if mixed { self.lcg.below(3) } else { 0 } {
             if let Some((text, takes)) = self.route(&format!("r{i}"), &prompts) {
                 body.push_str(&text);
                 edits.push((format!("r{i}"), takes));
@@ -324,7 +325,8 @@ impl Writer<'_> {
     fn vector(&mut self, p: &Place) -> String {
         let (key, _) = tensor_of(p);
         let axes: Vec<String> = p.axes.iter().filter_map(|(n, s)| s.map(|s| format!("{n} = {s}"))).collect();
-        let name = format!("v_{}", p.axes.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>().join("_"));
+        // In some models axes of one name have several sizes.
+        let name = format!("v_{}", axes.iter().map(|a| a.replace(" = ", "")).collect::<Vec<_>>().join("_"));
         let declared = format!("tensor {name}: [{}] = load(\"v.safetensors\", \"{key}\")\n", axes.join(", "));
         self.tensors.insert(name.clone(), declared);
         name
@@ -349,7 +351,7 @@ impl Writer<'_> {
                 0 => format!("h[{axis} = {i}] = 1 / (position + 1)"),
                 1 => "h[key = 0] *= 0.5".into(),
                 2 => "h /= sum(abs(h), key) + 0.01".into(),
-                _ => format!("h[{axis} = {i}, key = 1..] *= 0.75"),
+                _ => format!("h[{axis} = {i}, key = 0..] *= 0.75"),
             };
         }
         let choice = self.lcg.below(if tame {

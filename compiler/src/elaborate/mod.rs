@@ -10,6 +10,7 @@ mod direct;
 mod donors;
 mod edits;
 mod eval;
+mod experts;
 mod fitting;
 mod foreign;
 mod generate;

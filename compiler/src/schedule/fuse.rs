@@ -57,10 +57,10 @@ pub fn fuse(g: &Graph, nodes: &[NodeId], around: Around) -> Result<(Kernel, Vec<
 fn ordered(g: &Graph, nodes: &[NodeId], inside: &HashSet<NodeId>) -> Vec<NodeId> {
     let deps: HashMap<NodeId, Vec<NodeId>> =
         nodes.iter().map(|n| (*n, g.deps(*n).into_iter().filter(|d| inside.contains(d)).collect())).collect();
-    let depends = |n: NodeId, on: NodeId| {
+    let depends = |n: NodeId, on: &HashSet<NodeId>| {
         let (mut stack, mut seen) = (vec![n], HashSet::new());
         while let Some(n) = stack.pop() {
-            if n == on {
+            if on.contains(&n) {
                 return true;
             }
             if seen.insert(n) {
@@ -77,20 +77,24 @@ fn ordered(g: &Graph, nodes: &[NodeId], inside: &HashSet<NodeId>) -> Vec<NodeId>
     }
     let mut order = Vec::with_capacity(nodes.len());
     let mut seen = HashSet::new();
+    // What waits for others that come before it: whatever needs one of these comes later.
+    let mut waiting = HashSet::new();
     for &n in nodes {
         let mut stack = vec![(n, false)];
         while let Some((n, done)) = stack.pop() {
             if done {
                 order.push(n);
+                waiting.remove(&n);
                 continue;
             }
             if !seen.insert(n) {
                 continue;
             }
             stack.push((n, true));
+            waiting.insert(n);
             if let Op::Overlay { edit, base, .. } = g.node(n).op {
                 let root = g.view(base).root;
-                let early = |u: &NodeId| deps[u].contains(&root) && !depends(*u, n);
+                let early = |u: &NodeId| deps[u].contains(&root) && !depends(*u, &waiting);
                 let own = own.get(&edit).into_iter().flatten();
                 stack.extend(own.rev().copied().filter(early).map(|u| (u, false)));
             }

@@ -258,13 +258,15 @@ impl<'p> Modules<'p> {
             return vec![format!("blocks[{block}].resid.post")];
         }
         let inside = |w: &str| w.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'));
+        // A number of the configuration belongs to whoever reads it.
+        let given = |i: usize| self.weights[i].is_empty() && self.sites[i].is_empty();
         let mut own: Vec<usize> = Vec::new();
         let mut weights: BTreeSet<&str> = BTreeSet::new();
         for i in 0..self.plan.sites.len() {
             let direct = &self.weights[i];
             let mine = match direct.is_empty() {
                 false => direct.iter().all(|w| inside(w)),
-                true => !self.sites[i].is_empty() && self.sites[i].iter().all(|s| own.contains(s)),
+                true => !given(i) && self.sites[i].iter().all(|s| own.contains(s) || given(*s)),
             };
             if mine {
                 own.push(i);

@@ -208,9 +208,9 @@ fn an_empty_set_changes_no_bit() {
             for backend in BACKENDS {
                 let got = outcome(&checkpoint, &text, &sites, &[], backend);
                 for p in 0..TOKENS.len() {
-                    for s in 0..sites.len() {
+                    for (s, site) in sites.iter().enumerate() {
                         let (a, b) = (got.value(0, s, p), got.value(1, s, p));
-                        assert_eq!(bits(a), bits(b), "{name} {backend} `{statement}`: {} of row {p}", sites[s]);
+                        assert_eq!(bits(a), bits(b), "{name} {backend} `{statement}`: {site} of row {p}");
                     }
                 }
                 let moved = |r: &&steer::engine::RowReceipt| {

@@ -18,6 +18,7 @@ mod index;
 mod library;
 mod load;
 mod metric;
+mod mixing;
 mod mixtures;
 mod model;
 mod order;

@@ -4,7 +4,7 @@ use super::call::Args;
 use super::direct::DIRECT;
 use super::model::Longest;
 use super::scope::{Eval, Res, fail, names};
-use super::value::Value;
+use super::value::{Closure, Value};
 use crate::plan::{Axis, Binary, NodeId, Op, Reduce, Size, Unary};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -204,7 +204,7 @@ impl Eval<'_> {
                 let (x, _) = self.arg_node(args, 0, "x")?;
                 let (w, _) = self.arg_node(args, 1, "taps")?;
                 match args.get(2, "window") {
-                    Some((body, at)) => self.convolve(x, w, &body, at, span)?,
+                    Some((body, at)) => self.convolve(x, w, body, at, span)?,
                     None => {
                         let r = self.b.conv1d(x, w);
                         Value::Node(self.typed(r, span)?)
@@ -478,14 +478,7 @@ impl Eval<'_> {
             );
         }
         let (body, at) = args.need(1, "body")?;
-        let Value::Closure(body) = body else {
-            return fail(
-                codes::WRONG_KIND,
-                "the last argument of `table` is a function of the index",
-                at,
-                "this is none",
-            );
-        };
+        let body = function_of(body, "table", "index", at)?;
         let mut values = Vec::with_capacity(n);
         for i in 0..n {
             let v = self.apply(&body, vec![Value::Number(i as f64)], span)?;
@@ -516,6 +509,17 @@ fn unary_named(name: &str) -> Option<Unary> {
         "round" => Unary::Round,
         _ => return None,
     })
+}
+
+/// The function that is the body of another one.
+pub(super) fn function_of(v: Value, of: &str, what: &str, span: Span) -> Res<Rc<Closure>> {
+    match v {
+        Value::Closure(body) => Ok(body),
+        _ => {
+            let message = format!("the last argument of `{of}` is a function of the {what}");
+            fail(codes::WRONG_KIND, message, span, "this is none")
+        }
+    }
 }
 
 pub fn single_axis(v: &Value, span: Span) -> Res<Axis> {

@@ -1,6 +1,6 @@
 //! Functions that mix the rows of a sequence, whose bodies may declare sites.
 
-use super::builtins::single_axis;
+use super::builtins::{function_of, single_axis};
 use super::call::Args;
 use super::scope::{Eval, Res, fail};
 use super::value::Value;
@@ -19,14 +19,7 @@ impl Eval<'_> {
             (v, at) => Some(self.number(&v, at)?.max(1.0) as usize),
         };
         let (body, at) = args.need(5, "body")?;
-        let Value::Closure(body) = body else {
-            return fail(
-                codes::WRONG_KIND,
-                "the last argument of `attend` is a function of the scores",
-                at,
-                "this is none",
-            );
-        };
+        let body = function_of(body, "attend", "scores", at)?;
         let causal = match args.get(6, "causal") {
             None => true,
             Some((Value::Bool(causal), _)) => causal,
@@ -55,14 +48,7 @@ impl Eval<'_> {
             state.push(single_axis(i, at)?);
         }
         let (body, at) = args.need(1, "body")?;
-        let Value::Closure(body) = body else {
-            return fail(
-                codes::WRONG_KIND,
-                "the last argument of `scan` is a function of the state",
-                at,
-                "this is none",
-            );
-        };
+        let body = function_of(body, "scan", "state", at)?;
         let begun = self.b.scan_begin(state);
         let open = self.typed(begun, span)?;
         let (new, out) = match self.apply(&body, vec![Value::Node(open.state)], span)? {
@@ -81,21 +67,14 @@ impl Eval<'_> {
     }
 
     /// A convolution with a function of the window that each row sees.
-    pub(super) fn convolve(&mut self, x: NodeId, w: NodeId, body: &Value, at: Span, span: Span) -> Res<Value> {
-        let Value::Closure(body) = body else {
-            return fail(
-                codes::WRONG_KIND,
-                "the last argument of `conv1d` is a function of the window",
-                at,
-                "this is none",
-            );
-        };
+    pub(super) fn convolve(&mut self, x: NodeId, w: NodeId, body: Value, at: Span, span: Span) -> Res<Value> {
+        let body = function_of(body, "conv1d", "window", at)?;
         let Some(tap) = self.plan().ty(w).axes.last().cloned() else {
             return fail(codes::WRONG_KIND, "filters have the taps as their last axis", span, "these have no axis");
         };
         let begun = self.b.convolve_begin(x, tap);
         let open = self.typed(begun, span)?;
-        let seen = self.apply(body, vec![Value::Node(open.window)], span)?;
+        let seen = self.apply(&body, vec![Value::Node(open.window)], span)?;
         let seen = self.node(&seen, at)?;
         let r = self.b.convolve_end(open, seen, w);
         Ok(Value::Node(self.typed(r, span)?))

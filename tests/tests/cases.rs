@@ -307,4 +307,9 @@ fn a_report_as_json_is_the_same_each_time() {
         value.to_string()
     };
     assert_eq!(one("a.json"), one("b.json"));
+    // `-` is standard output, which then has nothing else.
+    let out = steer(&["run", script.to_str().unwrap(), "--model", "tiny-llama", "--json", "-"]);
+    let mut value: serde_json::Value = serde_json::from_slice(&out.stdout).expect("nothing but JSON");
+    value.as_object_mut().unwrap().remove("timings").expect("timings");
+    assert_eq!(value.to_string(), one("c.json"));
 }

@@ -1,9 +1,8 @@
 //! Model files: an architecture and a configuration become a Plan, with edits laid over its sites.
 
-use super::experts::Claim;
 use super::library::Library;
 use super::reads::{Lens, RowRead};
-use super::routes::{Stage, stage_of};
+use super::routes::{Claim, Stage, stage_of};
 use super::scope::{Eval, Res, TensorType, fail};
 use super::script::EditBody;
 use super::value::{Scope, Value};

@@ -1,10 +1,9 @@
 //! `steer merge FILE PARTS`
 
-use super::outcome::Outcome;
+use super::outcome::{self, Outcome};
 use super::{Backend, Failure, ModelArgs, Setting};
 use crate::experiment::{self, PhaseOptions, Session};
 use crate::progress::{Bar, Unit};
-use crate::report;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -28,7 +27,7 @@ pub struct MergeArgs {
     /// The seed that the shards had
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Write the report as JSON, too
+    /// Write the report as JSON, too; `-`: to standard output, and nothing else
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Print how long each stage took
@@ -58,11 +57,9 @@ fn merge(args: &MergeArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     drop(bar);
     let options = PhaseOptions { backend: args.backend.name().into(), seed: args.seed, ..PhaseOptions::default() };
     let checked = clock.elapsed().as_secs_f64();
-    if let Some(path) = &args.json {
-        session.may_write(path).map_err(|e| vec![*e.0])?;
-    }
-    let done = experiment::merge_on(&session, &options, &args.parts, &mut report::Stdout::new())?;
-    let outcome = Outcome {
+    outcome::check_target(&session, args.json.as_deref())?;
+    let done = experiment::merge_on(&session, &options, &args.parts, outcome::page(args.json.as_deref()).as_mut())?;
+    let told = Outcome {
         file: &args.file,
         session: &session,
         sources,
@@ -72,5 +69,5 @@ fn merge(args: &MergeArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
         checked,
         clock,
     };
-    outcome.tell(done)
+    told.tell(done)
 }

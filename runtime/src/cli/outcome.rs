@@ -2,7 +2,7 @@
 
 use crate::experiment::{Done, PhaseOptions, Session, Shard};
 use crate::progress::{Bar, Unit};
-use crate::report::{self, Align, FileName, InputFile, Report, Table, Value, Warning};
+use crate::report::{self, Align, FileName, InputFile, Page, Report, Silent, Table, Value, Warning};
 use std::path::Path;
 use std::time::Instant;
 use steer_compiler::elaborate::{ParamValue, StatementKind};
@@ -28,17 +28,17 @@ impl Outcome<'_> {
     pub fn tell(&self, done: Done) -> Result<(), Diagnostics> {
         let warnings = self.warnings(&done);
         if !done.receipts.is_empty() {
-            say(&report::receipts_table(&done.receipts))?;
+            self.say(&report::receipts_table(&done.receipts))?;
         }
-        say(&readings(self.session))?;
-        say(&report::work_line(&done.results.work.rows))?;
+        self.say(&readings(self.session))?;
+        self.say(&report::work_line(&done.results.work.rows))?;
         let stopped = done.results.stopped.then(|| stopped(&done));
         let spent = done.spent.clone();
         let statements = done.statements.clone();
         let mut result = self.report(done)?;
         result.warnings = warnings.iter().map(|w| Warning::of(w, self.sources)).collect();
         if self.time {
-            say(&times(&result))?;
+            self.say(&times(&result))?;
         }
         let reports = self.session.script.statements.iter().filter_map(|s| match &s.kind {
             StatementKind::Report { to } => Some((to, s.span)),
@@ -50,17 +50,18 @@ impl Outcome<'_> {
             let page = report::page(&result, &self.session.text, warnings, self.sections(&statements, &result));
             let path = self.session.path(to);
             if stopped.is_some() {
-                say(&format!("nothing reported to {}: stopped before the end\n", path.display()))?;
+                self.say(&format!("nothing reported to {}: stopped before the end\n", path.display()))?;
                 continue;
             }
             report::save_page(&path, &page).map_err(|e| vec![e.0.at(span, "written here")])?;
-            say(&format!("reported to {}\n", path.display()))?;
+            self.say(&format!("reported to {}\n", path.display()))?;
         }
         if let Some(path) = self.json {
             let bar = Bar::new("hashing the model's files", Unit::Unknown);
             result.model.files = self.session.checkpoint.hashes().map_err(|e| vec![*e.0])?;
             drop(bar);
-            result.write(path).map_err(|e| vec![*e.0])?;
+            let written = if is_stdout(path) { report::print(&result.to_json()) } else { result.write(path) };
+            written.map_err(|e| vec![*e.0])?;
         }
         if let Some(path) = spent {
             // Left over, they take a little room and nothing else.
@@ -76,15 +77,22 @@ impl Outcome<'_> {
         let own = shard.units(done.units);
         let there = own.iter().filter(|u| done.results.finished.contains(u)).count();
         let kept = done.kept.as_ref().map_or(String::new(), |p| p.display().to_string());
-        say(&format!(
+        self.say(&format!(
             "shard {} of {}: {there} of its {} cells and texts are in {kept}; `steer merge {} FILES` joins the shards\n",
             shard.number,
             shard.of,
             own.len(),
             self.file.display()
         ))?;
-        say(&report::work_line(&done.results.work.rows))?;
+        self.say(&report::work_line(&done.results.work.rows))?;
         if done.results.stopped { Err(vec![stopped(&done)]) } else { Ok(()) }
+    }
+
+    fn say(&self, text: &str) -> Result<(), Diagnostics> {
+        match text.is_empty() || self.json.is_some_and(is_stdout) {
+            true => Ok(()),
+            false => report::print(text).map_err(|e| vec![*e.0]),
+        }
     }
 
     fn warnings(&self, done: &Done) -> Diagnostics {
@@ -168,8 +176,22 @@ fn stopped(done: &Done) -> Diagnostic {
     }
 }
 
-fn say(text: &str) -> Result<(), Diagnostics> {
-    if text.is_empty() { Ok(()) } else { report::print(text).map_err(|e| vec![*e.0]) }
+/// Whether a report goes to standard output, where then nothing else goes.
+fn is_stdout(path: &Path) -> bool {
+    path == "-"
+}
+
+/// What shows the statements of a run whose report goes to `json`.
+pub fn page(json: Option<&Path>) -> Box<dyn Page> {
+    if json.is_some_and(is_stdout) { Box::new(Silent) } else { Box::new(report::Stdout::new()) }
+}
+
+/// Refuses a report that cannot be written.
+pub fn check_target(session: &Session, json: Option<&Path>) -> Result<(), Diagnostics> {
+    match json.filter(|path| !is_stdout(path)) {
+        Some(path) => session.may_write(path).map_err(|e| vec![*e.0]),
+        None => Ok(()),
+    }
 }
 
 /// The stages and rates of a run as a table.

@@ -1,10 +1,9 @@
 //! `steer run FILE`
 
-use super::outcome::Outcome;
+use super::outcome::{self, Outcome};
 use super::{Backend, Emit, Failure, ModelArgs, Setting};
 use crate::experiment::{self, Keeping, KeepingPlace, PhaseOptions, Session, SessionOptions, Shard, shard_file};
 use crate::progress::{Bar, Unit};
-use crate::report;
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -23,7 +22,7 @@ pub struct RunArgs {
     /// What executes the model
     #[arg(long, value_enum, default_value_t)]
     pub backend: Backend,
-    /// Write the report as JSON, too
+    /// Write the report as JSON, too; `-`: to standard output, and nothing else
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Threads to use (default: one for each core)
@@ -84,15 +83,13 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
         return super::emit::stage(&session, &options, stage);
     }
     let checked = clock.elapsed().as_secs_f64();
-    if let Some(path) = &args.json {
-        session.may_write(path).map_err(|e| vec![*e.0])?;
-    }
-    let done = experiment::run_on(&session, &options, &args.keeping(), &mut report::Stdout::new());
+    outcome::check_target(&session, args.json.as_deref())?;
+    let done = experiment::run_on(&session, &options, &args.keeping(), outcome::page(args.json.as_deref()).as_mut());
     let done = done.map_err(|mut d| {
         d.splice(0..0, session.warnings.iter().cloned());
         d
     })?;
-    let outcome = Outcome {
+    let told = Outcome {
         file: &args.file,
         session: &session,
         sources,
@@ -103,8 +100,8 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
         clock,
     };
     match args.shard {
-        Some(shard) => outcome.shard(shard, done),
-        None => outcome.tell(done),
+        Some(shard) => told.shard(shard, done),
+        None => told.tell(done),
     }
 }
 

@@ -96,8 +96,7 @@ pub fn run_on(
     }
     let mut warnings = experiment.prepared.warnings.clone();
     warnings.extend(kept.iter().flat_map(|k| k.warnings.iter().cloned()));
-    let mut nothing = |_: &str| Ok(());
-    let mut silent = report::Plain(&mut nothing);
+    let mut silent = report::Silent;
     let page: &mut dyn Page = if keeping.shard.is_some() { &mut silent } else { page };
     let mut show = Show::new(session, &experiment, &values, page);
     let execution = Execution { session, experiment: &experiment, values: &values, options };

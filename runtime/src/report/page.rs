@@ -30,6 +30,15 @@ impl Page for Plain<'_> {
     }
 }
 
+/// A page that nobody sees.
+pub struct Silent;
+
+impl Page for Silent {
+    fn print(&mut self, _text: &str) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
 /// Standard output; drafts are seen where it is a terminal.
 pub struct Stdout {
     terminal: bool,

@@ -3,10 +3,10 @@
 //! The ranks are tensors of their own, made from the values before the model runs. So how many entries are meant is a
 //! number like any other, and may be another one in each run.
 
-use super::call::Args;
-use super::scope::{Eval, Res, fail};
-use super::script::PrintItem;
-use super::value::Value;
+use crate::elaborate::call::Args;
+use crate::elaborate::scope::{Eval, Res, fail};
+use crate::elaborate::script::PrintItem;
+use crate::elaborate::value::Value;
 use crate::plan::{Binary, Size};
 use steer_lang::ast::{Expr, ExprKind};
 use steer_lang::{Diagnostic, codes};

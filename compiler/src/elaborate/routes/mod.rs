@@ -3,7 +3,14 @@
 //! The body of a route is one text. At each site that some of its statements concern, these are what is evaluated there,
 //! with the names and conditions that they need.
 
-use super::scope::Res;
+mod experts;
+mod mixtures;
+mod ranking;
+
+pub use experts::Claim;
+pub use ranking::{Order, Ranking, ranked};
+
+use crate::elaborate::scope::Res;
 use std::collections::BTreeSet;
 use steer_lang::ast::{Block, Expr, ExprKind, Ident, Stmt, StmtKind, Verb};
 use steer_lang::diagnostic::nearest;

@@ -1,12 +1,12 @@
 //! What statements about experts make of the values of a mixture, and what a route leaves behind.
 
-use super::eval::axes_of;
-use super::index::Pick;
-use super::model::Instance;
-use super::routes::{Stage, at_stage, stage_of};
-use super::scope::{Eval, Res, fail};
-use super::stmt::scope_of;
-use super::value::Value;
+use super::{Stage, at_stage, stage_of};
+use crate::elaborate::eval::axes_of;
+use crate::elaborate::index::Pick;
+use crate::elaborate::model::Instance;
+use crate::elaborate::scope::{Eval, Res, fail};
+use crate::elaborate::stmt::scope_of;
+use crate::elaborate::value::Value;
 use crate::plan::{Axis, Binary, EditId, Elem, NodeId, Op, Reduce, Size, Type};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -198,7 +198,7 @@ impl Eval<'_> {
             );
         }
         let i = self.number(expert, span)?;
-        let i = super::index::entry(i, &axis.name, Some(size), span)?;
+        let i = crate::elaborate::index::entry(i, &axis.name, Some(size), span)?;
         Ok(self.layer.is_some_and(|l| f64::from(l) == real).then_some(i))
     }
 
@@ -216,7 +216,7 @@ impl Eval<'_> {
             Value::Param(..) | Value::Tensor(_) => self.node(v, span)?,
             v => {
                 let n = self.number(v, span)?;
-                named.insert(super::index::entry(n, &axis.name, Some(size), span)?);
+                named.insert(crate::elaborate::index::entry(n, &axis.name, Some(size), span)?);
                 return Ok(());
             }
         };

@@ -1,10 +1,10 @@
 //! Routes of a script: the mixtures that they are at, and what can be said of them before anything runs.
 
-use super::check::Checker;
-use super::edits::{Named, span_of};
-use super::routes::{Stage, check_body, stage_of, stages, taken};
-use super::scope::{Res, fail};
-use super::script::{EditBody, EditDecl};
+use super::{Stage, check_body, stage_of, stages, taken};
+use crate::elaborate::check::Checker;
+use crate::elaborate::edits::{Named, span_of};
+use crate::elaborate::scope::{Res, fail};
+use crate::elaborate::script::{EditBody, EditDecl};
 use crate::plan::{EditId, Op};
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use steer_lang::ast::{Ident, RouteDecl, SitePath, SiteSegment, Verb};
 use steer_lang::{Diagnostic, Severity, Span, codes};
 
 impl Checker<'_> {
-    pub(super) fn route(&mut self, r: &RouteDecl) -> Res<Named> {
+    pub(in crate::elaborate) fn route(&mut self, r: &RouteDecl) -> Res<Named> {
         check_body(&r.body)?;
         let own = self.edit_params(&r.params)?;
         if let Some(p) = r.params.iter().find(|p| Stage::named(&p.name.name).is_some()) {
@@ -63,7 +63,7 @@ impl Checker<'_> {
 
     /// Leaves out the sites at which a route does nothing, as in layers of which it names no expert, and refuses what
     /// leaves no choice.
-    pub(super) fn settle_route(&mut self, decl: &mut EditDecl) -> Res<()> {
+    pub(in crate::elaborate) fn settle_route(&mut self, decl: &mut EditDecl) -> Res<()> {
         if !matches!(decl.body, EditBody::Route(_)) {
             return Ok(());
         }

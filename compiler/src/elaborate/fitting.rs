@@ -21,7 +21,10 @@ impl Checker<'_> {
         let mut reads: Vec<(&RowSet, &RunSpec, bool)> = Vec::new();
         let mut pairs = Vec::new();
         match &s.kind {
-            StatementKind::Generate { runs: r, .. } => runs.extend(r.iter().map(|r| (r, true))),
+            StatementKind::Generate { runs: r, scores, .. } => {
+                runs.extend(r.iter().map(|r| (r, true)));
+                reads.extend(scores.iter().zip(r).map(|(m, r)| (&m.at, r, m.maybe)));
+            }
             StatementKind::Table(t) => {
                 for read in t.cells.iter().flat_map(|c| c.reads.iter().chain(&c.zero).chain(&c.one)) {
                     runs.push((&read.run, false));
@@ -48,10 +51,11 @@ impl Checker<'_> {
         }
         // Equal runs may be of examples with other fields.
         let mut seen: HashSet<(&RowSet, Option<RowSet>, &RunSpec)> = HashSet::new();
+        let grows = matches!(s.kind, StatementKind::Generate { .. });
         for (set, run, maybe) in reads {
             let filled = run.record.as_deref().and_then(|r| set.filled(r));
             if seen.insert((set, filled, run)) && found.len() < MOST {
-                self.rows_of(set, run, s.span, maybe, false, &mut found);
+                self.rows_of(set, run, s.span, maybe, grows, &mut found);
             }
         }
         let mut seen: HashSet<&RunSpec> = HashSet::new();

@@ -1,16 +1,19 @@
 //! What `generate` says: which runs grow, and how their tokens are chosen.
 
 use super::check::Checker;
+use super::data::Record;
 use super::edits::given_twice;
 use super::runs::whole_text;
 use super::scope::{Res, fail};
-use super::script::{GenerateOptions, StatementKind};
+use super::script::{GenerateOptions, Metric, StatementKind};
 use super::value::Value;
+use std::rc::Rc;
 use steer_lang::ast::{Expr, ExprKind, Generate};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Span, codes};
 
-const NAMES: &[&str] = &["max", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "n", "seed", "stop"];
+const NAMES: &[&str] =
+    &["max", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "n", "score", "seed", "stop"];
 
 /// Texts of one prompt at most.
 const SAMPLES: f64 = 10_000.0;
@@ -18,6 +21,7 @@ const SAMPLES: f64 = 10_000.0;
 impl Checker<'_> {
     pub(super) fn generate(&mut self, g: &Generate) -> Res<StatementKind> {
         let mut o = GenerateOptions::default();
+        let mut score: Option<&Expr> = None;
         let mut samples: Option<Span> = None;
         let mut drawn: Option<(&str, Span)> = None;
         for (i, (name, value)) in g.options.iter().enumerate() {
@@ -26,6 +30,10 @@ impl Checker<'_> {
             }
             if name.name == "stop" {
                 self.stop(value, &mut o)?;
+                continue;
+            }
+            if name.name == "score" {
+                score = Some(value);
                 continue;
             }
             if !NAMES.contains(&name.name.as_str()) {
@@ -95,9 +103,26 @@ impl Checker<'_> {
         if self.plan.is_whole() {
             return Err(whole_text("`generate` asks for the next token", g.run.span));
         }
-        let runs = self.run_expr(&g.run)?.runs;
-        self.room(g, o.max, runs.iter().map(|r| r.encoded.tokens.len()).max())?;
-        Ok(StatementKind::Generate { runs, options: o })
+        let found = self.run_expr(&g.run)?;
+        self.room(g, o.max, found.runs.iter().map(|r| r.encoded.tokens.len()).max())?;
+        let scores = match score {
+            Some(e) => found.records.iter().map(|r| self.score(e, r.as_ref())).collect::<Res<_>>()?,
+            None => Vec::new(),
+        };
+        Ok(StatementKind::Generate { runs: found.runs, options: o, scores })
+    }
+
+    /// What a finished text is scored by.
+    fn score(&mut self, e: &Expr, record: Option<&Record>) -> Res<Rc<Metric>> {
+        let metric = self.metric(e, record)?;
+        if metric.value.others().is_empty() {
+            return Ok(Rc::new(metric));
+        }
+        Err(Box::new(
+            Diagnostic::error(codes::WRONG_KIND, "no other run has the tokens of a text that is still to be generated")
+                .at(e.span, "this compares it with one")
+                .help("score texts by what their own run gives, such as `cross_entropy()`"),
+        ))
     }
 
     /// Whether the model has room for so many new tokens after the longest prompt.

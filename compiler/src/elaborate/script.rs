@@ -296,6 +296,8 @@ pub enum StatementKind {
     Generate {
         runs: Vec<RunSpec>,
         options: GenerateOptions,
+        /// What each run's finished texts are scored by: one a run, or none.
+        scores: Vec<Rc<Metric>>,
     },
     /// `measure`, and `sweep`.
     Table(TableSpec),

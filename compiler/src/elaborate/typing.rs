@@ -43,10 +43,12 @@ impl Checker<'_> {
             wanted.outputs.push(OutputSpec::Site { name: "logits".into(), before: false });
         }
         for s in statements.iter() {
-            if let StatementKind::Table(t) = &s.kind {
-                for m in reads_of(t).flat_map(|r| r.metrics.iter()) {
-                    wanted.add(&m.value);
+            match &s.kind {
+                StatementKind::Table(t) => {
+                    reads_of(t).flat_map(|r| r.metrics.iter()).for_each(|m| wanted.add(&m.value));
                 }
+                StatementKind::Generate { scores, .. } => scores.iter().for_each(|m| wanted.add(&m.value)),
+                _ => {}
             }
         }
         let built = match self.model.build(&instances, &wanted.outputs, &self.tensor_types, &self.globals) {
@@ -65,12 +67,12 @@ impl Checker<'_> {
             node.and_then(|n| built.plan.sight_inside(n)).unwrap_or_default()
         };
         for s in statements {
-            if let StatementKind::Table(t) = &mut s.kind {
-                match self.own_axes(t, s.span, &ty, &sight) {
-                    Ok(own) => t.own = own,
-                    Err(d) => self.diagnostics.push(*d),
-                }
-            }
+            let checked = match &mut s.kind {
+                StatementKind::Table(t) => self.own_axes(t, s.span, &ty, &sight).map(|own| t.own = own),
+                StatementKind::Generate { scores, .. } => scores.iter().try_for_each(|m| scalars(&m.value, &ty)),
+                _ => Ok(()),
+            };
+            self.diagnostics.extend(checked.err().map(|d| *d));
         }
     }
 
@@ -225,7 +227,7 @@ fn scalars<'t>(m: &MetricExpr, ty: &dyn Fn(&str) -> Option<&'t Type>) -> Result<
     match bad {
         None => Ok(()),
         Some((span, axes)) => Err(Box::new(
-            Diagnostic::error(codes::AXIS_MISMATCH, "arithmetic with logits is of numbers")
+            Diagnostic::error(codes::AXIS_MISMATCH, "this is of numbers")
                 .at(span, format!("this has the axes {axes}"))
                 .help("reduce it, as with `sum`, `dot` or an index; or measure it by itself"),
         )),

@@ -2,6 +2,7 @@
 
 use super::phase::{PhaseOptions, Prepared};
 use super::sample::sample;
+use super::score::Score;
 use super::session::{Session, one};
 use super::stop::Held;
 use crate::engine::{Engine, Extend, RowCount, RowReceipt};
@@ -33,6 +34,7 @@ pub struct Grow {
     pub key: [u64; 2],
     /// The output that gives the logits.
     pub logits: usize,
+    pub score: Option<Score>,
 }
 
 /// What the runs of a phase gave.
@@ -45,6 +47,8 @@ pub struct Gathered {
     pub texts: Vec<String>,
     /// By run: whether no more text comes of it.
     pub ended: Vec<bool>,
+    /// By run: what a complete text is scored with.
+    pub scores: Vec<Option<f64>>,
     /// Whether all values that are read of prompts are there.
     pub prompts_done: bool,
     pub receipts: Vec<RowReceipt>,
@@ -118,6 +122,7 @@ pub fn run(
     }
     gathered.generated = vec![Vec::new(); live.len()];
     gathered.texts = vec![String::new(); live.len()];
+    gathered.scores = vec![None; live.len()];
     gathered.ended = live.iter().map(|l| l.done).collect();
     prompts(prepared, engine, asks, options, &follow.prompts, &mut live, &mut gathered).map_err(one)?;
     follow.prompts = Arc::new(|_| ());
@@ -327,6 +332,8 @@ fn grow(
         }
         let clock = Instant::now();
         let mut work = Vec::new();
+        // Texts that are complete, whose scores may read one more row.
+        let mut complete = Vec::new();
         for (run, ask) in asks.iter().enumerate() {
             let (l, Some(g)) = (&mut live[run], &ask.grow) else { continue };
             if l.done {
@@ -335,7 +342,8 @@ fn grow(
             let last = l.tokens.len() - 1;
             // The values of grown rows are not asked for by anyone else.
             let key = (run, g.logits, last);
-            let kept = ask.reads.get(g.logits).is_some_and(|r| r.contains(&last));
+            let scored = g.score.as_ref().map_or(&[][..], |s| &s.outputs);
+            let kept = ask.reads.get(g.logits).is_some_and(|r| r.contains(&last)) || scored.contains(&g.logits);
             let found = if kept { gathered.values.get(&key).cloned() } else { gathered.values.remove(&key) };
             let Some(logits) = found else {
                 return Err(one(Error::new(codes::BACKEND, "no logits came back").help("this is a bug in steer")));
@@ -346,7 +354,7 @@ fn grow(
             let seed = options.seed.unwrap_or(g.options.seed);
             let token = sample(&logits, &l.tokens, &g.options, seed, [g.key[0], g.key[1], last as u64]);
             if g.options.stop && eos.contains(&token) {
-                end(gathered, run, l).map_err(one)?;
+                complete.push(run);
                 continue;
             }
             gathered.generated[run].push(token);
@@ -369,25 +377,39 @@ fn grow(
                 l.stream = None;
             }
             if stops || gathered.generated[run].len() >= g.options.max {
-                end(gathered, run, l).map_err(one)?;
-                continue;
+                complete.push(run);
+                if scored.is_empty() {
+                    continue;
+                }
             }
             let at = l.tokens.len() - 1;
             let mut reads = vec![Vec::new(); prepared.plan.outputs.len()];
             reads[g.logits].push(at);
+            scored.iter().filter(|o| **o != g.logits).for_each(|o| reads[*o].push(at));
             gathered.new_rows += 1;
             l.fed = at + 1;
             work.push(extend(prepared, run, l, at, at + 1, reads));
         }
+        let (scored, plain): (Vec<_>, Vec<_>) =
+            complete.into_iter().partition(|run| asks[*run].grow.as_ref().is_some_and(|g| g.score.is_some()));
+        for run in plain {
+            end(gathered, run, &mut live[run]).map_err(one)?;
+        }
         gathered.new_seconds += clock.elapsed().as_secs_f64();
         (follow.step)(gathered)?;
-        if work.is_empty() {
-            break;
-        }
         let clock = Instant::now();
-        let done = step(engine, &work, gathered).map_err(one)?;
+        let done = work.is_empty() || step(engine, &work, gathered).map_err(one)?;
+        for run in scored.into_iter().filter(|_| done) {
+            if let Some(score) = asks[run].grow.as_ref().and_then(|g| g.score.as_ref()) {
+                let (l, of) = (&live[run], (run, &prepared.runs[run]));
+                let value = score.of(&gathered.values, of, &l.sequence(), &l.tokens).map_err(one)?;
+                gathered.scores[run] = Some(value);
+                gathered.values.retain(|of, _| of.0 != run);
+            }
+            end(gathered, run, &mut live[run]).map_err(one)?;
+        }
         gathered.new_seconds += clock.elapsed().as_secs_f64();
-        if !done {
+        if work.is_empty() || !done {
             break;
         }
         bar.inc(1);

@@ -15,6 +15,7 @@ mod pieces;
 mod receipts;
 mod results;
 mod sample;
+mod score;
 mod session;
 mod show;
 mod statements;

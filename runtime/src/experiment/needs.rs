@@ -1,6 +1,6 @@
 //! Whether there is memory for a phase, before a weight is read.
 
-use super::live::{self, Ask};
+use super::live::{self, Ask, Grow};
 use super::phase::{PhaseOptions, Prepared};
 use crate::error::Error;
 use crate::memory::{Limit, Offer, shown};
@@ -61,6 +61,8 @@ impl Needs {
         needs.caches = needs.caches.saturating_add(sizes.cached().saturating_mul(new as u64));
         needs.buffers = needs.buffers.max(sizes.row().saturating_mul(growing.len() as u64));
         needs.outputs = needs.outputs.saturating_add(logits(plan, asks) * growing.len() as u64);
+        let scored = asks.iter().filter_map(|a| a.grow.as_ref()).map(|g| scores(plan, g));
+        needs.outputs = scored.fold(needs.outputs, u64::saturating_add);
         Ok(needs)
     }
 
@@ -134,6 +136,13 @@ fn tensors(plan: &Plan) -> u64 {
 fn logits(plan: &Plan, asks: &[Ask]) -> u64 {
     let output = asks.iter().find_map(|a| a.grow.as_ref()).and_then(|g| plan.outputs.get(g.logits));
     output.map_or(0, |o| plan.ty(o.node).len_with(1) as u64 * 4)
+}
+
+/// What the score of a text reads of its new rows.
+fn scores(plan: &Plan, grow: &Grow) -> u64 {
+    let outputs = grow.score.iter().flat_map(|s| &s.outputs).filter_map(|o| plan.outputs.get(*o));
+    let row: u64 = outputs.map(|o| plan.ty(o.node).len_with(1) as u64 * 4).sum();
+    row.saturating_mul(grow.options.max as u64)
 }
 
 /// The reference keeps every weight as it is and as a matrix, and all values of a run's rows.

@@ -24,6 +24,8 @@ pub struct Results {
     pub generated: Vec<Vec<u32>>,
     pub texts: Vec<String>,
     pub ended: Vec<bool>,
+    /// By run: what its complete text is scored with.
+    pub scores: Vec<Option<f64>>,
     /// By edit and run: what the edit did, by position. A run may be in several pieces, in each of which other
     /// rows of it are computed.
     did: BTreeMap<(EditId, usize), BTreeMap<usize, Did>>,
@@ -63,8 +65,8 @@ pub struct Finished {
     pub cells: Vec<(usize, usize, Numbers)>,
     #[serde(with = "captured")]
     pub captured: Vec<Captured>,
-    /// Run, its new tokens, and their text.
-    pub texts: Vec<(usize, Vec<u32>, String)>,
+    /// Run, its new tokens, their text, and its score.
+    pub texts: Vec<(usize, Vec<u32>, String, Option<f64>)>,
     /// Edit and run.
     pub did: Vec<(u32, usize, Rows)>,
     pub selected: Vec<(usize, u32, u64)>,
@@ -99,6 +101,7 @@ impl Results {
             generated: vec![Vec::new(); runs],
             texts: vec![String::new(); runs],
             ended: vec![false; runs],
+            scores: vec![None; runs],
             ..Results::default()
         };
         results.look(experiment);
@@ -163,6 +166,7 @@ impl Results {
                 self.texts[run].clone_from(&gathered.texts[local]);
             }
             self.ended[run] = gathered.ended[local];
+            self.scores[run] = gathered.scores[local];
         }
     }
 
@@ -198,7 +202,8 @@ impl Results {
                 }
                 What::Text => {
                     let runs = unit.grows.iter().map(|g| g.0);
-                    out.texts.extend(runs.map(|r| (r, self.generated[r].clone(), self.texts[r].clone())));
+                    out.texts
+                        .extend(runs.map(|r| (r, self.generated[r].clone(), self.texts[r].clone(), self.scores[r])));
                 }
             }
         }
@@ -232,8 +237,9 @@ impl Results {
         for (run, output, position, values) in kept.captured {
             self.captured.insert((run, output, position), values);
         }
-        for (run, tokens, text) in kept.texts {
+        for (run, tokens, text, score) in kept.texts {
             (self.generated[run], self.texts[run], self.ended[run]) = (tokens, text, true);
+            self.scores[run] = score;
         }
         for (edit, run, rows) in kept.did {
             let own = self.did.entry((EditId(edit), run)).or_default();

@@ -6,7 +6,7 @@ use super::results::Results;
 use super::session::{Session, one};
 use super::statements::Experiment;
 use crate::error::Error;
-use crate::report::{self, Completion, Generation, Output, Page};
+use crate::report::{self, Align, Completion, Generation, Output, Page, Table};
 use steer_compiler::elaborate::{RunSpec, StatementKind};
 use steer_lang::Diagnostics;
 
@@ -52,8 +52,12 @@ impl<'a> Show<'a> {
         while let Some(s) = self.session.script.statements.get(self.at) {
             let place = &self.experiment.places[self.at];
             let waits = match &s.kind {
-                StatementKind::Generate { runs, options } => {
-                    !self.generate(runs, options.samples, &place.runs, results, end)?
+                StatementKind::Generate { runs, options, .. } => {
+                    let all = self.generate(runs, options.samples, &place.runs, results, end)?;
+                    if all {
+                        self.rank().map_err(one)?;
+                    }
+                    !all
                 }
                 StatementKind::Print(_) | StatementKind::SaveTensors(_) => false,
                 _ => !results.measured && !end,
@@ -117,9 +121,35 @@ impl<'a> Show<'a> {
         Ok(true)
     }
 
+    /// Which of a statement's texts have the largest scores.
+    fn rank(&mut self) -> Result<(), Error> {
+        let mut texts: Vec<(f64, &str, &Completion, Option<usize>)> = Vec::new();
+        for (_, output) in self.outputs.iter().filter(|(at, _)| *at == self.at) {
+            if let Output::Generate(g) = output {
+                let scored = g.completions.iter().filter_map(|c| Some((c.score?, g.prompt.as_str(), c, g.sample)));
+                texts.extend(scored);
+            }
+        }
+        if texts.len() < 2 {
+            return Ok(());
+        }
+        // What has no score stands last; equal ones in their order.
+        texts.sort_by(|a, b| a.0.is_nan().cmp(&b.0.is_nan()).then(b.0.total_cmp(&a.0)));
+        let several = texts.iter().any(|t| t.1 != texts[0].1);
+        let mut columns = vec![("score", Align::Right), ("text", Align::Left)];
+        columns.extend(several.then_some(("of", Align::Left)));
+        let mut table = Table::new(&columns);
+        for (score, prompt, completion, sample) in &texts {
+            let mut row = vec![report::number(*score), report::titled(&completion.with, *sample, None)];
+            row.extend(several.then(|| report::visible(prompt)));
+            table.row(row);
+        }
+        self.page.print(&(table.render() + "\n"))
+    }
+
     /// Shows a text that still grows.
     fn part(&mut self, spec: &RunSpec, sample: Option<usize>, runs: &[usize], results: &Results) -> Result<(), Error> {
-        let [run] = *runs else {
+        let (&[run], false) = (runs, self.scored()) else {
             let block = self.block(spec, sample, &completions(spec, runs, results));
             return self.page.draft(&block);
         };
@@ -127,7 +157,7 @@ impl<'a> Show<'a> {
             true => self.bare(&results.texts[run]),
             false => {
                 let whole = format!("{}{}", spec.text, results.texts[run]);
-                report::settled(&report::titled(BASELINE, sample), &whole, self.columns)
+                report::settled(&report::titled(BASELINE, sample, None), &whole, self.columns)
             }
         };
         self.settle(&settled)
@@ -150,8 +180,10 @@ impl<'a> Show<'a> {
         if let (true, [only]) = (self.alone(), completions) {
             return self.bare(&only.text);
         }
-        let texts: Vec<(String, String)> =
-            completions.iter().map(|c| (report::titled(&c.with, sample), format!("{}{}", spec.text, c.text))).collect();
+        let texts: Vec<(String, String)> = completions
+            .iter()
+            .map(|c| (report::titled(&c.with, sample, c.score), format!("{}{}", spec.text, c.text)))
+            .collect();
         let refs: Vec<(&str, &str)> = texts.iter().map(|(w, t)| (w.as_str(), t.as_str())).collect();
         report::beside(&refs, self.columns)
     }
@@ -159,9 +191,18 @@ impl<'a> Show<'a> {
     /// Whether the script does nothing but continue one text, which is then printed as it is.
     fn alone(&self) -> bool {
         match (&self.session.script.statements[..], &self.experiment.places[..]) {
-            ([only], [place]) => matches!(only.kind, StatementKind::Generate { .. }) && place.runs.len() == 1,
+            ([only], [place]) => match &only.kind {
+                StatementKind::Generate { scores, .. } => place.runs.len() == 1 && scores.is_empty(),
+                _ => false,
+            },
             _ => false,
         }
+    }
+
+    /// Whether the statement scores its texts: the score stands above a text, and is known when it is complete.
+    fn scored(&self) -> bool {
+        let kind = self.session.script.statements.get(self.at).map(|s| &s.kind);
+        matches!(kind, Some(StatementKind::Generate { scores, .. }) if !scores.is_empty())
     }
 
     /// A text without a frame; a model's text must not act on a terminal.
@@ -181,6 +222,7 @@ fn completions(spec: &RunSpec, runs: &[usize], results: &Results) -> Vec<Complet
         with: with(i),
         text: results.texts[run].clone(),
         tokens: results.generated[run].clone(),
+        score: results.scores[run],
     };
     runs.iter().enumerate().map(of).collect()
 }

@@ -4,10 +4,12 @@ use super::live::{Ask, Grow};
 use super::measure::{Sources, positions};
 use super::phase::{PhaseOptions, Prepared, prepare};
 use super::sample;
+use super::score::Score;
 use super::session::{Session, one};
 use crate::engine::RowCount;
 use crate::error::Error;
 use std::collections::HashMap;
+use std::rc::Rc;
 use steer_compiler::elaborate::{Cell, MetricExpr, OutputSpec, Read, RunSpec, Statement, StatementKind, partner};
 use steer_lang::{Diagnostics, codes};
 
@@ -46,7 +48,7 @@ pub struct Experiment {
     pub units: Vec<Unit>,
     /// By statement.
     pub places: Vec<Place>,
-    pub sources: Sources,
+    pub sources: Rc<Sources>,
     /// The runs that do not grow, by what they are.
     pub known: HashMap<RunSpec, usize>,
 }
@@ -56,7 +58,7 @@ struct Asking {
     runs: Vec<RunSpec>,
     known: HashMap<RunSpec, usize>,
     outputs: Vec<OutputSpec>,
-    sources: Sources,
+    sources: Rc<Sources>,
     units: Vec<Unit>,
 }
 
@@ -65,7 +67,7 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
     let statements = &session.script.statements;
     let grows = statements.iter().any(|s| matches!(s.kind, StatementKind::Generate { .. }));
     let mut outputs = Vec::new();
-    let sources = Sources::of(metrics_of(statements), grows, &mut outputs);
+    let sources = Rc::new(Sources::of(metrics_of(statements), grows, &mut outputs));
     let mut a = Asking { runs: Vec::new(), known: HashMap::new(), outputs, sources, units: Vec::new() };
     let mut places = vec![Place::default(); statements.len()];
     for (number, (s, place)) in statements.iter().zip(&mut places).enumerate() {
@@ -92,23 +94,28 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
     }
     // Runs that grow stand behind those that do not, each by itself; equal rows are shared all the same.
     for (s, place) in statements.iter().zip(&mut places) {
-        let StatementKind::Generate { runs, options } = &s.kind else { continue };
+        let StatementKind::Generate { runs, options, scores } = &s.kind else { continue };
         let Some(logits) = a.sources.whole() else { return Err(one(broken("no logits"))) };
         let mut times: HashMap<&[u32], u64> = HashMap::new();
-        let samples = runs.iter().flat_map(|spec| std::iter::repeat_n(spec, options.samples));
-        for spec in samples {
+        let samples = runs.iter().enumerate().flat_map(|run| std::iter::repeat_n(run, options.samples));
+        for (i, spec) in samples {
             let time = times.entry(&spec.encoded.tokens).or_default();
             let key = [sample::named(&spec.encoded.tokens), *time];
             *time += 1;
             let baseline = RunSpec { uses: Vec::new(), label: "baseline".into(), ..spec.clone() };
             let both = if spec.uses.is_empty() { vec![spec.clone()] } else { vec![baseline, spec.clone()] };
-            let mut grows = Vec::new();
+            let (mut reads, mut grows) = (Vec::new(), Vec::new());
             for run in both {
-                place.runs.push(a.runs.len());
-                grows.push((a.runs.len(), Grow { options: options.clone(), key, logits }));
+                let at = a.runs.len();
+                place.runs.push(at);
+                let score = scores.get(i).map(|m| Score::new(m, &a.sources));
+                // Which rows count is known when the text is.
+                let asked = score.iter().flat_map(|s| &s.outputs);
+                reads.extend(asked.map(|o| (at, *o, (0..run.encoded.tokens.len()).collect())));
+                grows.push((at, Grow { options: options.clone(), key, logits, score }));
                 a.runs.push(run);
             }
-            a.units.push(Unit { what: What::Text, reads: Vec::new(), grows });
+            a.units.push(Unit { what: What::Text, reads, grows });
         }
     }
     let prepared = prepare(&session.script, &a.runs, &a.outputs, options)?;
@@ -195,9 +202,17 @@ impl Experiment {
 }
 
 fn metrics_of(statements: &[Statement]) -> impl Iterator<Item = &MetricExpr> {
-    let tables = statements.iter().filter_map(|s| if let StatementKind::Table(t) = &s.kind { Some(t) } else { None });
-    let reads = tables.flat_map(|t| &t.cells).flat_map(|c| c.reads.iter().chain(&c.zero).chain(&c.one));
-    reads.flat_map(|r| r.metrics.iter()).map(|m| &m.value)
+    fn of(s: &Statement) -> Vec<&MetricExpr> {
+        match &s.kind {
+            StatementKind::Table(t) => {
+                let reads = t.cells.iter().flat_map(|c| c.reads.iter().chain(&c.zero).chain(&c.one));
+                reads.flat_map(|r| r.metrics.iter()).map(|m| &m.value).collect()
+            }
+            StatementKind::Generate { scores, .. } => scores.iter().map(|m| &m.value).collect(),
+            _ => Vec::new(),
+        }
+    }
+    statements.iter().flat_map(of)
 }
 
 pub fn broken(what: &str) -> Error {

@@ -40,7 +40,7 @@ pub fn block(output: &Output) -> Block {
     match output {
         Output::Generate(g) => Block::Texts {
             prompt: g.prompt.clone(),
-            texts: g.completions.iter().map(|c| (titled(&c.with, g.sample), c.text.clone())).collect(),
+            texts: g.completions.iter().map(|c| (titled(&c.with, g.sample, c.score), c.text.clone())).collect(),
         },
         Output::Table(frame) => Block::Frame(frame.clone()),
         Output::Plot { figure, .. } => Block::Plot((**figure).clone()),
@@ -116,7 +116,8 @@ mod tests {
         let mut report = Report::new(Path::new("some/glad.steer"), script);
         report.receipts = vec![Receipt::of("cheer", "embed", None, "element", 3, &Sums::default())];
         report.parameters.insert("k".into(), Value::List(vec![Value::Number(0.5), Value::Bool(true)]));
-        let completion = |with: &str, text: &str| Completion { with: with.into(), text: text.into(), tokens: vec![] };
+        let completion =
+            |with: &str, text: &str| Completion { with: with.into(), text: text.into(), tokens: vec![], score: None };
         let completions = vec![completion("baseline", " Sad."), completion("cheer", " Glad.")];
         let outputs = [
             Output::Generate(Generation { prompt: "One day.".into(), sample: None, completions }),

@@ -152,11 +152,15 @@ pub struct Completion {
     pub with: String,
     pub text: String,
     pub tokens: Vec<u32>,
+    /// What the statement scores it with; of a text that it cannot be taken of, `null`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
 }
 
-/// What stands above a completion, which may be of one of several texts.
-pub fn titled(with: &str, sample: Option<usize>) -> String {
-    sample.map_or_else(|| with.to_owned(), |n| format!("{with}, text {n}"))
+/// What stands above a completion, which may be of one of several texts, and have a score.
+pub fn titled(with: &str, sample: Option<usize>, score: Option<f64>) -> String {
+    let title = sample.map_or_else(|| with.to_owned(), |n| format!("{with}, text {n}"));
+    score.map_or(title.clone(), |score| format!("{title}: {}", super::number(score)))
 }
 
 /// Seconds by stage, rates, and what was computed.
@@ -209,7 +213,7 @@ mod tests {
         report.outputs.push(Output::Generate(Generation {
             prompt: "a".into(),
             sample: None,
-            completions: vec![Completion { with: "baseline".into(), text: " b".into(), tokens: vec![1] }],
+            completions: vec![Completion { with: "baseline".into(), text: " b".into(), tokens: vec![1], score: None }],
         }));
         let mut other = report.clone();
         other.timings.seconds.insert("load".into(), 0.25);

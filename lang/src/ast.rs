@@ -35,8 +35,8 @@ pub struct Item {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum ItemKind {
-    /// `model "folder"`
-    Model(Text),
+    /// `model "folder" { group_mask: "zero" }`: the options are keys of its configuration
+    Model(Text, Vec<(Ident, Expr)>),
     /// `import "file.steer"`
     Import(Text),
     /// `param alpha: number = 6.0 in 0..20`

@@ -24,9 +24,20 @@ fn donor(donor: &mut Donor) {
     donor.by.iter_mut().for_each(ident);
 }
 
+fn options(options: &mut [(Ident, Expr)]) {
+    for (name, value) in options {
+        ident(name);
+        expr(value);
+    }
+}
+
 fn item_kind(kind: &mut ItemKind) {
     match kind {
-        ItemKind::Model(t) | ItemKind::Import(t) => text(t),
+        ItemKind::Model(t, o) => {
+            text(t);
+            options(o);
+        }
+        ItemKind::Import(t) => text(t),
         ItemKind::Param(p) => param(p),
         ItemKind::Data(b) | ItemKind::Prompt(b) => {
             ident(&mut b.name);
@@ -97,10 +108,7 @@ fn item_kind(kind: &mut ItemKind) {
         }
         ItemKind::Generate(g) => {
             run(&mut g.run);
-            for (name, value) in &mut g.options {
-                ident(name);
-                expr(value);
-            }
+            options(&mut g.options);
         }
         ItemKind::Print(values) => values.iter_mut().for_each(expr),
         ItemKind::Sweep(s) => {
@@ -124,19 +132,13 @@ fn item_kind(kind: &mut ItemKind) {
             expr(&mut t.of);
             t.at.iter_mut().for_each(selection);
             t.over.iter_mut().for_each(run);
-            for (name, value) in &mut t.options {
-                ident(name);
-                expr(value);
-            }
+            options(&mut t.options);
         }
         ItemKind::Plot(p) => {
             ident(&mut p.of);
             p.kind.iter_mut().for_each(ident);
             p.to.iter_mut().for_each(text);
-            for (name, value) in &mut p.options {
-                ident(name);
-                expr(value);
-            }
+            options(&mut p.options);
         }
         ItemKind::Save(name, to) => {
             ident(name);

@@ -147,7 +147,8 @@ impl Checker<'_> {
             return Ok(known);
         }
         let name = name.map_or(word, |n| n.name.as_str()).to_owned();
-        let mut decl = EditDecl { name, params, sites, body, bound: Rc::new(bound), keys: Vec::new(), span };
+        let mut decl =
+            EditDecl { name, params, sites, body, bound: Rc::new(bound), keys: Vec::new(), claims: Vec::new(), span };
         self.settle_route(&mut decl)?;
         self.edits.push(decl);
         self.compiled.insert(key, self.edits.len() - 1);

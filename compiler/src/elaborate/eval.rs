@@ -142,6 +142,11 @@ impl Eval<'_> {
         }
         match self.expr(of)? {
             Value::Object(map, path) => {
+                if &*path == "config"
+                    && let Some(m) = self.model.as_mut()
+                {
+                    m.configured.insert(field.to_owned());
+                }
                 let at = format!("{path}.{field}");
                 Ok(map.get(field).map_or(Value::Absent(at.as_str().into()), |v| from_json(v, &at)))
             }
@@ -331,6 +336,13 @@ impl Eval<'_> {
             if let Value::Absent(path) = v {
                 return Err(missing_key(path, at));
             }
+        }
+        if let (Value::Node(_), Value::Text(_)) | (Value::Text(_), Value::Node(_)) = (&x, &y) {
+            return Err(Box::new(
+                Diagnostic::error(codes::WRONG_KIND, "a number of a row is no text")
+                    .at(span, "compares them")
+                    .help("rows of certain words are selected by `on matching \"...\"`, tokens by their numbers"),
+            ));
         }
         if let Some(v) = fold(op, &x, &y) {
             return Ok(v);

@@ -68,6 +68,7 @@ impl Checker<'_> {
     }
 
     fn run_rows(&self, run: &RunSpec, grows: bool, out: &mut Vec<Diagnostic>) {
+        out.extend(self.routes_of(run).map(|d| *d));
         for u in &run.uses {
             let (e, place) = (&self.edits[u.edit], &*u.place);
             if grows && place.on.counts_from_end() {
@@ -96,12 +97,10 @@ impl Checker<'_> {
         for (p, value) in e.params.iter().zip(&u.args) {
             // One value that is not there is enough.
             let said = |span: &Span| out.iter().any(|d| d.labels.last().is_some_and(|l| l.span == *span));
-            if let Some((axis, entries, span)) = &p.counts
-                && !said(span)
+            if let Some(counts) = &p.counts
+                && !said(&counts.span)
             {
-                out.extend(
-                    no_entry(axis, *entries, *value, u.span, &p.name).map(|d| d.at(*span, "which is named here")),
-                );
+                out.extend(no_entry(counts, *value, u.span, &p.name).map(|d| d.at(counts.span, "which is named here")));
             }
         }
         let Some(seq) = sequence(run).filter(|_| !e.keys.is_empty()) else { return };
@@ -172,7 +171,10 @@ impl Checker<'_> {
             out.push(
                 Diagnostic::error(codes::EMPTY_SELECTION, "this selects no row")
                     .at(span, format!("of {:?}", short(&run.text)))
-                    .help("write `on maybe ...` where that is meant"),
+                    .help(match !grows && set.may_generate(seq.prompt) {
+                        true => "nothing is generated in this statement: give the whole text as a prompt",
+                        false => "write `on maybe ...` where that is meant",
+                    }),
             );
         }
     }

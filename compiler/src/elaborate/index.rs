@@ -2,6 +2,7 @@
 
 use super::model::Counted;
 use super::scope::{Eval, Res, fail};
+use super::script::Counts;
 use super::value::Value;
 use crate::plan::{Axis, Binary, NodeId, Op, Reduce};
 use steer_lang::ast::{Expr, ExprKind, IndexArg, IndexItem};
@@ -159,8 +160,15 @@ impl Eval<'_> {
 
     /// Notes that a parameter counts the entries of an axis, so that its values are checked.
     pub(super) fn counts(&mut self, n: NodeId, axis: &str, size: Option<usize>, span: Span) {
-        let (Op::Param { edit, slot }, Some(entries)) = (&self.plan().nodes[n.0 as usize].op, size) else { return };
-        let counted = Counted { edit: *edit, slot: *slot, axis: axis.into(), entries, span };
+        if let Some(entries) = size {
+            self.counts_from(n, Counts { axis: axis.into(), first: 0, entries, span });
+        }
+    }
+
+    /// Notes what a parameter counts, where `n` is one.
+    pub(super) fn counts_from(&mut self, n: NodeId, counts: Counts) {
+        let Op::Param { edit, slot } = &self.plan().nodes[n.0 as usize].op else { return };
+        let counted = Counted { edit: *edit, slot: *slot, counts };
         if let Some(m) = self.model.as_mut() {
             m.counted.push(counted);
         }

@@ -139,7 +139,9 @@ impl Checker<'_> {
             };
             let name = self.text_of(e.span);
             let maybe = decl.at.as_ref().is_some_and(|s| s.maybe);
-            return Ok(Metric { name, value: aligned(value, at.from_the_end()), at, maybe });
+            let by_end = at.from_the_end();
+            let at = if reads_next(&value) && decl.at.is_some() { with_next(at) } else { at };
+            return Ok(Metric { name, value: aligned(value, by_end), at, maybe });
         }
         if let ExprKind::Name(n) = &e.kind
             && !self.reads_a_site(e, outer)
@@ -530,7 +532,18 @@ fn aligned(value: MetricExpr, by_end: bool) -> MetricExpr {
 
 /// The last position; for a cross-entropy all that have a next token.
 fn default_positions(value: &MetricExpr) -> RowSet {
+    if reads_next(value) { with_next(RowSet::All) } else { RowSet::Seq(vec![Interval::At(-1)]) }
+}
+
+/// Whether it is of the sequence's own next token.
+fn reads_next(value: &MetricExpr) -> bool {
     let mut next = false;
     value.visit(&mut |m| next |= matches!(m, MetricExpr::CrossEntropy));
-    if next { RowSet::Seq(vec![Interval::Range(None, Some(-1))]) } else { RowSet::Seq(vec![Interval::At(-1)]) }
+    next
+}
+
+/// Those of some positions that have a next token.
+fn with_next(at: RowSet) -> RowSet {
+    let have = RowSet::Seq(vec![Interval::Range(None, Some(-1))]);
+    if at == RowSet::All { have } else { RowSet::And(Box::new(at), Box::new(have)) }
 }

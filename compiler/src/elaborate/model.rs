@@ -4,7 +4,7 @@ use super::library::Library;
 use super::reads::{Lens, RowRead};
 use super::routes::{Claim, Stage, stage_of};
 use super::scope::{Eval, Res, TensorType, fail};
-use super::script::EditBody;
+use super::script::{Counts, EditBody};
 use super::value::{Scope, Value};
 use crate::plan::{Binary, Edit, EditId, NodeId, Output, Plan, Site, Size};
 use serde_json::Value as Json;
@@ -83,6 +83,8 @@ pub struct Built {
     /// Experts that routes name by number, and the parts of routes that change nothing.
     pub claims: Vec<Claim>,
     pub idle: Vec<EditId>,
+    /// The keys of the configuration that were asked for.
+    pub configured: BTreeSet<String>,
 }
 
 /// A token that no sequence may have, and why not.
@@ -100,9 +102,7 @@ pub struct Longest {
 pub struct Counted {
     pub edit: EditId,
     pub slot: u32,
-    pub axis: Arc<str>,
-    pub entries: usize,
-    pub span: Span,
+    pub counts: Counts,
 }
 
 /// The state of [`Eval`] that only model files need.
@@ -120,9 +120,15 @@ pub struct ModelState<'a> {
     pub forbidden: Vec<Forbidden>,
     pub claims: Vec<Claim>,
     idle: Vec<EditId>,
+    pub configured: BTreeSet<String>,
 }
 
 impl Model {
+    /// The keys of the configuration that the model file asks for.
+    pub fn configured(&self) -> Res<BTreeSet<String>> {
+        Ok(self.build(&[], &[], &BTreeMap::new(), &Scope::new())?.configured)
+    }
+
     /// Whether `hint` is what programs call models of another kind: by their `model_type`, by the architecture, or as GGUF
     /// files do.
     pub fn is_other(&self, hint: &str) -> bool {
@@ -189,6 +195,7 @@ impl Model {
             forbidden: Vec::new(),
             claims: Vec::new(),
             idle: Vec::new(),
+            configured: BTreeSet::new(),
         });
         for i in instances {
             e.b.edit(Edit {
@@ -211,8 +218,20 @@ impl Model {
         }
         let Some(state) = e.model.take() else { return Err(broken("no model")) };
         let (axes, layers) = (e.axes, state.layers.unwrap_or(0));
-        let ModelState { diagnostics, counted, keys, longest, forbidden, claims, idle, .. } = state;
-        Ok(Built { plan: e.b.finish(), axes, layers, diagnostics, counted, keys, longest, forbidden, claims, idle })
+        let ModelState { diagnostics, counted, keys, longest, forbidden, claims, idle, configured, .. } = state;
+        Ok(Built {
+            plan: e.b.finish(),
+            axes,
+            layers,
+            diagnostics,
+            counted,
+            keys,
+            longest,
+            forbidden,
+            claims,
+            idle,
+            configured,
+        })
     }
 }
 
@@ -465,6 +484,7 @@ impl Eval<'_> {
             own: instance.params.len(),
             base,
             stage: stage_of(&instance.site).filter(|_| instance.is_route()).map(|(_, stage)| stage),
+            acted: false,
         });
         let value = match &instance.body {
             EditBody::Patch => {
@@ -477,7 +497,7 @@ impl Eval<'_> {
         let result = value.and_then(|value| {
             match instance.is_route() {
                 // What it did is told of the gates.
-                true if value == base => {
+                true if !self.hook.as_ref().is_some_and(|h| h.acted) => {
                     self.model.iter_mut().for_each(|m| m.idle.push(edit));
                     return Ok(base);
                 }

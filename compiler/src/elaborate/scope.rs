@@ -43,6 +43,8 @@ pub struct HookContext {
     pub base: NodeId,
     /// Of a route, the site of the mixture that it is at.
     pub stage: Option<super::routes::Stage>,
+    /// Whether a statement of the route did anything at this site.
+    pub acted: bool,
 }
 
 /// What row code of one Plan is evaluated in.
@@ -128,6 +130,14 @@ impl<'a> Eval<'a> {
             }
         }
         false
+    }
+
+    /// Gives the value that a route is at another one.
+    pub fn route(&mut self, value: NodeId) {
+        let Some(hook) = &mut self.hook else { return };
+        hook.acted = true;
+        let name = hook.stage.map_or("", |s| s.name());
+        self.rebind(name, Value::Node(value));
     }
 
     pub fn local(&self, name: &str) -> Option<&Value> {

@@ -5,7 +5,7 @@ use super::derive::Leaf;
 use super::model::{Instance, Model};
 use super::positions::{Alignment, Fields, RowSet, Sequence};
 use super::reads::{Lens, RowRead};
-use super::routes::Ranking;
+use super::routes::{Claims, Ranking};
 use super::scope::TensorType;
 use super::value::{Scope, Value};
 use crate::plan::Plan;
@@ -125,6 +125,8 @@ pub struct EditDecl {
     pub bound: Rc<BTreeMap<String, Value>>,
     /// Keys that the body names by number: the first of them, and where.
     pub keys: Vec<(usize, Span)>,
+    /// Of a route: the experts that it masks or forces on every row that it selects, by mixture.
+    pub claims: Vec<Claims>,
     pub span: Span,
 }
 
@@ -174,8 +176,19 @@ pub struct EditParam {
     pub integer: bool,
     /// Declared `bool`.
     pub boolean: bool,
-    /// The axis whose entries it counts, with how many there are and where the body says so.
-    pub counts: Option<(String, usize, Span)>,
+    pub counts: Option<Counts>,
+}
+
+/// What a parameter counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Counts {
+    pub axis: String,
+    /// 0 where it names an entry of the axis, 1 where it says how many of them.
+    pub first: usize,
+    /// How many entries there are.
+    pub entries: usize,
+    /// Where the body says so.
+    pub span: Span,
 }
 
 /// One sequence under one list of edits. Equal where what is computed is equal, whatever they are called.
@@ -480,7 +493,7 @@ pub enum MetricExpr {
     Rank(u32, Option<Rc<Lens>>),
     /// An expression over sites.
     Row(Rc<RowRead>),
-    /// Of the sequence's own next token, in nats; not defined at the last position.
+    /// Of the sequence's own next token, in nats: not at the last position, which has none.
     CrossEntropy,
     /// KL(other run ‖ this run) in nats, at the same position, or at the one as far from the end.
     Kl(Box<RunSpec>, bool),

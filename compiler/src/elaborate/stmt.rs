@@ -2,6 +2,7 @@
 
 use super::eval::{axes_of, dotted_path};
 use super::index::Pick;
+use super::routes::Stage;
 use super::scope::{Eval, Res, dotted, fail};
 use super::value::{Scope, Value};
 use crate::plan::{Axis, Binary, Elem, NodeId, Size};
@@ -137,14 +138,20 @@ impl Eval<'_> {
             return Err(d);
         };
         let rhs = self.expr(value)?;
+        if op == AssignOp::Set && self.hook.as_ref().is_some_and(|h| h.stage == Some(Stage::TopK)) && ident == "top_k" {
+            self.chooses(&rhs, value.span)?;
+        }
         let (old_node, rhs_node) = (self.node(&old, target.span)?, self.node(&rhs, value.span)?);
         let new = match index {
             None => self.operate(op, old_node, rhs_node, value.span)?,
             Some(args) => self.assign_part(old_node, args, op, rhs_node, target.span, value.span)?,
         };
-        let own = ident == "h" || self.hook.as_ref().and_then(|h| h.stage).is_some_and(|s| s.name() == ident);
-        let new = if own { self.fit(new, old_node, value.span)? } else { new };
-        self.rebind(&ident, Value::Node(new));
+        let routed = self.hook.as_ref().and_then(|h| h.stage).is_some_and(|s| s.name() == ident);
+        let new = if routed || ident == "h" { self.fit(new, old_node, value.span)? } else { new };
+        match routed {
+            true => self.route(new),
+            false => drop(self.rebind(&ident, Value::Node(new))),
+        }
         Ok(())
     }
 
@@ -177,13 +184,14 @@ impl Eval<'_> {
             return Ok(new);
         }
         if let Some(extra) = have.axes.iter().find(|a| want.position_of(&a.name).is_none()) {
+            let name = self.hook.as_ref().and_then(|h| h.stage).map_or("h", |s| s.name());
             return Err(Box::new(
                 Diagnostic::error(
                     codes::AXIS_MISMATCH,
-                    format!("the new value has the axis `{}`, which `h` lacks", extra.name),
+                    format!("the new value has the axis `{}`, which `{name}` lacks", extra.name),
                 )
                 .at(span, format!("this has {}", axes_of(&have)))
-                .help(format!("`h` has {}; sum or index the other axis away", axes_of(&want))),
+                .help(format!("`{name}` has {}; sum or index the other axis away", axes_of(&want))),
             ));
         }
         // Selecting with a constant repeats missing axes and keeps the order and type of `old`.

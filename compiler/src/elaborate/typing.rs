@@ -2,7 +2,7 @@
 
 use super::check::Checker;
 use super::model::{Built, OutputSpec};
-use super::script::{MetricExpr, ParamValue, Read, Statement, StatementKind, TableAxis, TableSpec};
+use super::script::{Counts, MetricExpr, ParamValue, Read, Statement, StatementKind, TableAxis, TableSpec};
 use crate::plan::{Axis, Sight, Size, Type};
 use std::collections::HashMap;
 use steer_lang::{Diagnostic, Span, codes};
@@ -83,15 +83,15 @@ impl Checker<'_> {
             let (edit, slot) = (c.edit.0 as usize, c.slot as usize);
             let own = of.get(edit).copied();
             if let Some(p) = own.and_then(|e| self.edits[e].params.get_mut(slot)) {
-                if p.counts.as_ref().is_none_or(|(_, known, _)| *known > c.entries) {
-                    p.counts = Some((c.axis.to_string(), c.entries, c.span));
+                if p.counts.as_ref().is_none_or(|known| known.entries > c.counts.entries) {
+                    p.counts = Some(c.counts.clone());
                 }
                 continue;
             }
             let name = &built.plan.edits[edit].params[slot];
             let value = self.params.iter().find(|(n, _)| n == name).map(|(_, v)| v);
             if let Some(ParamValue::Number(n)) = value
-                && let Some(d) = no_entry(&c.axis, c.entries, *n, c.span, name)
+                && let Some(d) = no_entry(&c.counts, *n, c.counts.span, name)
             {
                 self.diagnostics.push(d);
             }
@@ -197,16 +197,23 @@ impl Checker<'_> {
 }
 
 /// The error for a value of a parameter that counts entries of an axis.
-pub(super) fn no_entry(axis: &str, entries: usize, n: f64, span: Span, name: &str) -> Option<Diagnostic> {
-    if n.fract() == 0.0 && (0.0..entries as f64).contains(&n) {
+pub(super) fn no_entry(counts: &Counts, n: f64, span: Span, name: &str) -> Option<Diagnostic> {
+    let Counts { axis, first, entries, .. } = counts;
+    let last = (first + entries).saturating_sub(1);
+    if n.fract() == 0.0 && (*first as f64..=last as f64).contains(&n) {
         return None;
     }
-    let last = entries.saturating_sub(1);
-    Some(
-        Diagnostic::error(codes::OUT_OF_RANGE, format!("`{axis}` has no entry {n}, which `{name}` is"))
-            .at(span, format!("there are {entries}"))
-            .help(format!("entries that a parameter names count from 0 to {last}")),
-    )
+    let (message, help) = match first {
+        0 => (
+            format!("`{axis}` has no entry {n}, which `{name}` is"),
+            format!("entries that a parameter names count from 0 to {last}"),
+        ),
+        _ => (
+            format!("`{name}` is {n}, and so many of `{axis}` cannot be chosen"),
+            format!("give a whole number from {first} to {last}"),
+        ),
+    };
+    Some(Diagnostic::error(codes::OUT_OF_RANGE, message).at(span, format!("there are {entries}")).help(help))
 }
 
 fn reads_of(t: &TableSpec) -> impl Iterator<Item = &Read> {

@@ -156,10 +156,11 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     v[0]
 }
 
-/// 1 for the `k` greatest, of equals the first; never for a NaN.
+/// 1 for the `k` greatest, of equals the first; a NaN is beyond all numbers.
 fn top_k(row: &[f32], k: f32) -> Vec<f32> {
-    let mut order: Vec<usize> = (0..row.len()).filter(|&i| !row[i].is_nan()).collect();
-    order.sort_by(|&i, &j| (row[j] + 0.0).total_cmp(&(row[i] + 0.0)));
+    let rank = |i: usize| if row[i].is_nan() { f32::NAN.abs() } else { row[i] + 0.0 };
+    let mut order: Vec<usize> = (0..row.len()).collect();
+    order.sort_by(|&i, &j| rank(j).total_cmp(&rank(i)));
     let mut mask = vec![0.0; row.len()];
     for &i in order.iter().take(k as usize) {
         mask[i] = 1.0;

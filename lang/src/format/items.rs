@@ -10,7 +10,10 @@ use crate::source::Span;
 impl<'a> Printer<'a> {
     pub(super) fn item(&mut self, item: &Item) -> Doc {
         match &item.kind {
-            ItemKind::Model(text) => Doc::Text(format!("model {}", quoted(&text.value))),
+            ItemKind::Model(text, options) => {
+                let head = Doc::Text(format!("model {}", quoted(&text.value)));
+                self.with_options(head, text.span, options, item.span)
+            }
             ItemKind::Import(text) => Doc::Text(format!("import {}", quoted(&text.value))),
             ItemKind::Param(param) => Doc::concat([Doc::text("param "), self.param(param)]),
             ItemKind::Data(binding) => self.binding("data", binding),

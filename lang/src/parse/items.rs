@@ -13,7 +13,10 @@ impl Build<'_> {
         let source = pair.as_str();
         let mut parts = Parts::of(pair);
         match rule {
-            Rule::model_item => ItemKind::Model(self.text(&parts.need())),
+            Rule::model_item => {
+                let text = self.text(&parts.need());
+                ItemKind::Model(text, parts.take_if(Rule::options).map(|o| self.options(o)).unwrap_or_default())
+            }
             Rule::import_item => ItemKind::Import(self.text(&parts.need())),
             Rule::param_item => ItemKind::Param(self.script_param(parts.need())),
             Rule::data_item => ItemKind::Data(self.binding(&mut parts)),

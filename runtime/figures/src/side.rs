@@ -50,6 +50,24 @@ pub(crate) fn clip(text: &str, columns: usize) -> String {
     out
 }
 
+/// The same of the labels of one axis: where different ones would look the same, their ends are shown.
+pub(crate) fn clip_all(labels: &[String], columns: usize) -> Vec<String> {
+    let clipped: Vec<String> = labels.iter().map(|l| clip(l, columns)).collect();
+    let same = |i: usize| (0..labels.len()).any(|j| clipped[i] == clipped[j] && labels[i] != labels[j]);
+    (0..labels.len()).map(|i| if same(i) { end_of(&labels[i], columns) } else { clipped[i].clone() }).collect()
+}
+
+/// As much of the end of a text as fits into so many columns.
+fn end_of(text: &str, columns: usize) -> String {
+    let mut used = 1;
+    let fits = |c: &char| {
+        used += width::of_char(*c);
+        used <= columns
+    };
+    let end: Vec<char> = text.chars().rev().take_while(fits).collect();
+    std::iter::once('…').chain(end.into_iter().rev()).collect()
+}
+
 impl Side {
     pub(crate) fn of(axis: &FrameAxis) -> Side {
         let is_number = |(label, n): (&String, &f64)| label.parse::<f64>().is_ok_and(|x| x == *n);
@@ -146,6 +164,8 @@ mod tests {
         assert_eq!(shown(""), "\"\"");
         assert_eq!(shown("   "), "···");
         assert_eq!(clip("abcdef", 4), "abc…");
+        let labels = ["mean of x", "mean of x with y", "other"].map(String::from);
+        assert_eq!(clip_all(&labels, 7), ["…n of x", "…with y", "other"]);
         assert_eq!(clip("你好你好", 5), "你好…");
         assert_eq!(clip("abc", 0), "");
     }

@@ -106,6 +106,13 @@ impl Checkpoint {
         &self.config
     }
 
+    /// Gives a key of the configuration another value, or one that it lacks.
+    pub fn configure(&mut self, key: &str, value: serde_json::Value) {
+        if let Some(map) = self.config.value.as_object_mut() {
+            map.insert(key.to_owned(), value);
+        }
+    }
+
     /// Whether there are weight files; a folder with a configuration alone can be checked but not run.
     pub fn has_weights(&self) -> bool {
         self.no_weights.is_none()

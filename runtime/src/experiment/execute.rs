@@ -6,7 +6,7 @@ use super::live::{self, Follow, Gathered, run as run_live};
 use super::needs;
 use super::phase::{PhaseOptions, TensorValues, engine};
 use super::pieces::{Part, Piece, pieces};
-use super::receipts::{never_fired, receipts};
+use super::receipts::{emptied, never_fired, receipts};
 use super::results::Results;
 use super::session::{Session, one};
 use super::show::Show;
@@ -203,6 +203,7 @@ impl Done {
         if results.finished.len() == experiment.units.len() {
             warnings.extend(never_fired(experiment, &results));
         }
+        warnings.extend(emptied(session, &receipts));
         let units = experiment.units.len();
         Done { outputs, statements, receipts, results, units, kept: None, spent: None, warnings, seconds: clock.0 }
     }

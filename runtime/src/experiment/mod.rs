@@ -17,6 +17,7 @@ mod results;
 mod sample;
 mod score;
 mod session;
+mod settings;
 mod show;
 mod statements;
 mod stop;

@@ -9,8 +9,15 @@ use std::collections::{BTreeMap, HashSet};
 use steer_compiler::plan::{Edit, EditId};
 use steer_lang::{Diagnostic, Diagnostics, Span, codes};
 
-/// One receipt an edit and site, over all runs, in the Plan's order. An edit may stand several times in the Plan,
-/// for runs that have it in another order.
+/// An edit with more settings of its parameters has one receipt for all of them, and so has one without a name, which a
+/// sweep sets.
+const SETTINGS: usize = 4;
+
+/// How edits without a name are called.
+const NAMELESS: [&str; 3] = ["hook", "patch", "route"];
+
+/// One receipt an edit, site and setting of its parameters, over all runs, in the Plan's order. An edit may stand several
+/// times in the Plan, for runs that have it in another order.
 pub fn receipts(session: &Session, prepared: &Prepared, results: &Results) -> Vec<Receipt> {
     let edits = &prepared.plan.edits;
     let mut of: Vec<Vec<EditId>> = Vec::new();
@@ -20,7 +27,8 @@ pub fn receipts(session: &Session, prepared: &Prepared, results: &Results) -> Ve
     for (i, e) in edits.iter().enumerate().filter(|(i, e)| !silent(*i, e)) {
         let same = |ids: &&mut Vec<EditId>| {
             let first = &edits[ids[0].0 as usize];
-            first.name == e.name && first.route == e.route && (e.route.is_some() || first.site == e.site)
+            let same = (&first.name, first.span, &first.route) == (&e.name, e.span, &e.route);
+            same && (e.route.is_some() || first.site == e.site)
         };
         match of.iter_mut().find(same) {
             Some(ids) => ids.push(EditId(i as u32)),
@@ -31,12 +39,23 @@ pub fn receipts(session: &Session, prepared: &Prepared, results: &Results) -> Ve
     let mut out = Vec::new();
     for ids in of {
         let e = &edits[ids[0].0 as usize];
-        let selected: Vec<u64> =
-            results.selected.iter().filter(|((_, edit), _)| ids.contains(edit)).map(|(_, n)| *n).collect();
-        let of_runs: Vec<&Sums> = sums.iter().filter(|((edit, _), _)| ids.contains(edit)).map(|(_, s)| s).collect();
-        if selected.is_empty() && of_runs.is_empty() {
+        let mine = |edit: &EditId| ids.contains(edit);
+        let selected: Vec<(usize, EditId, u64)> =
+            results.selected.iter().filter(|((_, e), _)| mine(e)).map(|((run, e), n)| (*run, *e, *n)).collect();
+        let of_runs: Vec<(usize, EditId, &Sums)> =
+            sums.iter().filter(|((e, _), _)| mine(e)).map(|((e, run), s)| (*run, *e, s)).collect();
+        let mut settings: Vec<String> = Vec::new();
+        let given = |run: usize, edit: EditId| setting(session, prepared, run, edit);
+        for (run, edit) in selected.iter().map(|s| (s.0, s.1)).chain(of_runs.iter().map(|s| (s.0, s.1))) {
+            let one = given(run, edit);
+            if !settings.contains(&one) {
+                settings.push(one);
+            }
+        }
+        if settings.is_empty() {
             continue;
         }
+        settings.sort();
         let plan = &session.script.plan;
         let unit = plan.sites.iter().find(|s| s.name == e.site).and_then(|s| plan.ty(s.value).axes.first().cloned());
         let unit = match unit.as_ref().map(|a| &*a.name) {
@@ -44,12 +63,56 @@ pub fn receipts(session: &Session, prepared: &Prepared, results: &Results) -> Ve
             Some("expert") => "expert",
             _ => "element",
         };
-        let sums = of_runs.into_iter().fold(Sums::default(), |all, s| all.and(s));
-        if let Some(mixture) = &e.route {
-            out.push(Receipt::of_route(&e.name, mixture, e.layer, selected.iter().sum(), &sums));
+        let nameless = NAMELESS.contains(&e.name.as_str());
+        let whole = settings.len() == 1 || settings.len() > SETTINGS || nameless;
+        let groups: Vec<Option<&String>> = if whole { vec![None] } else { settings.iter().map(Some).collect() };
+        for group in groups {
+            let in_group = |run: usize, edit: EditId| group.is_none_or(|g| given(run, edit) == *g);
+            let rows = selected.iter().filter(|s| in_group(s.0, s.1)).map(|s| s.2).sum();
+            let sums = of_runs.iter().filter(|s| in_group(s.0, s.1)).fold(Sums::default(), |all, s| all.and(s.2));
+            let name = match group {
+                Some(setting) => format!("{}({setting})", e.name),
+                None if settings.len() > 1 && !nameless => format!("{} ({} settings)", e.name, settings.len()),
+                None => e.name.clone(),
+            };
+            out.push(match &e.route {
+                Some(mixture) => Receipt::of_route(&name, mixture, e.layer, rows, &sums),
+                None => Receipt::of(&name, &e.site, e.layer, unit, rows, &sums),
+            });
+        }
+    }
+    out
+}
+
+/// The values of an edit's own parameters in a run, as a script would give them.
+fn setting(session: &Session, prepared: &Prepared, run: usize, edit: EditId) -> String {
+    let names = &prepared.plan.edits[edit.0 as usize].params;
+    let of_run = prepared.engine_runs[run].edits.iter().find(|e| e.edit == edit);
+    let values = of_run.map_or(&[][..], |e| &e.params);
+    let own = names.iter().zip(values).filter(|(name, _)| session.script.param(name).is_none());
+    own.map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Routes that leave rows without any expert.
+pub fn emptied(session: &Session, receipts: &[Receipt]) -> Diagnostics {
+    let mut out = Diagnostics::new();
+    let mut seen = HashSet::new();
+    for r in receipts {
+        let rows = r.routing.as_ref().map_or(0, |routing| routing.rows_without);
+        if rows == 0 || !seen.insert(&r.edit) {
             continue;
         }
-        out.push(Receipt::of(&e.name, &e.site, e.layer, unit, selected.iter().sum(), &sums));
+        let name = r.edit.split(['(', ' ']).next().unwrap_or_default();
+        let span = session.script.edits.iter().find(|e| e.name == name).map(|e| e.span);
+        let d = Diagnostic::warning(
+            codes::EMPTY_SELECTION,
+            format!("`{}` leaves no expert in {rows} {} of {}", r.edit, if rows == 1 { "row" } else { "rows" }, r.site),
+        )
+        .help("there the mixture gives nothing; mask or drop fewer where that is not meant");
+        out.push(match span {
+            Some(span) => d.at(span, "in this route"),
+            None => d,
+        });
     }
     out
 }

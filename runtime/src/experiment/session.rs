@@ -2,6 +2,7 @@
 
 use super::inputs::{self, Input, InputKind};
 use super::models;
+use super::settings;
 use crate::checkpoint::{Checkpoint, find_model, sha256};
 use crate::error::Error;
 use crate::files;
@@ -133,8 +134,12 @@ impl Session {
         let place = |e: Error| vec![placed(e, model_span)];
         let location = find_model(&model_name, from_script, &options.hub).map_err(place)?;
         let found = &location.path;
-        let checkpoint = Arc::new(location.open().map_err(place)?);
+        let mut checkpoint = location.open().map_err(place)?;
+        let settings = settings::of(&items, file)?;
+        settings.iter().for_each(|s| checkpoint.configure(&s.key.name, s.value.clone()));
+        let checkpoint = Arc::new(checkpoint);
         let described = models::describe(library, &checkpoint, &given, &[&folder, checkpoint.folder()], sources)?;
+        settings::check(&settings, &described.model)?;
         let of_models = given.iter().map(|g| &g.path).chain(&described.found);
         inputs.extend(of_models.map(|path| Input { kind: InputKind::ModelFile, path: path.clone() }));
         let arch_file = sources.get(described.file).name.clone();
@@ -232,7 +237,7 @@ pub fn one(e: Error) -> Diagnostics {
 /// The model that a script names: once, and its imports the same.
 fn named_model(items: &[Item], script: FileId) -> Result<Option<Text>, Diagnostics> {
     let mut named: Vec<&Text> =
-        items.iter().filter_map(|i| if let ItemKind::Model(t) = &i.kind { Some(t) } else { None }).collect();
+        items.iter().filter_map(|i| if let ItemKind::Model(t, _) = &i.kind { Some(t) } else { None }).collect();
     // The script's own first.
     named.sort_by_key(|t| t.span.file != script);
     let Some(first) = named.first() else { return Ok(None) };

@@ -130,32 +130,45 @@ pub(super) fn reduce(op: Reduce, x: &Tensor, ty: &Type, over: &[Arc<str>]) -> Re
     }
 }
 
-/// 1 for the `k` greatest along the dimension `d`, the first ones of equals. Where there is a mask
-/// (aligned with `x`) only entries in it count.
+/// 1 for the `k` greatest along the dimension `d`, the first ones of equals; a NaN is beyond all numbers. Where there is a
+/// mask (aligned with `x`) only entries in it count.
 pub(super) fn top_k(x: &Tensor, d: usize, k: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     let k: Vec<f32> = k.to_vec1()?;
     let mut dims = x.dims().to_vec();
     dims[0] = dims[0].max(k.len()).max(mask.map_or(1, |m| m.dims()[0]));
+    let seen = match mask {
+        Some(mask) => {
+            let mask = mask.broadcast_as(dims.clone())?.transpose(d, D::Minus1)?.contiguous()?;
+            Some(mask.flatten_all()?.to_vec1::<f32>()?)
+        }
+        None => None,
+    };
     let x = x.broadcast_as(dims)?.contiguous()?;
-    let x = if let Some(mask) = mask { masked(&x, mask, f32::NAN)? } else { x };
-    lines(&x, d, |line, row| {
+    lines(&x, d, |line, (number, row)| {
         let k = k[row.min(k.len() - 1)] as usize;
-        let mut order: Vec<usize> = (0..line.len()).filter(|&i| !line[i].is_nan()).collect();
-        order.sort_by(|&i, &j| line[j].partial_cmp(&line[i]).unwrap_or(std::cmp::Ordering::Equal).then(i.cmp(&j)));
+        let rank = |i: usize| if line[i].is_nan() { f32::NAN.abs() } else { line[i] + 0.0 };
+        let counts = |i: &usize| seen.as_ref().is_none_or(|seen| seen[number * line.len() + i] != 0.0);
+        let mut order: Vec<usize> = (0..line.len()).filter(counts).collect();
+        order.sort_by(|&i, &j| rank(j).total_cmp(&rank(i)));
         let mut chosen = vec![0.0; line.len()];
         order.iter().take(k).for_each(|&i| chosen[i] = 1.0);
         chosen
     })
 }
 
-/// Applies `f` to each line of numbers along `d`, with the row that it is of.
-fn lines(x: &Tensor, d: usize, f: impl Fn(&[f32], usize) -> Vec<f32>) -> Result<Tensor> {
+/// Applies `f` to each line of numbers along `d`, with its own number and that of the row that it is of.
+fn lines(x: &Tensor, d: usize, f: impl Fn(&[f32], (usize, usize)) -> Vec<f32>) -> Result<Tensor> {
     let x = x.transpose(d, D::Minus1)?.contiguous()?;
     let mut dims = x.dims().to_vec();
     let len = dims[dims.len() - 1];
     let per_row: usize = dims[1..].iter().product::<usize>() / len;
-    let out: Vec<f32> =
-        x.flatten_all()?.to_vec1::<f32>()?.chunks(len).enumerate().flat_map(|(i, line)| f(line, i / per_row)).collect();
+    let out: Vec<f32> = x
+        .flatten_all()?
+        .to_vec1::<f32>()?
+        .chunks(len)
+        .enumerate()
+        .flat_map(|(i, line)| f(line, (i, i / per_row)))
+        .collect();
     if let Some(last) = dims.last_mut() {
         *last = out.len() * *last / x.elem_count();
     }

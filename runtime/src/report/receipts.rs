@@ -39,6 +39,8 @@ pub struct Routing {
     /// Those that have one only with it, and those that have none with it.
     pub entered: u64,
     pub left: u64,
+    /// Rows to which no expert is left.
+    pub rows_without: u64,
     /// The gates that it gave or took, of a row the larger of both, as a share of all gates without it.
     pub mass_moved: f64,
 }
@@ -60,21 +62,32 @@ pub struct Sums {
     chosen: u64,
     entered: u64,
     left: u64,
+    /// Rows to which no expert is left.
+    emptied: u64,
 }
+
+/// A route that moves a smaller share of a row's gates has changed how they are rounded, and nothing else.
+const ROUNDING: f64 = 1e-6;
 
 impl Sums {
     /// Adds a row. The sum depends on the order of rows.
     pub fn add(&mut self, did: &Did) {
         let of = |stat: Stat| did[stat as usize];
-        let (changed, before, moved) = (of(Stat::Changed), f64::from(of(Stat::Before)), f64::from(of(Stat::Moved)));
+        let (mut changed, before, mut moved) =
+            (of(Stat::Changed), f64::from(of(Stat::Before)), f64::from(of(Stat::Moved)));
+        let (chosen, entered, left) = (of(Stat::Chosen), of(Stat::Entered), of(Stat::Left));
+        if chosen > 0.0 && entered + left == 0.0 && moved <= ROUNDING * before {
+            (changed, moved) = (0.0, 0.0);
+        }
+        self.emptied += u64::from(chosen > 0.0 && chosen + entered == left);
         self.computed += 1;
         self.rows_changed += u64::from(changed > 0.0);
         self.changed += changed as u64;
         self.mass += before;
         self.mass_moved += moved;
-        self.chosen += of(Stat::Chosen) as u64;
-        self.entered += of(Stat::Entered) as u64;
-        self.left += of(Stat::Left) as u64;
+        self.chosen += chosen as u64;
+        self.entered += entered as u64;
+        self.left += left as u64;
         if before > 0.0 || before.is_nan() || moved.is_nan() {
             let moved = (moved / before).sqrt();
             self.moves += moved;
@@ -99,6 +112,7 @@ impl Sums {
         self.chosen += other.chosen;
         self.entered += other.entered;
         self.left += other.left;
+        self.emptied += other.emptied;
         self
     }
 }
@@ -129,7 +143,13 @@ impl Receipt {
     /// Of a route in one mixture of experts.
     pub fn of_route(edit: &str, mixture: &str, layer: Option<u32>, selected: u64, sums: &Sums) -> Self {
         let share = if sums.mass > 0.0 { sums.mass_moved / sums.mass } else { 0.0 };
-        let routing = Routing { chosen: sums.chosen, entered: sums.entered, left: sums.left, mass_moved: share };
+        let routing = Routing {
+            chosen: sums.chosen,
+            entered: sums.entered,
+            left: sums.left,
+            rows_without: sums.emptied,
+            mass_moved: share,
+        };
         let receipt = Receipt::of(edit, mixture, layer, "expert", selected, sums);
         // Gates are not squared.
         Receipt { mean_move: share, max_move: sums.max_move.powi(2), routing: Some(routing), ..receipt }

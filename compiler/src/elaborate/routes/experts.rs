@@ -5,6 +5,7 @@ use crate::elaborate::eval::axes_of;
 use crate::elaborate::index::Pick;
 use crate::elaborate::model::Instance;
 use crate::elaborate::scope::{Eval, Res, fail};
+use crate::elaborate::script::Counts;
 use crate::elaborate::stmt::scope_of;
 use crate::elaborate::value::Value;
 use crate::plan::{Axis, Binary, EditId, Elem, NodeId, Op, Reduce, Size, Type};
@@ -60,7 +61,14 @@ impl Eval<'_> {
         let Some(hit) = self.experts(verb, experts, &axis, span)? else { return Ok(()) };
         let new = match (verb, stage) {
             (Verb::Mask, _) => self.num(f32::NEG_INFINITY)?,
-            (Verb::Force, Stage::Selection) => self.num(f32::INFINITY)?,
+            (Verb::Force, Stage::Selection) => {
+                // What is masked stays so.
+                let (never, always) = (self.num(f32::NEG_INFINITY)?, self.num(f32::INFINITY)?);
+                let masked = self.b.binary(Binary::Eq, old, never);
+                let masked = self.typed(masked, span)?;
+                let chosen = self.b.select(masked, never, always);
+                self.typed(chosen, span)?
+            }
             (Verb::Force, _) => self.forced_score(by, old, &axis, span)?,
             (Verb::Bias, _) => {
                 let Some(by) = by else { return Ok(()) };
@@ -73,7 +81,7 @@ impl Eval<'_> {
             (Verb::Drop, _) => {
                 let dropped = self.dropped(hit, old, &axis);
                 let dropped = self.typed(dropped, span)?;
-                self.rebind(stage.name(), Value::Node(dropped));
+                self.route(dropped);
                 return Ok(());
             }
         };
@@ -94,7 +102,7 @@ impl Eval<'_> {
         let new = self.b.select(hit, new, old);
         let new = self.typed(new, span)?;
         let new = self.fit(new, old, span)?;
-        self.rebind(stage.name(), Value::Node(new));
+        self.route(new);
         Ok(())
     }
 
@@ -106,9 +114,42 @@ impl Eval<'_> {
             }
             Some(by) => {
                 let x = self.expr(by)?;
+                if let Some(n) = x.as_number().filter(|n| !matches!(x, Value::Param(..)) && !(*n >= 0.0)) {
+                    return Err(Box::new(
+                        Diagnostic::error(
+                            codes::OUT_OF_RANGE,
+                            format!("an expert cannot be chosen with the score {n}"),
+                        )
+                        .at(by.span, "no weight")
+                        .help("gates are shares of the chosen experts' scores: give a number of at least 0"),
+                    ));
+                }
                 self.node(&x, by.span)
             }
             None => Ok(old),
+        }
+    }
+
+    /// Notes or checks how many experts a route chooses.
+    pub fn chooses(&mut self, k: &Value, span: Span) -> Res<()> {
+        let Some(Size::Fixed(entries)) = self.local(Stage::Selection.name()).and_then(|v| match v {
+            Value::Node(n) => self.plan().ty(*n).axes.first().map(|a| a.size),
+            _ => None,
+        }) else {
+            return Ok(());
+        };
+        match k {
+            Value::Number(n) if n.fract() != 0.0 || !(1.0..=entries as f64).contains(n) => Err(Box::new(
+                Diagnostic::error(codes::OUT_OF_RANGE, format!("{n} of {entries} experts cannot be chosen"))
+                    .at(span, "this many")
+                    .help(format!("give a whole number from 1 to {entries}; `mute` and `drop` switch experts off")),
+            )),
+            Value::Node(_) | Value::Param(..) => {
+                let n = self.node(k, span)?;
+                self.counts_from(n, Counts { axis: "expert".into(), first: 1, entries, span });
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -199,7 +240,22 @@ impl Eval<'_> {
         }
         let i = self.number(expert, span)?;
         let i = crate::elaborate::index::entry(i, &axis.name, Some(size), span)?;
+        if !self.is_routed(real as u32) {
+            return Err(Box::new(
+                Diagnostic::error(codes::OUT_OF_RANGE, format!("this route is at no mixture of layer {n}"))
+                    .at(span, format!("names expert {i} of layer {n}"))
+                    .help("leave the pair out, or write the route at that layer, too: `at blocks[*].moe`"),
+            ));
+        }
         Ok(self.layer.is_some_and(|l| f64::from(l) == real).then_some(i))
+    }
+
+    /// Whether the route in hand is at a mixture of this layer.
+    fn is_routed(&self, layer: u32) -> bool {
+        let (Some(hook), Some(model)) = (&self.hook, &self.model) else { return true };
+        let Some(mine) = model.instances.get(hook.edit.0 as usize) else { return true };
+        let same = |i: &Instance| i.name == mine.name && i.span == mine.span;
+        model.instances.iter().any(|i| same(i) && i.layer == Some(layer))
     }
 
     fn one_expert(
@@ -232,7 +288,7 @@ impl Eval<'_> {
                 return Err(Box::new(
                     Diagnostic::error(codes::WRONG_KIND, "experts are numbers, or a condition over `expert`")
                         .at(span, format!("this has {}", axes_of(&ty)))
-                        .help("write `mask 3, 5`, `mask [[1, 5], [2, 5]]`, `mask scores < 0.1` or `mask top(10, relevance)`"),
+                        .help("write `mask 3, 5`, `mask [[1, 5], [2, 5]]`, `drop scores < 0.1` or `mask top(10, relevance)`"),
                 ));
             }
         };

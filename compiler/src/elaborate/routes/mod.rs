@@ -8,6 +8,7 @@ mod mixtures;
 mod ranking;
 
 pub use experts::Claim;
+pub use mixtures::Claims;
 pub use ranking::{Order, Ranking, ranked};
 
 use crate::elaborate::scope::Res;
@@ -147,7 +148,93 @@ fn root(target: &Expr) -> Option<&str> {
 
 /// What a body says that no site could make sense of.
 pub fn check_body(body: &Block) -> Res<()> {
-    check_block(body, &mut Vec::new())
+    check_block(body, &mut Vec::new())?;
+    check_order(body, &mut Vec::new())
+}
+
+/// A name that a body gives to something, with the sites that it was read from, and those changed since.
+struct Taken<'b> {
+    name: &'b str,
+    from: BTreeSet<Stage>,
+    changed: BTreeSet<Stage>,
+}
+
+/// Each site is evaluated by itself, behind those before it: a name for its value before a change is not there any more
+/// behind it.
+fn check_order<'b>(block: &'b Block, taken: &mut Vec<Taken<'b>>) -> Res<()> {
+    let outer = taken.len();
+    for s in &block.stmts {
+        let (acts, read): (BTreeSet<Stage>, Vec<&Expr>) = match &s.kind {
+            StmtKind::Let(name, e) => {
+                let names = e.names();
+                let direct = names.iter().filter_map(|n| Stage::named(n));
+                let of = |n: &&str| taken.iter().rev().find(|t| *t.name == **n);
+                let mut mine = Taken { name: &name.name, from: direct.collect(), changed: BTreeSet::new() };
+                for before in names.iter().filter_map(of) {
+                    mine.from.extend(&before.from);
+                    mine.changed.extend(&before.changed);
+                }
+                taken.push(mine);
+                continue;
+            }
+            StmtKind::Assign { target, value, .. } => {
+                (root(target).and_then(Stage::named).into_iter().collect(), vec![target, value])
+            }
+            StmtKind::Experts { verb, experts, by } => {
+                let acts = acts_at(*verb, by.as_ref()).iter().copied().collect();
+                (acts, experts.iter().chain(by).collect())
+            }
+            StmtKind::When { cond, then, otherwise } => {
+                check_branches(cond, then, otherwise.as_ref(), taken)?;
+                continue;
+            }
+            StmtKind::Expr(Expr { kind: ExprKind::If { cond, then, otherwise }, .. }) => {
+                check_branches(cond, then, otherwise.as_ref(), taken)?;
+                continue;
+            }
+            _ => continue,
+        };
+        if let Some(latest) = acts.iter().max() {
+            read.iter().try_for_each(|e| check_taken(e, *latest, taken))?;
+        }
+        for t in taken.iter_mut() {
+            t.changed.extend(t.from.intersection(&acts).copied());
+        }
+    }
+    taken.truncate(outer);
+    Ok(())
+}
+
+fn check_branches<'b>(
+    cond: &Expr,
+    then: &'b Block,
+    otherwise: Option<&'b Block>,
+    taken: &mut Vec<Taken<'b>>,
+) -> Res<()> {
+    for inside in std::iter::once(then).chain(otherwise) {
+        let latest = stages(inside).into_iter().max();
+        latest.map_or(Ok(()), |at| check_taken(cond, at, taken))?;
+        check_order(inside, taken)?;
+    }
+    Ok(())
+}
+
+/// An error where `e` reads, at a later site, what a name stood for before a change.
+fn check_taken(e: &Expr, at: Stage, taken: &[Taken]) -> Res<()> {
+    for name in e.names() {
+        let Some(t) = taken.iter().rev().find(|t| t.name == name) else { continue };
+        if let Some(changed) = t.changed.iter().find(|s| **s < at) {
+            let site = changed.name();
+            return Err(Box::new(
+                Diagnostic::error(codes::BAD_TARGET, format!("`{name}` was taken before `{site}` was changed"))
+                    .at(e.span, format!("acts at `{}`, where only the new `{site}` is there", at.name()))
+                    .help(
+                        "take it behind the change, or change it in a route of its own, which stands behind in `with`",
+                    ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_block(block: &Block, known: &mut Vec<String>) -> Res<()> {

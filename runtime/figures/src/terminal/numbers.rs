@@ -2,7 +2,7 @@
 
 use super::Terminal;
 use crate::figure::{Group, note};
-use crate::side::clip;
+use crate::side::{clip, clip_all};
 use crate::text::{Align, Table, error, number, width};
 
 /// No more numbers than a person can look through; of more, neighbours are one.
@@ -36,7 +36,8 @@ pub(super) fn draw(out: &mut String, group: &Group, view: &Terminal, notes: &mut
             (rows, x) => format!("{rows} \\ {x}"),
         };
         let corner = if group.rows.name.is_empty() { group.metric.clone() } else { corner };
-        let names: Vec<String> = group.rows.labels.iter().map(|l| clip(l, 24)).collect();
+        let names = clip_all(&group.rows.labels, 24);
+        let heads = clip_all(&group.x.labels, LABEL);
         let names = if group.rows.name.is_empty() { vec![group.x.name.clone()] } else { names };
         let first = names.iter().map(|n| width::of(n)).max().unwrap_or(0).max(width::of(&corner)) + 2;
         let mut from = 0;
@@ -45,15 +46,14 @@ pub(super) fn draw(out: &mut String, group: &Group, view: &Terminal, notes: &mut
             let mut to = from;
             while to < group.x.len() {
                 let cells = (0..panel.grid.rows()).map(|row| width::of(&cell(row, to))).max().unwrap_or(0);
-                used += cells.max(width::of(&clip(&group.x.labels[to], LABEL))) + 2;
+                used += cells.max(width::of(&heads[to])) + 2;
                 if used > view.columns + 2 && to > from {
                     break;
                 }
                 to += 1;
             }
-            let heads: Vec<String> = (from..to).map(|c| clip(&group.x.labels[c], LABEL)).collect();
             let mut columns = vec![(corner.as_str(), Align::Left)];
-            columns.extend(heads.iter().map(|h| (h.as_str(), Align::Right)));
+            columns.extend(heads[from..to].iter().map(|h| (h.as_str(), Align::Right)));
             let mut table = Table::new(&columns);
             for (row, name) in names.iter().enumerate() {
                 table.row(std::iter::once(name.clone()).chain((from..to).map(|c| cell(row, c))));

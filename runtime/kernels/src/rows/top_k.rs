@@ -1,10 +1,10 @@
 //! The greatest `k` of a row, by a radix search for the least of them.
 
-/// Numbers in their order, the two zeros as one; 0 for NaN, and nothing else is 0.
+/// Numbers in their order, the two zeros as one; what is no number is beyond all of them, so that it is seen.
 #[inline(always)]
 fn rank(x: f32) -> u32 {
     if x.is_nan() {
-        return 0;
+        return u32::MAX;
     }
     let bits = (x + 0.0).to_bits();
     if bits >> 31 == 0 { bits | 1 << 31 } else { !bits }
@@ -31,9 +31,6 @@ pub(crate) unsafe extern "C" fn top_k_mask(dst: *mut f32, a: *const f32, n: usiz
         }
         least |= (byte as u32) << shift;
         known |= 255 << shift;
-    }
-    if least == 0 {
-        left = 0;
     }
     for i in 0..n {
         let r = rank(unsafe { *a.add(i) });

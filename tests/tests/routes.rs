@@ -196,14 +196,16 @@ fn an_empty_set_changes_no_bit() {
         "bias scores > 2 by 0.5",
         "when position > 99 { mask 0\n    top_k = 1 }",
         "top_k = 2",
-        "mask [[1, 0]]",
     ];
     for name in ["mixtral-top2", "olmoe-hub"] {
         let checkpoint = open(name);
         for statement in statements {
-            let at = if statement.contains("[[") { "blocks[0].moe" } else { "blocks[*].moe" };
-            let text =
-                format!("{}route r at {at} {{\n    {statement}\n}}\n{}{}", prompt(), generate(""), generate("r"));
+            let text = format!(
+                "{}route r at blocks[*].moe {{\n    {statement}\n}}\n{}{}",
+                prompt(),
+                generate(""),
+                generate("r")
+            );
             let sites = ["logits", "blocks[0].moe.gates"];
             for backend in BACKENDS {
                 let got = outcome(&checkpoint, &text, &sites, &[], backend);

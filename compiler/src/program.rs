@@ -135,6 +135,8 @@ pub struct Recurrence {
     pub c: Strided,
     /// The result of the body that is the new state itself, as it is before any edit.
     pub new: Option<u32>,
+    /// Whether the body computes all of it, and does so on rows where one of its edits acts; the loop is for the others.
+    pub instead: bool,
 }
 
 impl Recurrence {
@@ -153,8 +155,8 @@ pub struct Strided {
     pub channel: usize,
 }
 
-/// `y = sum over experts of gate * second(kernel(first0(x), first1(x), ...))`, for the experts whose gate is not 0: the sum is
-/// one over all experts, in the order of `Reduce::Sum`, each product rounded once into it.
+/// `y = sum over experts of gate * after(second(between(first0(x), first1(x), ...)))`, for the experts whose gate is not 0: the
+/// sum is one over all experts, in the order of `Reduce::Sum`, each product rounded once into it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Experts {
     /// What each product of `first` reads.
@@ -162,16 +164,32 @@ pub struct Experts {
     /// `[experts]`
     pub gates: BufId,
     pub first: Vec<MatrixView>,
-    /// Called for one row of one expert: `Body(i)` are the products, `Result(0)` what `second` reads.
-    pub call: KernelCall,
+    /// From the products of `first` to what `second` reads.
+    pub between: OfExpert,
     pub second: MatrixView,
+    /// From the product of `second` to what is summed, where that is not the product itself.
+    pub after: Option<OfExpert>,
     pub y: BufId,
+}
+
+/// A kernel that is called for one row of one expert: `Body(i)` are products, behind them what is the expert's own of
+/// `constants`, and `Result(0)` is what it makes of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OfExpert {
+    pub call: KernelCall,
+    /// Each with the experts first.
+    pub constants: Vec<ConstView>,
 }
 
 impl Experts {
     /// Those of `first`, then `second`.
     pub fn matrices(&self) -> impl Iterator<Item = &MatrixView> {
         self.first.iter().chain([&self.second])
+    }
+
+    /// `between`, then `after`.
+    pub fn kernels(&self) -> impl Iterator<Item = &OfExpert> {
+        [&self.between].into_iter().chain(&self.after)
     }
 }
 
@@ -224,7 +242,8 @@ pub enum Instr {
         layer: Option<u32>,
     },
     /// The state has `state` floats and is 0 before the first row; `y` is the result for the row. At least one of
-    /// `body` and `recurrence` is there; with both, the body is what is done to the new state before it is read.
+    /// `body` and `recurrence` is there; with both, the body is what is done to the new state before it is read, or
+    /// where the recurrence says so, what is done instead.
     Scan {
         body: Option<Body>,
         recurrence: Option<Box<Recurrence>>,

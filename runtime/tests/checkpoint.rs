@@ -215,6 +215,10 @@ fn weights_of_few_bits_are_read_with_their_scales() {
             ("a.weight", "F8_E4M3", &[130, 1], &ones),
             ("a.weight_scale_inv", "F32", &[2, 1], &halves),
             ("b", "F8_E4M3", &[3], &[0x38, 0xc0, 0x30]),
+            ("g.weight", "F8_E4M3", &[2, 2], &[0x38; 4]),
+            ("g.weight_scale", "F32", &[2, 1], &halves),
+            ("h.weight", "F8_E4M3", &[2, 2], &[0x38; 4]),
+            ("h.weight_scale", "F32", &[1], &floats(&[5.0])),
             ("e_blocks", "U8", &[1, 1, 1, 16], &blocks),
             ("e_scales", "U8", &[1, 1, 1], &[128]),
             ("f_blocks", "U8", &[1, 2, 16], &[0; 32]),
@@ -223,7 +227,12 @@ fn weights_of_few_bits_are_read_with_their_scales() {
     let c = Checkpoint::open(folder.path()).unwrap();
     let a = c.read_f32("a.weight").unwrap();
     assert!(a[..128].iter().all(|x| *x == 2.0) && a[128..] == [3.0, 3.0]);
-    assert_eq!(c.read_f32("b").unwrap(), [1.0, -2.0, 0.5]);
+    assert_eq!(c.read_f32("g.weight").unwrap(), [2.0, 2.0, 3.0, 3.0]);
+    assert_eq!(c.read_f32("h.weight").unwrap(), [5.0; 4]);
+    // Without its scales a weight is not what it says.
+    let b = c.validate(&[weight("b", &[&[("d", 3)]])]).remove(0);
+    assert!(b.message.ends_with("has neither `b_scale_inv` nor `b_scale`"), "{b:?}");
+    assert_eq!(c.read_f32("b").unwrap_err().0.message, b.message);
     assert_eq!(c.read_f32("e_blocks").unwrap(), [2.0, 1.0, 12.0, -12.0].repeat(8));
     let fits = |w: Weight| c.validate(&[w]);
     assert!(fits(weight("e_blocks", &[&[("expert", 1)], &[("d", 1)], &[("n", 32)]])).is_empty());
@@ -232,9 +241,44 @@ fn weights_of_few_bits_are_read_with_their_scales() {
     // Bytes alone are no weight.
     assert!(fits(weight("f_blocks", &[&[("a", 2)], &[("n", 16)]]))[0].message.contains("the element type U8"));
     // What is read takes its scales along.
-    let all = [weight("a.weight", &[&[("d", 130)]]), weight("b", &[&[("d", 3)]]), weight("e_blocks", &[&[("n", 32)]])];
+    let square: &[&[(&str, usize)]] = &[&[("d", 2)], &[("e", 2)]];
+    let all = [
+        weight("a.weight", &[&[("d", 130)]]),
+        weight("b", &[&[("d", 3)]]),
+        weight("e_blocks", &[&[("n", 32)]]),
+        weight("g.weight", square),
+        weight("h.weight", square),
+    ];
     let left = c.unread_tensors(&all).unwrap();
     assert!(left.message.contains("nothing reads the tensor `f_blocks`"), "{left:?}");
+}
+
+#[test]
+fn quantized_in_ways_that_are_not_read_is_one_error_with_the_method() {
+    let said = |method: &str, tensors: &[(&str, &str, &[usize], &[u8])]| {
+        let folder = model("methods", Some(&file(tensors)));
+        let quantized = format!(r#"{{"architectures": ["X"], "quantization_config": {{{method}}}}}"#);
+        folder.write("config.json", quantized.as_bytes());
+        let c = Checkpoint::open(folder.path()).unwrap();
+        let d = c.validate(&[weight("q.weight", &[&[("x", 2)], &[("y", 4)]]), weight("n.weight", &[&[("x", 2)]])]);
+        (d.len(), d.into_iter().map(|d| d.message).collect::<Vec<_>>().join("; "))
+    };
+    let norm = ("n.weight", "F32", &[2][..], &[0u8; 8][..]);
+    let words = ("q.qweight", "I32", &[1, 2][..], &[0u8; 8][..]);
+    for (method, by) in [(r#""quant_method": "gptq""#, "by the method `gptq`"), ("", "in a way that config.json")] {
+        let (n, text) = said(method, &[words, ("q.qzeros", "I32", &[1], &[0; 4]), norm]);
+        assert!(n == 1 && text.contains(by) && text.contains("`q.qweight` in place of `q.weight`"), "{text}");
+    }
+    let nibbles = ("q.weight", "U8", &[4, 1][..], &[0u8; 4][..]);
+    let (n, text) =
+        said(r#""quant_method": "bitsandbytes""#, &[nibbles, ("q.weight.absmax", "F32", &[1], &[0; 4]), norm]);
+    assert!(n == 1 && text.contains("by the method `bitsandbytes`"), "{text}");
+    let codes = ("q.codebooks", "F16", &[2][..], &[0u8; 4][..]);
+    assert!(said(r#""quant_method": "aqlm""#, &[codes, norm]).1.contains("`q.codebooks`"));
+    // A method does not hide what is merely not there, or of another shape.
+    assert!(said(r#""quant_method": "gptq""#, &[norm]).1.contains("no tensor `q.weight`"));
+    let (_, text) = said(r#""quant_method": "gptq""#, &[("q.weight", "F32", &[2, 2], &[0; 16]), norm]);
+    assert!(text.contains("the model file says [2, 4]"), "{text}");
 }
 
 #[test]

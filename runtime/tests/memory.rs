@@ -54,7 +54,7 @@ fn weights_are_counted_as_they_are_packed() {
         _ => panic!("{w:?}"),
     };
     let bytes = plan.weights.iter().map(bytes).sum::<usize>() as u64;
-    assert_eq!(sizes.weights, bytes);
+    assert_eq!(sizes.weights(1), bytes);
     let table = plan.weights.iter().find(|w| w.name.contains("embed_tokens")).unwrap();
     assert_eq!(sizes.reading, entries(&table.axes()) as u64 * 4);
     // Keys and values.
@@ -64,6 +64,28 @@ fn weights_are_counted_as_they_are_packed() {
     assert_eq!(sizes.cached(), 2 * 4 * per_row);
     assert_eq!(sizes.states(), 0);
     assert!(sizes.row() > 4 * (of("intermediate_size") + of("hidden_size")));
+}
+
+#[test]
+fn experts_are_counted_as_far_as_rows_choose_them() {
+    let sizes = |text: &str| {
+        let session = open(&format!("metric m = logit(\" the\")\n{text}\n"), "tiny-mixtral");
+        let experiment = prepare_all(&session, &PhaseOptions::default()).unwrap();
+        Sizes::of(&experiment.prepared.plan, &experiment.prepared.program)
+    };
+    let plain = sizes("measure m on \"Tom went\"");
+    let layers = plain.chosen.len() / 3;
+    assert!(layers > 1 && plain.chosen.iter().all(|c| (c.count, c.by_row) == (8, 2)), "{:?}", plain.chosen);
+    // One row chooses a quarter of the experts, four rows all of them.
+    let experts = plain.weights(u64::MAX) - plain.fixed;
+    assert_eq!([1, 2, 4, 100].map(|rows| 4 * (plain.weights(rows) - plain.fixed) / experts), [1, 2, 4, 4]);
+    assert!(plain.chosen.iter().all(|c| c.reading <= plain.reading), "one matrix of them is read at a time");
+    let by_row = |text: &str| sizes(text).chosen[0].by_row;
+    let routed = |body: &str| format!("route r at blocks[0].moe {{ {body} }}\nmeasure m on \"Tom went\" with r");
+    assert_eq!(by_row(&routed("mask 3")), 2);
+    assert_eq!(by_row(&routed("top_k = 5")), 5);
+    // What an edit makes of the gates is not known before.
+    assert_eq!(by_row(&routed("gates = gates + 0.1")), 8);
 }
 
 #[test]

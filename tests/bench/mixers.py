@@ -97,7 +97,7 @@ def models(what, layers):
         return Mamba2ForCausalLM(config), "mamba.steer", [[], ["y"], ["state"]], state_space_bytes(config)
     config = OlmoeConfig(hidden_size=1024, intermediate_size=512, num_hidden_layers=layers or 8, num_attention_heads=16, num_key_value_heads=16,
                          num_experts=64, num_experts_per_tok=8, vocab_size=32000)
-    return OlmoeForCausalLM(config), "mixture.steer", [[], ["router"]], mixture_bytes(config)
+    return OlmoeForCausalLM(config), "mixture.steer", [[], ["router"], ["act"]], mixture_bytes(config)
 
 
 def measure(what, turns, layers, program, peer_too, new):

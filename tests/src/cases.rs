@@ -26,7 +26,7 @@ use steer_lang::{Diagnostic, FileId, Sources};
 const OPTIONS: &[&str] = &[
     // A model by name, in place of the script's.
     "model",
-    // A folder with this `config.json` (a file of `cases/configs`, or a shipped model's) is the model.
+    // A folder with this `config.json` (a file of `cases/configs`, or a shipped model's, or one of `parity`) is the model.
     "config",
     // JSON laid over that configuration.
     "change",
@@ -180,8 +180,9 @@ impl Case {
     fn folder(&self) -> Option<Folder> {
         let name = self.option("config")?;
         let file = package("cases/configs").join(name);
-        let shipped = package("models").join(name).join("config.json");
-        let mut config = read(if file.is_file() { &file } else { &shipped });
+        let of_model = |of: &str| package(of).join(name).join("config.json");
+        let mut found = [file, of_model("models"), of_model("parity")].into_iter().filter(|f| f.is_file());
+        let mut config = read(&found.next().unwrap_or_else(|| panic!("{}: there is no {name}", self.path.display())));
         if let Some(change) = self.option("change") {
             let parse = |bytes: &[u8]| -> serde_json::Value {
                 serde_json::from_slice(bytes).unwrap_or_else(|e| panic!("{}: {e}", self.path.display()))

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use steer::checkpoint::Checkpoint;
 use steer::engine::WeightSource;
 use steer::error::Error;
+use steer::experiment::{self, PhaseOptions};
+use steer::report::Output;
 use steer::rows::RowsEngine;
 use steer_compiler::backend::row_backend;
 use steer_compiler::plan::rules::Options;
@@ -14,10 +16,22 @@ use steer_compiler::plan::{Size, Weight};
 use steer_compiler::program::Instr;
 use steer_tests::fixture::{checkpoints, folder, model, site_of, stored};
 use steer_tests::run::{Compiled, Feed, Outcome, all, compile_sites, engine, feed, no_tensors};
+use steer_tests::script::{Scratch, session, words};
 
 /// The checkpoints with a scan or with experts.
 fn with_mixers() -> Vec<String> {
-    let families = ["mamba", "falconmamba", "jamba", "mixtral", "olmoe", "qwen2moe", "qwen3moe"];
+    let families = [
+        "mamba",
+        "falconmamba",
+        "jamba",
+        "mixtral",
+        "olmoe",
+        "qwen2moe",
+        "qwen3moe",
+        "deepseek2",
+        "deepseek3",
+        "gptoss",
+    ];
     checkpoints().into_iter().filter(|n| families.iter().any(|f| n.starts_with(f))).collect()
 }
 
@@ -67,6 +81,72 @@ fn reading_everything_changes_no_bit() {
         assert!(plain == logits(&run(&alone, "interp"), 0), "{name}: the interpreter changed a bit");
     }
     assert!(recurrences > 10 && sums > 10 && bodies == 0, "{recurrences} recurrences, {sums} sums, {bodies} bodies");
+}
+
+/// An edit of what the recurrence computes on its way: the body takes the loop's place where it acts, and the loop has all
+/// other rows.
+#[test]
+fn rows_that_no_edit_inside_acts_on_keep_the_loop() {
+    let scratch = Scratch::new("loops");
+    for name in ["mamba-hub", "falconmamba-hub", "mamba2-groups", "jamba-hub"] {
+        let model = model(&folder("parity").join(name));
+        let tokens = stored(&folder("parity").join(name).join("expected.safetensors")).tokens;
+        let text = format!(
+            "prompt p = \"{}\"\nhook less(by = 0.5) at blocks[*].ssm.decay on [2] | [3] {{ h *= by }}\n\
+             hook more at blocks[*].ssm.state on [4] {{ h += 0.25 }}\n\
+             metric m = logits at seq[-1]\nmeasure m on p, p with less, p with less(by = 0.9), more, p with less(by = 1)\n",
+            words(&tokens)
+        );
+        let session = session(&model, &scratch.0, &text).unwrap_or_else(|d| panic!("{d:#?}"));
+        let table = |disable: &[&str], backend: &str| {
+            let rules = Options { disable: disable.iter().map(|r| r.to_string()).collect(), ..Options::default() };
+            let options = PhaseOptions { rules, backend: backend.into(), ..PhaseOptions::default() };
+            let done = experiment::run(&session, &options, &mut |_| Ok(())).unwrap_or_else(|d| panic!("{d:#?}"));
+            let tables = done.outputs.into_iter().filter_map(|o| if let Output::Table(t) = o { Some(t) } else { None });
+            tables.map(|t| t.to_csv().expect("a table")).collect::<String>()
+        };
+        let options = PhaseOptions::default();
+        let prepared = experiment::prepare_all(&session, &options).unwrap_or_else(|d| panic!("{d:#?}")).prepared;
+        let scans = prepared.program.stretches.iter().flat_map(|s| &s.instrs);
+        let scans: Vec<bool> = scans
+            .filter_map(|i| match i {
+                Instr::Scan { body: Some(_), recurrence, .. } => Some(recurrence.as_ref().is_some_and(|r| r.instead)),
+                _ => None,
+            })
+            .collect();
+        assert!(!scans.is_empty() && scans.iter().all(|instead| *instead), "{name}: {scans:?}");
+        let fused = table(&[], "cranelift");
+        assert!(fused == table(&["fuse"], "cranelift"), "{name}: the loop changed a bit");
+        assert!(fused == table(&[], "interp"), "{name}: the interpreter changed a bit");
+        let lines: BTreeSet<&str> = fused.lines().collect();
+        assert!(lines.len() > 40, "{name}: {fused}");
+    }
+}
+
+/// What is done in one row of one expert before and behind the second product, with what is the expert's own.
+#[test]
+fn experts_with_biases_and_limits_are_one_instruction() {
+    for (name, constants) in [("gptoss-plain", [2, 1]), ("gptoss-stacked", [2, 1]), ("gptoss-mxfp4", [2, 1])] {
+        let session = model(&folder("parity").join(name));
+        let compiled = compile_sites(&session.model, &["logits".into()], &Options::default());
+        let sums: Vec<_> = compiled
+            .program
+            .stretches
+            .iter()
+            .flat_map(|s| &s.instrs)
+            .filter_map(|i| if let Instr::Experts(e) = i { Some(e) } else { None })
+            .collect();
+        assert!(!sums.is_empty(), "{name}");
+        for sum in sums {
+            assert_eq!(sum.kernels().map(|k| k.constants.len()).collect::<Vec<_>>(), constants, "{name}");
+        }
+        // Nothing has room for each neuron, or each output, of each expert.
+        let expert = session.checkpoint.config().value["num_local_experts"].as_u64().expect("a number") as usize;
+        let buffers = &compiled.program.buffers;
+        let wide = buffers.iter().filter(|b| b.per_row && b.name.contains("moe") && b.len > expert);
+        let wide: Vec<&str> = wide.map(|b| b.name.as_str()).filter(|n| !n.ends_with("moe.out")).collect();
+        assert!(wide.is_empty(), "{name}: {wide:?}");
+    }
 }
 
 /// Notes what is read of each weight.

@@ -20,7 +20,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn const_view(&self, n: NodeId) -> Result<ConstView, Diagnostic> {
+    pub fn const_view(&self, n: NodeId) -> Result<ConstView, Diagnostic> {
         consts::const_view(self.g, n, self.source(n)?)
     }
 
@@ -71,7 +71,10 @@ impl Emitter<'_, '_> {
                 let state = g.results.get(&body).and_then(|r| r.first()).and_then(|r| g.ty(*r).len());
                 let Some(state) = state else { return Err(g.unsupported(n, "a state with an axis over keys")) };
                 match self.recurrence(body).filter(|_| g.fuses) {
-                    None => Instr::Scan { body: Some(self.body(n, body, None)?), recurrence: None, state, y, layer },
+                    None => {
+                        let recurrence = self.recurrence_without_edits(body).filter(|_| g.fuses).map(Box::new);
+                        Instr::Scan { body: Some(self.body(n, body, None)?), recurrence, state, y, layer }
+                    }
                     Some(found) => {
                         let (body, new) = self.around_recurrence(n, body, &found)?;
                         let recurrence = Some(Box::new(Recurrence { new, ..found.recurrence }));

@@ -1,13 +1,14 @@
-//! Sums over experts as one instruction: the products of chosen experts, what is made of them element by element, and the sum
-//! with the gates, where nothing else reads the values in between. Then nothing is stored for experts that no row chose.
+//! Sums over experts as one instruction: the products of chosen experts, what is made of them element by element (with
+//! constants that may differ by expert), and the sum with the gates, where nothing else reads the values in between. Then
+//! nothing is computed or stored for experts that no row chose.
 
 use super::consts;
 use super::emit::Emitter;
 use super::fuse::Store;
 use super::graph::{Form, Graph, Pattern};
 use super::legalize::{LinearAxes, linear_axes};
-use crate::plan::{Axis, MAIN, Node, NodeId, Op, Reduce, Type};
-use crate::program::{self, BufId, Instr};
+use crate::plan::{Axis, Binary, MAIN, Node, NodeId, Op, Reduce, Type};
+use crate::program::{self, BufId, Instr, OfExpert};
 use std::collections::{HashMap, HashSet};
 use steer_lang::Diagnostic;
 
@@ -18,18 +19,40 @@ pub struct Experts {
     pub gates: NodeId,
     /// The matrices of what reads `x`, with the axes of their products.
     pub first: Vec<(NodeId, LinearAxes)>,
+    /// What is made of their products, and read by `second`.
+    pub between: Made,
     pub second: (NodeId, LinearAxes),
-    /// Stand for the products of `first`, in one row of one expert.
+    /// What is made of its product, and summed; nothing where that is the product itself.
+    pub after: Option<Made>,
+}
+
+/// What is made of products element by element, in one row of one expert.
+#[derive(Clone)]
+pub struct Made {
+    /// Stand for the products, and behind them for `constants`.
     given: Vec<NodeId>,
-    /// What is made of them, the last one read by `second`.
-    made: Vec<NodeId>,
+    /// Those that differ by expert.
+    pub constants: Vec<NodeId>,
+    /// Those that do not.
+    shared: Vec<NodeId>,
+    /// The last one is the result.
+    nodes: Vec<NodeId>,
 }
 
 impl Experts {
     /// What has to be there before.
     pub fn inputs(&self) -> Vec<NodeId> {
         let matrices = self.first.iter().chain([&self.second]).map(|(w, _)| *w);
-        [self.x, self.gates].into_iter().chain(matrices).collect()
+        let made = [&self.between].into_iter().chain(&self.after);
+        let constants = made.flat_map(|m| m.constants.iter().chain(&m.shared)).copied();
+        [self.x, self.gates].into_iter().chain(matrices).chain(constants).collect()
+    }
+
+    /// Everything that has to lie in a source of constants.
+    pub fn sources_mut(&mut self) -> impl Iterator<Item = &mut NodeId> {
+        let matrices = self.first.iter_mut().chain([&mut self.second]).map(|(w, _)| w);
+        let made = [&mut self.between].into_iter().chain(&mut self.after);
+        matrices.chain(made.flat_map(|m| m.constants.iter_mut()))
     }
 }
 
@@ -61,10 +84,21 @@ pub fn find(g: &mut Graph) -> Result<(), Diagnostic> {
 struct Found {
     x: NodeId,
     gates: NodeId,
-    first: Vec<NodeId>,
-    /// In an order of execution.
-    between: Vec<NodeId>,
+    between: Parts,
     second: NodeId,
+    after: Option<Parts>,
+}
+
+/// The values of the Plan that something is made of, from products on.
+#[derive(Default)]
+struct Parts {
+    products: Vec<NodeId>,
+    constants: Vec<NodeId>,
+    shared: Vec<NodeId>,
+    /// In an order of execution.
+    nodes: Vec<NodeId>,
+    /// Choices of a value where a gate is not 0, and that value: the same where anything is computed.
+    chosen: HashMap<NodeId, NodeId>,
 }
 
 impl Found {
@@ -72,92 +106,155 @@ impl Found {
         let (Pattern::Dot(a, b), Op::Reduce(_, _, over)) = (g.pattern[sum.0 as usize], &g.node(sum).op) else {
             return None;
         };
-        let mut found = None;
-        for (gates, second) in [(a, b), (b, a)] {
-            let Op::Linear { x, active: Some(active), .. } = &g.node(second).op else { continue };
-            let [expert] = &g.ty(gates).axes[..] else { continue };
-            if *active == gates && over.len() == 1 && over[0] == expert.name && is_of_experts(g, second, expert, true) {
-                found = Some((gates, second, expert.clone(), *x));
-            }
-        }
-        let (gates, second, expert, act) = found?;
-        let mut this = Found { x: act, gates, first: Vec::new(), between: Vec::new(), second };
-        let shape = g.ty(act).axes.clone();
-        let fits = shape == linear_axes(g, second).ok()?.operand() && shape.first() == Some(&expert);
-        let plain = g.ty(sum).axes == linear_axes(g, second).ok()?.out;
-        (fits && plain && this.collect(g, act, &shape)? && !this.between.is_empty() && !this.first.is_empty())
-            .then_some(this)
+        [(a, b), (b, a)].into_iter().find_map(|(gates, value)| {
+            let [expert] = &g.ty(gates).axes[..] else { return None };
+            (over.len() == 1 && over[0] == expert.name).then(|| Self::with(g, sum, gates, expert, value))?
+        })
     }
 
-    /// The products and operations that a value is made of; `None` or false where something else is among them.
-    fn collect(&mut self, g: &Graph, n: NodeId, shape: &[Axis]) -> Option<bool> {
-        if g.number(n).is_some() || self.between.contains(&n) || self.first.contains(&n) {
-            return Some(true);
-        }
-        if g.ty(n).axes != shape || g.region[n.0 as usize] != MAIN || g.pattern[n.0 as usize] != Pattern::Plain {
+    fn with(g: &Graph, sum: NodeId, gates: NodeId, expert: &Axis, value: NodeId) -> Option<Found> {
+        let mut after = None;
+        let second = if let Op::Linear { .. } = g.node(value).op {
+            value
+        } else {
+            // Elsewhere than in chosen experts it is 0, as the product would be.
+            chosen(g, gates, value)?;
+            let mut parts = Parts::default();
+            parts.collect(g, gates, value, g.ty(value).axes.as_slice(), true)?;
+            let [second] = parts.products[..] else { return None };
+            after = Some(parts).filter(|p| !p.nodes.is_empty());
+            second
+        };
+        let Op::Linear { x: act, active: Some(active), .. } = g.node(second).op else { return None };
+        let axes = linear_axes(g, second).ok()?;
+        let fits = active == gates && is_of_experts(g, second, expert, true) && g.ty(sum).axes == axes.out;
+        let shape = g.ty(act).axes.as_slice();
+        if !fits || shape != axes.operand() || shape.first() != Some(expert) {
             return None;
         }
-        match &g.node(n).op {
-            Op::Linear { x, active: Some(active), .. } => {
-                let same = self.first.is_empty() || *x == self.x;
-                self.x = *x;
-                self.first.push(n);
-                Some(same && *active == self.gates && is_of_experts(g, n, &shape[0], false) && g.is_whole(n))
-            }
-            Op::Unary(..) | Op::Binary(..) | Op::Select(..) => {
-                let mut all = true;
-                for input in g.inputs(n) {
-                    all &= self.collect(g, input, shape)?;
-                }
-                self.between.push(n);
-                Some(all)
-            }
-            _ => None,
-        }
+        let mut between = Parts::default();
+        between.collect(g, gates, act, shape, false)?;
+        let Op::Linear { x, .. } = g.node(*between.products.first()?).op else { return None };
+        (!between.nodes.is_empty()).then_some(Found { x, gates, between, second, after })
     }
 
     /// Whether nothing else reads what is between `x` and the sum.
     fn is_alone(&self, g: &Graph, sum: NodeId, readers: &HashMap<NodeId, Vec<NodeId>>) -> bool {
-        let inner: HashSet<NodeId> = self.first.iter().chain(&self.between).copied().chain([self.second]).collect();
+        let parts = [&self.between].into_iter().chain(&self.after);
+        let inner = parts.flat_map(|p| p.products.iter().chain(&p.nodes).chain(p.chosen.keys()));
+        // A choice may be all that there is behind the second product.
+        let inner: HashSet<NodeId> = inner.copied().chain([self.second, self.summed(g, sum)]).collect();
         let inside = |n: &NodeId| inner.contains(n) || *n == sum;
         let read = inner.iter().flat_map(|n| readers.get(n).into_iter().flatten()).all(inside);
         read && !g.outputs.iter().any(|o| inner.contains(o))
     }
 
+    /// What is summed, times the gates.
+    fn summed(&self, g: &Graph, sum: NodeId) -> NodeId {
+        match g.pattern[sum.0 as usize] {
+            Pattern::Dot(a, b) if a == self.gates => b,
+            Pattern::Dot(a, _) => a,
+            _ => self.second,
+        }
+    }
+
     fn replace(self, g: &mut Graph, sum: NodeId) -> Result<(), Diagnostic> {
-        let of_one = |g: &Graph, n: NodeId| {
-            let ty = g.ty(n);
-            Type { axes: ty.axes[1..].to_vec(), ..ty.clone() }
-        };
-        let mut copies: HashMap<NodeId, NodeId> = HashMap::new();
-        let mut given = Vec::new();
-        for (i, &n) in self.first.iter().enumerate() {
-            let node = Node { op: Op::Arg(i as u32), ty: of_one(g, n), ..g.node(n).clone() };
-            let put = g.put(node, n, MAIN, Form::Leaf)?;
-            copies.insert(n, put);
-            given.push(put);
-        }
-        let mut made = Vec::new();
-        for &n in &self.between {
-            let mut node = Node { ty: of_one(g, n), ..g.node(n).clone() };
-            node.op.for_each_input_mut(&mut |o| *o = copies.get(o).copied().unwrap_or(*o));
-            let put = g.put(node, n, MAIN, Form::Fused)?;
-            copies.insert(n, put);
-            made.push(put);
-        }
         let matrix = |g: &Graph, n: NodeId| -> Result<(NodeId, LinearAxes), Diagnostic> {
             match &g.node(n).op {
                 Op::Linear { w, .. } => Ok((*w, linear_axes(g, n)?)),
                 _ => Err(g.unsupported(n, "this operation")),
             }
         };
-        let first = self.first.iter().map(|n| matrix(g, *n)).collect::<Result<_, _>>()?;
+        let first = self.between.products.iter().map(|n| matrix(g, *n)).collect::<Result<_, _>>()?;
         let second = matrix(g, self.second)?;
+        let between = self.between.of_one(g)?;
+        let after = self.after.map(|parts| parts.of_one(g)).transpose()?;
         g.form[sum.0 as usize] = Form::Library;
         g.pattern[sum.0 as usize] = Pattern::Plain;
-        g.experts.insert(sum, Experts { x: self.x, gates: self.gates, first, second, given, made });
+        g.experts.insert(sum, Experts { x: self.x, gates: self.gates, first, between, second, after });
         Ok(())
     }
+}
+
+impl Parts {
+    /// Finds what a value is made of; `None` where something is among it that is not done element by element.
+    fn collect(&mut self, g: &Graph, gates: NodeId, n: NodeId, shape: &[Axis], x_has_batch: bool) -> Option<()> {
+        let known = [&self.products, &self.constants, &self.shared, &self.nodes];
+        if g.number(n).is_some() || known.iter().any(|k| k.contains(&n)) || self.chosen.contains_key(&n) {
+            return Some(());
+        }
+        let axes = g.ty(n).axes.as_slice();
+        let expert = shape.first()?;
+        if !g.is_row(n) {
+            let own = if axes.first() == Some(expert) { &mut self.constants } else { &mut self.shared };
+            own.push(n);
+            let apart = axes.iter().skip(1).all(|a| a.name != expert.name);
+            return (apart && axes.iter().all(|a| shape.contains(a))).then_some(());
+        }
+        if axes != shape || g.region[n.0 as usize] != MAIN || g.pattern[n.0 as usize] != Pattern::Plain {
+            return None;
+        }
+        if let Some(value) = chosen(g, gates, n) {
+            self.collect(g, gates, value, shape, x_has_batch)?;
+            self.chosen.insert(n, value);
+            return Some(());
+        }
+        match &g.node(n).op {
+            Op::Linear { x, active: Some(active), .. } => {
+                let with = |p: &NodeId| matches!(g.node(*p).op, Op::Linear { x: other, .. } if other == *x);
+                let same = self.products.iter().all(with);
+                self.products.push(n);
+                (same && *active == gates && is_of_experts(g, n, expert, x_has_batch) && g.is_whole(n)).then_some(())
+            }
+            Op::Unary(..) | Op::Binary(..) | Op::Select(..) => {
+                for input in g.inputs(n) {
+                    self.collect(g, gates, input, shape, x_has_batch)?;
+                }
+                self.nodes.push(n);
+                Some(())
+            }
+            _ => None,
+        }
+    }
+
+    /// The same in one row of one expert, as nodes of their own.
+    fn of_one(self, g: &mut Graph) -> Result<Made, Diagnostic> {
+        let of_one = |g: &Graph, n: NodeId, per_row: bool| {
+            let ty = g.ty(n);
+            Type { axes: ty.axes[1..].to_vec(), per_row, ..ty.clone() }
+        };
+        let mut copies: HashMap<NodeId, NodeId> = HashMap::new();
+        let mut given = Vec::new();
+        for (i, &n) in self.products.iter().chain(&self.constants).enumerate() {
+            let node = Node { op: Op::Arg(i as u32), ty: of_one(g, n, true), ..g.node(n).clone() };
+            let put = g.put(node, n, MAIN, Form::Leaf)?;
+            copies.insert(n, put);
+            given.push(put);
+        }
+        let mut nodes = Vec::new();
+        for &n in &self.nodes {
+            let mut node = Node { ty: of_one(g, n, true), ..g.node(n).clone() };
+            node.op.for_each_input_mut(&mut |o| {
+                while let Some(value) = self.chosen.get(o) {
+                    *o = *value;
+                }
+                *o = copies.get(o).copied().unwrap_or(*o);
+            });
+            let put = g.put(node, n, MAIN, Form::Fused)?;
+            copies.insert(n, put);
+            nodes.push(put);
+        }
+        Ok(Made { given, constants: self.constants, shared: self.shared, nodes })
+    }
+}
+
+/// The value of `select(gates != 0, value, 0)`.
+fn chosen(g: &Graph, gates: NodeId, n: NodeId) -> Option<NodeId> {
+    let Op::Select(cond, value, other) = g.node(n).op else { return None };
+    let Op::Binary(Binary::Ne, a, b) = g.node(cond).op else { return None };
+    let zero = |n: NodeId| g.number(n) == Some(0.0);
+    let by_gate = (a == gates && zero(b)) || (b == gates && zero(a));
+    (by_gate && zero(other) && g.ty(value).axes == g.ty(n).axes).then_some(value)
 }
 
 /// Whether a product has experts and nothing else as its batch.
@@ -173,12 +270,21 @@ impl Emitter<'_, '_> {
         let view = |e: &Self, (w, axes): &(NodeId, LinearAxes)| consts::matrix_view(g, *w, axes, e.source(*w)?, None);
         let first = experts.first.iter().map(|w| view(self, w)).collect::<Result<_, _>>()?;
         let second = view(self, &experts.second)?;
-        let mut stores: HashMap<NodeId, Store> = HashMap::new();
-        stores.extend(experts.given.iter().enumerate().map(|(i, n)| (*n, Store::Given(i as u32))));
-        stores.extend(experts.made.last().map(|n| (*n, Store::Result(0))));
-        let mut call = self.kernel(&experts.made, &stores, false)?;
-        call.layer = layer;
+        let between = self.of_expert(&experts.between, layer)?;
+        let after = experts.after.as_ref().map(|made| self.of_expert(made, layer)).transpose()?;
         let (x, gates) = (self.buffer(experts.x)?, self.buffer(experts.gates)?);
-        Ok(Instr::Experts(program::Experts { x, gates, first, call, second, y }))
+        Ok(Instr::Experts(program::Experts { x, gates, first, between, second, after, y }))
+    }
+
+    fn of_expert(&mut self, made: &Made, layer: Option<u32>) -> Result<OfExpert, Diagnostic> {
+        let mut stores: HashMap<NodeId, Store> = HashMap::new();
+        let roots = made.shared.iter().map(|n| self.g.view(*n).root);
+        stores.extend(roots.filter_map(|root| Some((root, *self.stores.get(&root)?))));
+        stores.extend(made.given.iter().enumerate().map(|(i, n)| (*n, Store::Given(i as u32))));
+        stores.extend(made.nodes.last().map(|n| (*n, Store::Result(0))));
+        let mut call = self.kernel(&made.nodes, &stores, false)?;
+        call.layer = layer;
+        let constants = made.constants.iter().map(|n| self.const_view(*n)).collect::<Result<_, _>>()?;
+        Ok(OfExpert { call, constants })
     }
 }

@@ -106,8 +106,8 @@ fn operands(g: &mut Graph, n: NodeId) -> Result<(), Diagnostic> {
         let [first, ..] = &experts.first[..] else { return Ok(()) };
         experts.x = stored(g, experts.x, first.1.operand(), row)?;
         experts.gates = stored(g, experts.gates, first.1.batch.clone(), row)?;
-        for (w, _) in experts.first.iter_mut().chain([&mut experts.second]) {
-            *w = sourced(g, *w)?;
+        for constant in experts.sources_mut() {
+            *constant = sourced(g, *constant)?;
         }
         g.experts.insert(n, experts);
         return Ok(());

@@ -2,8 +2,8 @@
 
 use crate::plan::Reads;
 use crate::program::{
-    Body, BufId, ConstSource, ConstView, Experts, Instr, KernelArg, KernelCall, LookupIndex, MatrixView, OutputPlace,
-    Program, Recurrence,
+    Body, BufId, ConstSource, ConstView, Experts, Instr, KernelArg, KernelCall, LookupIndex, MatrixView, OfExpert,
+    OutputPlace, Program, Recurrence,
 };
 use std::fmt::{Display, Formatter, Result};
 
@@ -95,6 +95,13 @@ impl Display for KernelCall {
     }
 }
 
+impl Display for OfExpert {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        self.call.fmt(f)?;
+        if self.constants.is_empty() { Ok(()) } else { write!(f, " of {}", List(&self.constants)) }
+    }
+}
+
 impl Display for Body {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         self.call.fmt(f)?;
@@ -114,6 +121,9 @@ impl Display for Recurrence {
             if operand.offset != 0 {
                 write!(f, "@{}", operand.offset)?;
             }
+        }
+        if self.instead {
+            f.write_str(", where no edit acts")?;
         }
         match self.new {
             Some(new) => write!(f, ", gives result{new}"),
@@ -142,9 +152,12 @@ impl Display for Instr {
                 }
                 *layer
             }
-            Instr::Experts(Experts { x, gates, first, call, second, y }) => {
-                write!(f, "{y} = experts {x}, gates {gates}, first {}, {call}, second {second}", List(first))?;
-                call.layer
+            Instr::Experts(Experts { x, gates, first, between, second, after, y }) => {
+                write!(f, "{y} = experts {x}, gates {gates}, first {}, {between}, second {second}", List(first))?;
+                if let Some(after) = after {
+                    write!(f, ", {after}")?;
+                }
+                between.call.layer
             }
             Instr::Lookup { table, index, y } => {
                 write!(f, "{y} = lookup {table}, ")?;

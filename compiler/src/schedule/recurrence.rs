@@ -34,6 +34,15 @@ fn product(g: &Graph, n: NodeId) -> Option<[NodeId; 2]> {
     }
 }
 
+/// A value as it is where no edit acts.
+fn unedited(g: &Graph, n: NodeId) -> NodeId {
+    let mut n = n;
+    while let Op::Overlay { base, .. } = g.node(n).op {
+        n = base;
+    }
+    n
+}
+
 fn either(pair: [NodeId; 2]) -> [[NodeId; 2]; 2] {
     [pair, [pair[1], pair[0]]]
 }
@@ -42,7 +51,24 @@ impl Emitter<'_, '_> {
     /// The recurrence of a body, if that is what it computes: in this order of operations, with nothing in between that
     /// something else reads.
     pub fn recurrence(&self, body: RegionId) -> Option<Recognized> {
+        self.recognized(body, false)
+    }
+
+    /// The recurrence that a body computes on rows where none of its edits acts, wherever in it they are.
+    pub fn recurrence_without_edits(&self, body: RegionId) -> Option<Recurrence> {
         let g = self.g;
+        // What is kept of every row, the body computes in every row.
+        if g.outputs.iter().any(|o| g.is_inside(*o, body)) {
+            return None;
+        }
+        Some(Recurrence { instead: true, ..self.recognized(body, true)?.recurrence })
+    }
+
+    /// Where `through` is set, edits are passed over, and what else is read does not matter.
+    fn recognized(&self, body: RegionId, through: bool) -> Option<Recognized> {
+        let g = self.g;
+        let under = |n: NodeId| if through { unedited(g, n) } else { n };
+        let product = |n: NodeId| product(g, under(n)).map(|factors| factors.map(under));
         let &[after, read] = g.results.get(&body)?.as_slice() else { return None };
         let Pattern::Dot(a, b) = g.pattern[read.0 as usize] else { return None };
         let Op::Reduce(Reduce::Sum, _, over) = &g.node(read).op else { return None };
@@ -53,10 +79,7 @@ impl Emitter<'_, '_> {
             return None;
         }
         // Edits stand between the new state and the one that is carried on.
-        let mut new = after;
-        while let Op::Overlay { base, .. } = g.node(new).op {
-            new = base;
-        }
+        let new = unedited(g, after);
         let whole = |n: NodeId| g.is_inside(n, body) && g.view(n).root == n && g.is_whole(n);
         let (Pattern::Plain, Op::Binary(Binary::Add, p, q)) = (g.pattern[new.0 as usize], &g.node(new).op) else {
             return None;
@@ -64,21 +87,22 @@ impl Emitter<'_, '_> {
         if !whole(new) || g.ty(new).axes != g.ty(after).axes {
             return None;
         }
-        for [kept, added] in either([*p, *q]) {
-            for [decay, carried] in product(g, kept).into_iter().flat_map(either) {
+        for [kept, added] in either([*p, *q].map(under)) {
+            for [decay, carried] in product(kept).into_iter().flat_map(either) {
                 let (Op::Unary(Unary::Exp, exponent), Op::Arg(0)) = (&g.node(decay).op, &g.node(carried).op) else {
                     continue;
                 };
                 if g.ty(carried).axes != g.ty(new).axes {
                     continue;
                 }
-                for [dt, rate] in product(g, *exponent).into_iter().flat_map(either) {
-                    for [dx, b] in product(g, added).into_iter().flat_map(either) {
-                        for [again, x] in product(g, dx).into_iter().flat_map(either) {
-                            let computes = vec![*exponent, decay, kept, dx, added, new, read];
+                let exponent = under(*exponent);
+                for [dt, rate] in product(exponent).into_iter().flat_map(either) {
+                    for [dx, b] in product(added).into_iter().flat_map(either) {
+                        for [again, x] in product(dx).into_iter().flat_map(either) {
+                            let computes = vec![exponent, decay, kept, dx, added, new, read];
                             if again == dt
                                 && computes.iter().all(|n| whole(*n))
-                                && self.is_alone(body, &computes[..5], carried)
+                                && (through || self.is_alone(body, &computes[..5], carried))
                                 && let Some(recurrence) = self.loops(after, [dt, rate, x, b, c], body)
                             {
                                 return Some(Recognized { recurrence, new, computes });
@@ -126,6 +150,7 @@ impl Emitter<'_, '_> {
             b: self.strided(b, &axes, true)?,
             c: self.strided(c, &axes, true)?,
             new: None,
+            instead: false,
         };
         let by_head = recurrence.dt.channel == 0 && recurrence.rate.channel == 0;
         (by_head && (!each || recurrence.channels == 1)).then_some(recurrence)

@@ -160,16 +160,15 @@ impl Checkpoint {
         if let Some(packing) = self.packing(found) {
             return self.unpack(found, &packing, range);
         }
-        let (shard, place) = self.place(found).ok_or_else(|| self.missing(name))?;
-        let wide = match (place.dtype.is_weight(), range) {
-            (false, _) => None,
-            (true, None) => shard.read(found)?,
-            (true, Some(range)) => shard.read_range(found, range)?,
+        if let Some(e) = self.unread(found) {
+            return Err(e);
+        }
+        let (shard, _) = self.place(found).ok_or_else(|| self.missing(name))?;
+        let wide = match range {
+            None => shard.read(found)?,
+            Some(range) => shard.read_range(found, range)?,
         };
-        wide.ok_or_else(|| {
-            let what = format!("{} in `{}` {}", self.called(found), shard.path.display(), place.dtype.refused());
-            Error::new(codes::WEIGHT_SHAPE, what).help(Dtype::READ)
-        })
+        wide.ok_or_else(|| self.missing(name))
     }
 
     /// What the configuration and the tokenizer are, by hash.

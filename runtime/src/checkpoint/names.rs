@@ -17,6 +17,8 @@ pub struct Names {
     pub unnamed: Vec<Unnamed>,
     /// Output heads, which stand beside the model proper.
     pub heads: Vec<String>,
+    /// How tensors are called in place of a weight, or behind its name, where it is quantized in a way that is not read.
+    pub quantized: Vec<String>,
     /// How the classes of tokenizers begin that rebuild their post-processor from `add_bos_token`.
     pub bos_by_setting: Vec<String>,
 }
@@ -56,7 +58,7 @@ mod tests {
     fn the_built_in_names_can_be_read() {
         let names: Names = serde_json::from_str(TEXT).unwrap();
         assert!(names.prefixes.iter().chain(&names.heads).chain(&names.beside).all(|n| n.ends_with('.')));
-        assert!(!names.further.is_empty() && !names.unnamed.is_empty());
+        assert!(!names.quantized.is_empty() && !names.further.is_empty() && !names.unnamed.is_empty());
         assert!(!names.prefixes.is_empty() && !names.heads.is_empty() && !names.bos_by_setting.is_empty());
     }
 }

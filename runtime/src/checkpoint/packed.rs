@@ -1,7 +1,8 @@
 //! Weights that are saved in few bits, with scales in a tensor beside them: 8-bit floats with a scale for each block of
-//! rows and columns, and 4-bit floats with an exponent for each 32.
+//! rows and columns, for each row or for all, and 4-bit floats with an exponent for each 32.
 
 use super::Checkpoint;
+use super::names::names;
 use crate::error::Error;
 use crate::memory;
 use crate::tensors::{Dtype, widen};
@@ -21,6 +22,12 @@ pub(super) enum Packing {
 /// The 4-bit floats of the OCP Microscaling formats (E2M1), by their bits.
 const NIBBLES: [f32; 16] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
 
+/// What the scales of 8-bit floats are called, behind the weight's name.
+const SCALES: [&str; 2] = ["_scale_inv", "_scale"];
+
+/// Methods of `quantization_config` of which every tensor is read.
+const READ_METHODS: [&str; 3] = ["fp8", "fbgemm_fp8", "mxfp4"];
+
 /// Rows and columns of a block of 8-bit floats, unless the configuration says otherwise.
 const BLOCK: [usize; 2] = [128, 128];
 
@@ -37,12 +44,73 @@ impl Checkpoint {
     pub(super) fn packing(&self, found: &str) -> Option<Packing> {
         let (_, place) = self.place(found)?;
         if place.dtype == Dtype::F8E4M3 {
-            let scales = format!("{found}_scale_inv");
-            return self.tensors.contains_key(&scales).then(|| Packing::Scaled { scales, block: self.block() });
+            let scales = SCALES.iter().map(|end| format!("{found}{end}")).find(|n| self.tensors.contains_key(n))?;
+            let (_, beside) = self.place(&scales)?;
+            let columns = place.shape.last().copied().unwrap_or(1).max(1);
+            let rows = &place.shape[..place.shape.len().saturating_sub(1)];
+            let by_row = beside.shape.split_last().is_some_and(|(last, rest)| *last == 1 && rest == rows);
+            let block = if by_row && place.shape.len() > 1 { [1, columns] } else { self.block() };
+            return Some(Packing::Scaled { scales, block });
         }
         let scales = format!("{}_scales", found.strip_suffix("_blocks")?);
         let bytes = |name: &str| self.place(name).is_some_and(|(_, p)| p.dtype == Dtype::U8);
         (bytes(found) && bytes(&scales)).then_some(Packing::Nibbles { scales })
+    }
+
+    /// Why a tensor that is not packed is no weight by its element type.
+    pub(super) fn unread(&self, found: &str) -> Option<Error> {
+        let (shard, place) = self.place(found)?;
+        if place.dtype.is_weight() {
+            return None;
+        }
+        if place.dtype != Dtype::F8E4M3 {
+            let what = format!("{} in `{}` {}", self.called(found), shard.path.display(), place.dtype.refused());
+            return Some(Error::new(codes::WEIGHT_SHAPE, what).help(Dtype::READ));
+        }
+        let [first, second] = SCALES.map(|end| format!("`{found}{end}`"));
+        let (what, path) = (self.called(found), self.path().display());
+        let message = format!("{what} has 8-bit floats without scales: `{path}` has neither {first} nor {second}");
+        let help = "download the files again, or use the model in bfloat16; 8-bit floats that never had scales keep \
+                    their values there";
+        Some(Error::new(codes::MISSING_WEIGHT, message).help(help))
+    }
+
+    /// That the weights are quantized in a way that is not read, where the tensor `name` is not as it should be for that.
+    pub(super) fn quantized_otherwise(&self, name: &str) -> Option<Error> {
+        let method = self.config.value["quantization_config"]["quant_method"].as_str();
+        if method.is_some_and(|m| READ_METHODS.contains(&m)) {
+            return None;
+        }
+        let known = &names().quantized;
+        let example = match self.resolve(name).map(|found| (found, self.place(found))) {
+            Some((found, Some((_, place)))) => {
+                let whole = place.dtype.is_weight() || place.dtype == Dtype::F8E4M3;
+                let beside = known.iter().any(|end| self.tensors.contains_key(&format!("{found}{end}")));
+                Some(found).filter(|_| !whole && (method.is_some() || beside))
+            }
+            _ => {
+                let stem = name.strip_suffix("weight").unwrap_or(name);
+                let known = known.iter().find_map(|end| self.resolve(&format!("{stem}{end}")));
+                known.or_else(|| self.beginning(stem).filter(|_| method.is_some() && stem != name))
+            }
+        }?;
+        let by = method.map_or("in a way that config.json does not name".into(), |m| format!("by the method `{m}`"));
+        let message = format!(
+            "the weights of `{}` are quantized {by}, which is not read: they have `{example}` in place of `{name}`",
+            self.path().display()
+        );
+        Some(Error::new(codes::WEIGHT_SHAPE, message).help(Dtype::READ))
+    }
+
+    /// The first tensor whose name begins so, with or without a leading component.
+    fn beginning(&self, stem: &str) -> Option<&str> {
+        let longer = self.prefix.map(|prefix| format!("{prefix}{stem}"));
+        let shorter = names().prefixes.iter().find_map(|p| stem.strip_prefix(p.as_str()));
+        let first = |stem: &str| {
+            let (name, _) = self.tensors.range(stem.to_owned()..).next()?;
+            name.starts_with(stem).then_some(name.as_str())
+        };
+        first(stem).or_else(|| first(&longer?)).or_else(|| first(shorter?))
     }
 
     /// The block that the configuration names.

@@ -5,7 +5,7 @@ use super::names::names;
 use crate::engine::WeightSource;
 use crate::error::Error;
 use crate::memory;
-use crate::tensors::{Dtype, check_finite};
+use crate::tensors::check_finite;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use steer_compiler::plan::{Axis, Size, Weight};
@@ -82,6 +82,10 @@ impl Checkpoint {
                     None => Some(self.missing(&name).0.at(weight.span, "asked for here")),
                 };
                 let Some(d) = d else { continue };
+                // Nothing else fits either.
+                if let Some(e) = self.quantized_otherwise(&name) {
+                    return vec![e.0.at(weight.span, "asked for here")];
+                }
                 match out.iter_mut().find(|(o, _)| o.code == d.code && o.labels == d.labels) {
                     Some((_, more)) => *more += 1,
                     None => out.push((d, 0)),
@@ -206,10 +210,10 @@ impl Checkpoint {
             });
             return Some(d);
         }
-        match packing.is_some() || place.dtype.is_weight() {
-            true => None,
-            false => Some(bad(format!("{} {}", self.called(found), place.dtype.refused())).help(Dtype::READ)),
+        if packing.is_some() {
+            return None;
         }
+        Some(self.unread(found)?.0.at(span, "declared here"))
     }
 }
 

@@ -122,7 +122,17 @@ fn edit(out: &mut String, experiment: &Experiment, place: &EditPlace) {
                 "the body of an attention, kernel {} (scores and pattern of a row are materialized)",
                 b.call.kernel.0
             ),
-            Instr::Scan { body: Some(b), .. } => format!("the body of a scan, kernel {}", b.call.kernel.0),
+            Instr::Scan { body: Some(b), recurrence, .. } => {
+                let loops = match recurrence.as_ref().map(|r| r.instead) {
+                    Some(false) => "behind the recurrence's loop, on the new state",
+                    Some(true) => {
+                        "in place of the recurrence's loop on rows where it acts: the loop does not hand out what is \
+                         edited"
+                    }
+                    None => "in every row: there is no loop that hands out what is edited or read inside",
+                };
+                format!("the body of a scan, kernel {} ({loops})", b.call.kernel.0)
+            }
             _ => "an instruction".into(),
         };
         out.push_str(&format!("    in {what}, stretch {s}"));

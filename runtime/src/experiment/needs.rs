@@ -12,8 +12,11 @@ use steer_lang::{Diagnostics, codes};
 /// The memory that a phase takes at most, in bytes, and what for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Needs {
-    /// Weights as they are computed with, in float32, and the script's own tensors as they were read.
+    /// Weights as they are computed with, in float32, and the script's own tensors as they were read. Of experts as many
+    /// as the rows choose at most.
     pub weights: u64,
+    /// The same where rows choose all experts.
+    pub all_weights: u64,
     /// The largest weight, before it is packed.
     pub reading: u64,
     /// Values of the rows of one pass, and how many rows are in the largest.
@@ -39,8 +42,7 @@ impl Needs {
         }
         let (plan, program) = (&prepared.plan, &prepared.program);
         let sizes = Sizes::of(plan, program);
-        let weights = sizes.weights.saturating_add(tensors(plan));
-        let mut needs = Needs { weights, reading: sizes.reading, ..Needs::default() };
+        let mut needs = Needs { reading: sizes.reading, ..Needs::default() };
         let mut counter = Counter::new(program, &prepared.engine_runs)?;
         for work in live::passes(prepared, asks, options.chunk) {
             let pass = counter.pass(plan, &work)?;
@@ -63,6 +65,11 @@ impl Needs {
         needs.outputs = needs.outputs.saturating_add(logits(plan, asks) * growing.len() as u64);
         let scored = asks.iter().filter_map(|a| a.grow.as_ref()).map(|g| scores(plan, g));
         needs.outputs = scored.fold(needs.outputs, u64::saturating_add);
+        // Experts are read while rows are computed, by each thread one.
+        let reading = sizes.reading_chosen().saturating_mul(rayon::current_num_threads() as u64);
+        needs.buffers = needs.buffers.saturating_add(reading);
+        let weights = |rows: u64| sizes.weights(rows).saturating_add(tensors(plan));
+        (needs.weights, needs.all_weights) = (weights(needs.rows as u64), weights(u64::MAX));
         Ok(needs)
     }
 
@@ -154,7 +161,8 @@ fn of_reference(prepared: &Prepared, asks: &[Ask]) -> Needs {
     let rows = prepared.runs.iter().enumerate().map(|(i, r)| r.encoded.tokens.len() + max(i)).max().unwrap_or(0);
     let values = prepared.plan.nodes.iter().filter(|n| n.ty.per_row).map(|n| n.ty.len_with(rows) as u64 * 4);
     let buffers = values.fold(0, u64::saturating_add).saturating_mul(rows as u64);
-    Needs { weights: weights.saturating_mul(2), buffers, pass_rows: rows, ..Needs::default() }
+    let weights = weights.saturating_mul(2);
+    Needs { weights, all_weights: weights, buffers, pass_rows: rows, ..Needs::default() }
 }
 
 #[cfg(test)]
@@ -165,6 +173,7 @@ mod tests {
     fn what_does_not_fit_is_said_with_its_largest_part() {
         let needs = Needs {
             weights: 4_000_000_000,
+            all_weights: 4_000_000_000,
             reading: 500_000_000,
             buffers: 1_000_000_000,
             pass_rows: 1000,

@@ -59,6 +59,10 @@ impl Part {
     /// The memory that it takes.
     pub fn needs(&self, experiment: &Experiment, options: &PhaseOptions) -> Result<Needs, Error> {
         let mut needs = Needs::of(&self.prepared, &self.asks, options)?;
+        if self.units.len() < experiment.units.len() {
+            // What other pieces have chosen stays.
+            needs.weights = needs.all_weights;
+        }
         // What is captured is put together once more to be written.
         let plan = &self.prepared.plan;
         let captures = self.units.iter().map(|u| &experiment.units[*u]).filter(|u| u.what == What::Capture);

@@ -15,6 +15,9 @@ use steer_compiler::program::{Body, BufId, ConstSource, ConstView, Dim, Instr, K
 use steer_kernels::Packed;
 use steer_lang::codes;
 
+/// The constants among the arguments of a kernel.
+pub type Args = Vec<Option<Arc<Vec<f32>>>>;
+
 /// What one instruction reads that belongs to no row.
 #[derive(Clone, Default)]
 pub struct Fixed {
@@ -23,7 +26,9 @@ pub struct Fixed {
     /// The products of experts: those of what a row is, and the one of what their kernel makes of them.
     pub experts: Vec<Arc<Matrices>>,
     /// By argument of its kernel; of a convolution the one is its filters, one tap after another.
-    pub args: Vec<Option<Arc<Vec<f32>>>>,
+    pub args: Args,
+    /// The kernels of experts: their arguments, and what differs by expert.
+    pub of_expert: Vec<(Args, Vec<Arc<Vec<f32>>>)>,
     /// By operand of a recurrence.
     pub operands: Vec<Option<Arc<Vec<f32>>>>,
 }
@@ -112,7 +117,7 @@ impl Constants {
 
 impl Loading {
     fn fixed(&self, instr: &Instr, program: &Program) -> Result<Fixed, Error> {
-        let args = |args: &[KernelArg]| -> Result<Vec<Option<Arc<Vec<f32>>>>, Error> {
+        let args = |args: &[KernelArg]| -> Result<Args, Error> {
             let one = |arg: &KernelArg| match arg {
                 KernelArg::Const(v) => self.view(v).cloned().map(Some),
                 KernelArg::Buffer(b) if !program.buffers[b.0 as usize].per_row => self.computed(*b).cloned().map(Some),
@@ -125,7 +130,10 @@ impl Loading {
             Instr::Kernel(call) => fixed.args = args(&call.args)?,
             Instr::Linear { w, .. } => fixed.matrix = Some(self.matrix(w)?),
             Instr::Experts(experts) => {
-                fixed.args = args(&experts.call.args)?;
+                for kernel in experts.kernels() {
+                    let own = kernel.constants.iter().map(|v| self.view(v).cloned());
+                    fixed.of_expert.push((args(&kernel.call.args)?, own.collect::<Result<_, _>>()?));
+                }
                 fixed.experts = experts.matrices().map(|w| self.matrix(w)).collect::<Result<_, _>>()?;
             }
             Instr::Lookup { table, .. } => fixed.matrix = Some(self.matrix(&table_view(table))?),
@@ -273,7 +281,8 @@ pub fn wanted(instr: &Instr) -> Vec<Wanted<'_>> {
         Instr::Linear { w, .. } => vec![Wanted::Matrix(Cow::Borrowed(w))],
         Instr::Experts(experts) => {
             let mut all: Vec<Wanted> = experts.matrices().map(|w| Wanted::Matrix(Cow::Borrowed(w))).collect();
-            all.extend(args(&experts.call.args));
+            all.extend(experts.kernels().flat_map(|k| args(&k.call.args)));
+            all.extend(experts.kernels().flat_map(|k| &k.constants).map(Wanted::View));
             all
         }
         Instr::Lookup { table, .. } => vec![Wanted::Matrix(Cow::Owned(table_view(table)))],
@@ -330,7 +339,7 @@ pub fn instrs(program: &Program) -> impl Iterator<Item = &Instr> {
 }
 
 /// Whether of the matrices of an instruction those are needed that rows choose.
-fn chooses(instr: &Instr) -> bool {
+pub fn chooses(instr: &Instr) -> bool {
     matches!(instr, Instr::Linear { active: Some(_), .. } | Instr::Experts(_))
 }
 

@@ -2,15 +2,16 @@
 //! at once, and only what was chosen is stored or read.
 
 use super::cache::Place;
+use super::constants::Args;
 use super::exec::{Frame, ROWS};
-use super::exec_instr::{ALONE_FLOATS, Shared, pointers, product, room, split, with_scratch};
+use super::exec_instr::{ALONE_FLOATS, Shared, pointers_with, product, room, split, with_scratch};
 use super::matrices::Matrices;
 use super::{RowsEngine, broken};
 use crate::error::Error;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
-use steer_compiler::program::{Experts, KernelArg};
+use steer_compiler::program::{Experts, KernelArg, OfExpert};
 use steer_kernels::sum::{Leaf, sum_of};
 use steer_kernels::{Area, gemm};
 
@@ -27,7 +28,65 @@ struct Pairs {
     x: Shared,
     first: Vec<Shared>,
     made: Shared,
+    second: Shared,
+    /// What is summed: the products of `second`, or what is made of them.
     out: Shared,
+}
+
+/// A kernel for pairs, with its arguments.
+struct Kernel<'a> {
+    of: &'a OfExpert,
+    base: Vec<Shared>,
+    /// By expert, so many numbers each.
+    constants: Vec<(&'a [f32], usize)>,
+}
+
+impl<'a> Kernel<'a> {
+    fn new(
+        engine: &RowsEngine,
+        frame: &mut Frame,
+        of: &'a OfExpert,
+        (args, constants): &'a (Args, Vec<Arc<Vec<f32>>>),
+        experts: usize,
+    ) -> Result<Self, Error> {
+        let base = pointers_with(engine, frame, args, &of.call, &[])?.into_iter().map(Shared).collect();
+        let constants = constants.iter().map(|c| (c.as_slice(), c.len() / experts.max(1))).collect();
+        Ok(Kernel { of, base, constants })
+    }
+
+    /// For pairs of one expert: `from` are products and `to` the results, each with its width.
+    fn run(
+        &self,
+        engine: &RowsEngine,
+        expert: usize,
+        from: &[(Shared, usize)],
+        to: (Shared, usize),
+        pairs: Range<usize>,
+    ) {
+        let call = &self.of.call;
+        let scratch = engine.kernels.scratch_len(call.kernel, 1);
+        let own = |i: usize, pair: usize| match from.get(i) {
+            Some((at, width)) => Some(at.get().wrapping_add(pair * width)),
+            None => {
+                let (numbers, width) = self.constants.get(i - from.len())?;
+                Some(numbers.get(expert * width..)?.as_ptr().cast_mut())
+            }
+        };
+        with_scratch(scratch, |scratch| {
+            let mut args: Vec<*mut f32> = self.base.iter().map(|p| p.get()).collect();
+            for pair in pairs {
+                for (at, arg) in args.iter_mut().zip(&call.args) {
+                    match arg {
+                        KernelArg::Body(i) => *at = own(*i as usize, pair).unwrap_or(*at),
+                        KernelArg::Result(_) => *at = to.0.get().wrapping_add(pair * to.1),
+                        _ => {}
+                    }
+                }
+                // SAFETY: one pointer a parameter; the pair is this call's own.
+                unsafe { engine.kernels.call(call.kernel, &args, 0..1, 1, scratch) };
+            }
+        });
+    }
 }
 
 /// The pairs that rows take memory for, for each of them: more than models choose. Rows that chose more, as edits may
@@ -42,8 +101,10 @@ pub fn experts(engine: &RowsEngine, frame: &mut Frame, place: Place, experts: &E
     let (Some(second), first) = (fixed.experts.last(), &fixed.experts[..experts.first.len()]) else {
         return Err(broken("the matrices of experts were not loaded"));
     };
-    let base: Vec<Shared> = pointers(engine, frame, place, &experts.call, &[])?.into_iter().map(Shared).collect();
     let (n, count) = (frame.count(), second.len());
+    let kernels = experts.kernels().zip(&fixed.of_expert);
+    let kernels =
+        kernels.map(|(of, fixed)| Kernel::new(engine, frame, of, fixed, count)).collect::<Result<Vec<_>, _>>()?;
     let gates = &frame.buffers[experts.gates.0 as usize];
     // By row: the experts that it chose, with their gates.
     let of = |row: &[f32]| row.iter().copied().enumerate().filter(|(_, gate)| *gate != 0.0).collect();
@@ -58,7 +119,7 @@ pub fn experts(engine: &RowsEngine, frame: &mut Frame, place: Place, experts: &E
             end += 1;
         }
         let rows = Turn { start, chosen: &chosen[start..end], pairs };
-        turn(engine, frame, experts, (first, second), &base, rows, y)?;
+        turn(engine, frame, experts, (first, second), &kernels, rows, y)?;
         (start, all) = (end, all + pairs);
     }
     let inner: usize = first.iter().map(|w| w.inputs() * w.outputs()).sum();
@@ -78,7 +139,7 @@ fn turn(
     frame: &mut Frame,
     experts: &Experts,
     (first, second): (&[Arc<Matrices>], &Matrices),
-    base: &[Shared],
+    kernels: &[Kernel],
     turn: Turn,
     y: Shared,
 ) -> Result<(), Error> {
@@ -99,7 +160,10 @@ fn turn(
         groups.push(group);
     }
     let (d, made, out) = (first.first().map_or(0, |w| w.inputs()), second.inputs(), second.outputs());
-    let widths: Vec<usize> = [d, made, out].into_iter().chain(first.iter().map(|w| w.outputs())).collect();
+    let [between, after @ ..] = kernels else { return Err(broken("experts without a kernel")) };
+    let after = after.first();
+    let mut widths: Vec<usize> = [d, made, out].into_iter().chain(first.iter().map(|w| w.outputs())).collect();
+    widths.extend(after.map(|_| out));
     let mut areas: Vec<Area> = Vec::with_capacity(widths.len());
     // In sizes that come again, whatever rows choose.
     let room = turn.pairs.next_multiple_of(turn.chosen.len().max(1));
@@ -109,10 +173,16 @@ fn turn(
     let at: Vec<Shared> = areas.iter_mut().map(|a| Shared(a.as_mut_ptr())).collect();
     let layer = Layer {
         engine,
-        experts,
         matrices: (first, second),
-        base,
-        pairs: Pairs { x: at[0], made: at[1], out: at[2], first: at[3..].to_vec() },
+        between,
+        after,
+        pairs: Pairs {
+            x: at[0],
+            made: at[1],
+            second: at[2],
+            first: at[3..3 + first.len()].to_vec(),
+            out: if after.is_some() { at[3 + first.len()] } else { at[2] },
+        },
         x: Shared(frame.buffers[experts.x.0 as usize].as_mut_ptr()),
     };
     layer.run(&groups)?;
@@ -137,10 +207,9 @@ fn turn(
 
 struct Layer<'a> {
     engine: &'a RowsEngine,
-    experts: &'a Experts,
     matrices: (&'a [Arc<Matrices>], &'a Matrices),
-    /// The arguments of the kernel.
-    base: &'a [Shared],
+    between: &'a Kernel<'a>,
+    after: Option<&'a Kernel<'a>>,
     pairs: Pairs,
     x: Shared,
 }
@@ -182,37 +251,19 @@ impl Layer<'_> {
         for (w, y) in first.iter().zip(&self.pairs.first) {
             multiply(x, d, w, part(*y, w.outputs()))?;
         }
-        split(n, shared && n * second.inputs() >= ALONE_FLOATS, |rows| self.make(from, rows));
-        multiply(
-            part(self.pairs.made, second.inputs()),
-            second.inputs(),
-            second,
-            part(self.pairs.out, second.outputs()),
-        )
-    }
-
-    /// The kernel between the products, for some pairs from `first` on.
-    fn make(&self, first: usize, pairs: Range<usize>) {
-        let call = &self.experts.call;
-        let scratch = self.engine.kernels.scratch_len(call.kernel, 1);
-        with_scratch(scratch, |scratch| {
-            let mut args: Vec<*mut f32> = self.base.iter().map(|p| p.get()).collect();
-            for pair in pairs {
-                for (at, arg) in args.iter_mut().zip(&call.args) {
-                    match arg {
-                        KernelArg::Body(i) => {
-                            let width = self.matrices.0[*i as usize].outputs();
-                            *at = self.pairs.first[*i as usize].get().wrapping_add((first + pair) * width);
-                        }
-                        KernelArg::Result(_) => {
-                            *at = self.pairs.made.get().wrapping_add((first + pair) * self.matrices.1.inputs());
-                        }
-                        _ => {}
-                    }
-                }
-                // SAFETY: one pointer a parameter; the pair is this call's own.
-                unsafe { self.engine.kernels.call(call.kernel, &args, 0..1, 1, scratch) };
-            }
-        });
+        let products: Vec<(Shared, usize)> =
+            self.pairs.first.iter().zip(first).map(|(at, w)| (*at, w.outputs())).collect();
+        let apply = |kernel: &Kernel, products: &[(Shared, usize)], to: (Shared, usize)| {
+            split(n, shared && n * to.1 >= ALONE_FLOATS, |rows| {
+                kernel.run(self.engine, group.expert, products, to, from + rows.start..from + rows.end);
+            });
+        };
+        let (inner, out) = (second.inputs(), second.outputs());
+        apply(self.between, &products, (self.pairs.made, inner));
+        multiply(part(self.pairs.made, inner), inner, second, part(self.pairs.second, out))?;
+        if let Some(after) = self.after {
+            apply(after, &[(self.pairs.second, out)], (self.pairs.out, out));
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Instructions that work on each row by itself: kernels, products, lookups.
 
 use super::cache::Place;
-use super::constants::beyond;
+use super::constants::{Args, beyond};
 use super::exec::{Frame, ROWS};
 use super::matrices::Matrices;
 use super::{RowsEngine, broken};
@@ -115,10 +115,20 @@ pub fn pointers(
     call: &KernelCall,
     locals: &[BufId],
 ) -> Result<Vec<*mut f32>, Error> {
+    pointers_with(engine, frame, &engine.constants.of(place).args, call, locals)
+}
+
+/// The same with these constants.
+pub fn pointers_with(
+    engine: &RowsEngine,
+    frame: &mut Frame,
+    fixed: &Args,
+    call: &KernelCall,
+    locals: &[BufId],
+) -> Result<Vec<*mut f32>, Error> {
     for b in outputs_of(engine, call).into_iter().filter(|b| !locals.contains(b)) {
         room(engine, frame, b)?;
     }
-    let fixed = &engine.constants.of(place).args;
     let params = &engine.program.kernels[call.kernel.0 as usize].params;
     call.args
         .iter()

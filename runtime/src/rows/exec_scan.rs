@@ -1,5 +1,5 @@
 //! Scans. What a recurrence describes runs through many rows at a time, its units shared by the threads; rows on which
-//! an edit acts, or whose state something reads, take a step each with the body in it.
+//! an edit acts, or whose state something reads, take a step each with the body in it, or by the body alone.
 
 use super::cache::{Place, States};
 use super::exec::{Frame, slots};
@@ -34,6 +34,8 @@ struct Layer<'a> {
     place: Place,
     body: Option<&'a Body>,
     scan: Option<Scan>,
+    /// Whether the body does what the scan does, too.
+    instead: bool,
     /// The result of the body that is the new state before edits.
     new: Option<u32>,
     /// The arguments of the body.
@@ -59,6 +61,7 @@ pub fn scan(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &In
         place,
         body: body.as_ref(),
         scan: recurrence.as_ref().map(|r| described(engine, frame, place, r, out)).transpose()?,
+        instead: recurrence.as_ref().is_none_or(|r| r.instead),
         new: recurrence.as_ref().and_then(|r| r.new),
         base,
         state: *state,
@@ -217,15 +220,16 @@ impl Layer<'_> {
         kept: &mut States,
     ) -> Result<(), Error> {
         let Some(&row) = chain.rows.first() else { return Ok(()) };
-        let (j, units) = (row as usize, self.scan.as_ref().map_or(0, |s| s.heads * s.channels));
         let mut before = self.start(chain, kept)?;
-        if let Some(scan) = &self.scan {
+        let around = self.scan.as_ref().filter(|_| !self.instead);
+        let (j, units) = (row as usize, around.map_or(0, |s| s.heads * s.channels));
+        if let Some(scan) = around {
             // SAFETY: the operands hold this row and `before` all units.
             unsafe { scan::scan(engine.isa, Part::State, scan, &[row], 0..units, before.as_mut_ptr()) };
         }
         let mut after = kept.free.pop().unwrap_or_default();
         memory::resize(&mut after, self.state, "states")?;
-        let edits = self.scan.is_none() || body.call.args.contains(&KernelArg::Result(0));
+        let edits = around.is_none() || body.call.args.contains(&KernelArg::Result(0));
         let (old, new, y) = (before.as_mut_ptr(), after.as_mut_ptr(), self.out.get().wrapping_add(j * self.width));
         let mut own = |arg: &KernelArg| match arg {
             KernelArg::Body(_) => Some(old),
@@ -239,7 +243,7 @@ impl Layer<'_> {
         }
         keep(frame, self.place, body, given, j, results);
         let (mut state, other) = if edits { (after, before) } else { (before, after) };
-        if let Some(scan) = &self.scan {
+        if let Some(scan) = around {
             // SAFETY: as above.
             unsafe { scan::scan(engine.isa, Part::Read, scan, &[row], 0..units, state.as_mut_ptr()) };
         }

@@ -118,7 +118,9 @@ pub fn buffers_of(instr: &Instr) -> Vec<BufId> {
     match instr {
         Instr::Kernel(call) => of_args(&call.args),
         Instr::Linear { x, y, active, .. } => [*x, *y].into_iter().chain(*active).collect(),
-        Instr::Experts(e) => [e.x, e.gates, e.y].into_iter().chain(of_args(&e.call.args)).collect(),
+        Instr::Experts(e) => {
+            [e.x, e.gates, e.y].into_iter().chain(e.kernels().flat_map(|k| of_args(&k.call.args))).collect()
+        }
         Instr::Lookup { index, y, .. } => match index {
             LookupIndex::Buffer(b) => vec![*b, *y],
             _ => vec![*y],

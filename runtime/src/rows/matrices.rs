@@ -45,6 +45,13 @@ impl Parts {
             _ => 0..0,
         }
     }
+
+    /// The same, where there are several entries that lie apart in the weight, so that each is read by itself.
+    pub fn apart(&self) -> Option<Range<usize>> {
+        let span = self.span();
+        let apart = self.batch.len() > 1 && !span.is_empty() && span.len() <= 2 * self.out.len() * self.inner.len();
+        apart.then_some(span)
+    }
 }
 
 /// The matrices of a product, one for each batch entry.
@@ -78,10 +85,7 @@ impl Matrices {
 
     /// Matrices that are read one by one; `None` where the entries do not lie apart in the weight.
     pub fn later(parts: &Parts, weights: &Arc<dyn WeightSource>, weight: &Weight) -> Option<Self> {
-        let span = parts.span();
-        if parts.batch.len() < 2 || span.is_empty() || span.len() > 2 * parts.out.len() * parts.inner.len() {
-            return None;
-        }
+        let span = parts.apart()?;
         let from_least = |offsets: &[usize]| -> Vec<usize> {
             let least = offsets.iter().min().copied().unwrap_or(0);
             offsets.iter().map(|o| o - least).collect()

@@ -3,7 +3,8 @@
 //! Nothing here reads a weight or allocates a row; the sizes hold for any number of runs.
 
 use super::cache::{Homes, kept};
-use super::constants::{self, wanted};
+use super::chosen::{Chosen, chosen};
+use super::constants::{self, Wanted, wanted};
 use super::count::sees_all;
 use super::edits::acting;
 use super::exec_experts::pairs_of_row;
@@ -24,9 +25,11 @@ const NOTES_OF_STRETCH: u64 = 8;
 /// The memory that a program takes, in bytes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sizes {
-    /// Matrices as they are packed, contiguous copies of other constants, and computed ones.
-    pub weights: u64,
-    /// The largest weight, which is read as a whole before it is packed.
+    /// Matrices as they are packed, contiguous copies of other constants, and computed ones; but `chosen`.
+    pub fixed: u64,
+    /// Matrices of experts, of which those take memory that a row has chosen.
+    pub chosen: Vec<Chosen>,
+    /// The largest weight that is read as a whole before it is packed.
     pub reading: u64,
     pub stretches: Vec<RowSizes>,
 }
@@ -98,7 +101,19 @@ impl Sizes {
             stretches[s].buffers = most + beside;
             stretches[s].many = many + beside;
         }
-        Sizes { weights: constants::bytes(program), reading: largest(plan, program), stretches }
+        let chosen = chosen(plan, program);
+        let fixed = constants::bytes(program) - chosen.iter().map(|c| c.of_rows(u64::MAX)).sum::<u64>();
+        Sizes { fixed, reading: largest(plan, program, &chosen), chosen, stretches }
+    }
+
+    /// The weights that so many rows take at most.
+    pub fn weights(&self, rows: u64) -> u64 {
+        self.chosen.iter().map(|c| c.of_rows(rows)).fold(self.fixed, u64::saturating_add)
+    }
+
+    /// What is read for the largest matrix that rows choose.
+    pub fn reading_chosen(&self) -> u64 {
+        self.chosen.iter().map(|c| c.reading).max().unwrap_or(0)
     }
 
     /// The most that each distinct row of a pass takes, whatever stretch it is in.
@@ -131,12 +146,17 @@ impl Sizes {
     }
 }
 
-/// The largest weight that a program reads, as f32 in file order. One that is spread over several tensors
+/// The largest weight that a program reads as a whole, as f32 in file order. One that is spread over several tensors
 /// is put together from them one by one.
-fn largest(plan: &Plan, program: &Program) -> u64 {
+fn largest(plan: &Plan, program: &Program, chosen: &[Chosen]) -> u64 {
     let mut most = 0;
-    for source in constants::instrs(program).flat_map(wanted).map(|w| w.source()) {
-        if let ConstSource::Weight(id) = source {
+    for instr in constants::instrs(program) {
+        let of = |id| constants::chooses(instr) && chosen.iter().any(|c| c.weight == id);
+        for wanted in wanted(instr) {
+            let ConstSource::Weight(id) = wanted.source() else { continue };
+            if matches!(wanted, Wanted::Matrix(_)) && of(id) {
+                continue;
+            }
             let weight = &plan.weights[id.0 as usize];
             let size = |a: &Axis| if let Size::Fixed(n) = a.size { n as u64 } else { 1 };
             let bytes = weight.dims.iter().flatten().map(size).fold(4u64, u64::saturating_mul);
@@ -160,7 +180,8 @@ fn passing(program: &Program, instr: &Instr) -> u64 {
             let count = |dims: &[Dim]| dims.iter().map(|d| d.0 as u64).product::<u64>();
             let inner = |w: &MatrixView| count(&w.inner);
             let out = |w: &MatrixView| count(&w.out);
-            let each = experts.first.iter().map(out).sum::<u64>() + inner(&experts.second) + out(&experts.second);
+            let outs = if experts.after.is_some() { 2 } else { 1 } * out(&experts.second);
+            let each = experts.first.iter().map(out).sum::<u64>() + inner(&experts.second) + outs;
             4 * pairs_of_row(count(&experts.second.batch) as usize) as u64
                 * (each + experts.first.first().map_or(0, inner))
         }

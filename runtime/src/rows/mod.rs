@@ -4,6 +4,7 @@
 //! ([`cache`]); no value of a row depends on what else is computed beside it.
 
 mod cache;
+mod chosen;
 mod constants;
 mod count;
 mod edits;

@@ -80,16 +80,16 @@ impl Dtype {
     }
 
     /// What weights may be, for whoever has others.
-    pub const READ: &str = "weights are read from F32, F16, BF16, F8_E4M3 with or without scales, 4-bit blocks with scales, and the quantized types Q8_0, Q2_K to Q6_K, Q4_0, Q4_1, Q5_0, Q5_1 and IQ4_NL of GGUF: use the model in one of these";
+    pub const READ: &str = "weights are read from F32, F16, BF16, F8_E4M3 with scales, 4-bit blocks with scales, and the quantized types Q8_0, Q2_K to Q6_K, Q4_0, Q4_1, Q5_0, Q5_1 and IQ4_NL of GGUF: use the model in one of these";
 
     /// Why weights of this type are not read.
     pub fn refused(self) -> String {
         format!("has the element type {}, of which weights are not read", self.name())
     }
 
-    /// Whether weights may have it.
+    /// Whether weights may have it as they are, without scales beside them.
     pub fn is_weight(self) -> bool {
-        matches!(self, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::F8E4M3 | Dtype::Blocks(_))
+        matches!(self, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::Blocks(_))
     }
 
     /// Bits of one element; of quantized ones on the average.

@@ -88,7 +88,9 @@ impl Constants {
     ) -> Result<Self, Error> {
         let mut reader = Reader { plan, weights, tensors, last: None };
         let mut loading = Loading::default();
-        for view in instrs(program).flat_map(wanted).filter_map(|w| if let Wanted::Matrix(v) = w { Some(v) } else { None }) {
+        for view in
+            instrs(program).flat_map(wanted).filter_map(|w| if let Wanted::Matrix(v) = w { Some(v) } else { None })
+        {
             let there = beside.zip(of_weight(plan, &view)).and_then(|(other, key)| other.packed.get(&key));
             loading.matrices.extend(there.map(|m| (matrix_key(&view), Arc::clone(m))));
         }

@@ -36,13 +36,14 @@ impl Candle {
 }
 
 impl Model for Candle {
-    fn begin(&mut self) {
+    fn begin(&mut self) -> Result<(), String> {
         self.model.clear_kv_cache();
         self.len = 0;
+        Ok(())
     }
 
-    fn extend(&mut self, tokens: &[u32]) -> Vec<f32> {
-        self.forward(tokens).expect("candle runs its model")
+    fn extend(&mut self, tokens: &[u32]) -> Result<Vec<f32>, String> {
+        self.forward(tokens).map_err(|e| e.to_string())
     }
 }
 
@@ -70,11 +71,11 @@ fn measure_in(folder: &Path, turns: usize, threads: usize) -> Result<(), String>
     let random = Random::named("tokens");
     let tokens: Vec<u32> = (0..512).map(|i| random.below(i, shape.vocab)).collect();
     for n in [128, 512] {
-        let turns = prompts(&mut models, turns, threads, &tokens[..n]);
+        let turns = prompts(&mut models, turns, threads, &tokens[..n])?;
         let figures = figures(&turns, n, |_| shape.operations(n));
         print(&format!("prompt of {n} tokens, of {:.0} GFLOP/s", limit(&turns) / 1e9), &models, &figures);
     }
-    let turns = new_tokens(&mut models, turns, threads, &tokens, 64);
+    let turns = new_tokens(&mut models, turns, threads, &tokens, 64)?;
     let figures = figures(&turns, 64, |_| 64.0 * shape.bytes(Format::F32));
     print(&format!("64 new tokens after 16, of {:.1} GB/s", limit(&turns) / 1e9), &models, &figures);
     Ok(())
@@ -86,9 +87,13 @@ fn agree(models: &mut Models, vocab: usize) -> Result<(), String> {
     let tokens: Vec<u32> = (0..48).map(|i| random.below(i, vocab)).collect();
     let mut logits = Vec::new();
     for (_, m) in models.iter_mut().filter(|(name, _)| name == "steer" || name == "candle") {
-        m.begin();
-        m.extend(&tokens[..40]);
-        logits.push(tokens[40..].iter().map(|t| m.extend(&[*t])).next_back().unwrap_or_default());
+        m.begin()?;
+        m.extend(&tokens[..40])?;
+        let mut last = Vec::new();
+        for t in &tokens[40..] {
+            last = m.extend(&[*t])?;
+        }
+        logits.push(last);
     }
     let most = logits[0].iter().fold(0.0f32, |m, x| m.max(x.abs()));
     let apart = logits[0].iter().zip(&logits[1]).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));

@@ -15,10 +15,10 @@ use steer_lang::{Diagnostics, Sources};
 /// What is measured.
 pub trait Model {
     /// Forgets all tokens.
-    fn begin(&mut self);
+    fn begin(&mut self) -> Result<(), String>;
 
     /// Appends tokens; the logits of the last one.
-    fn extend(&mut self, tokens: &[u32]) -> Vec<f32>;
+    fn extend(&mut self, tokens: &[u32]) -> Result<Vec<f32>, String>;
 }
 
 /// A model, and the script that has hooks for it.
@@ -113,12 +113,12 @@ impl Steer {
 }
 
 impl Model for Steer {
-    fn begin(&mut self) {
-        self.engine.begin(self.runs.clone()).expect("steer begins");
+    fn begin(&mut self) -> Result<(), String> {
         self.len = 0;
+        self.engine.begin(self.runs.clone()).map_err(|e| e.to_string())
     }
 
-    fn extend(&mut self, tokens: &[u32]) -> Vec<f32> {
+    fn extend(&mut self, tokens: &[u32]) -> Result<Vec<f32>, String> {
         let mut logits = Vec::new();
         let last = tokens.len().div_ceil(self.chunk);
         for (i, part) in tokens.chunks(self.chunk).enumerate() {
@@ -129,10 +129,10 @@ impl Model for Steer {
                 donor_positions: Vec::new(),
                 reads: vec![if i + 1 == last { vec![self.len + part.len() - 1] } else { Vec::new() }],
             };
-            let result = self.engine.extend(&[work]).expect("steer runs its model");
+            let result = self.engine.extend(&[work]).map_err(|e| e.to_string())?;
             self.len += part.len();
             logits = result.values.first().map(|v| v.data.to_vec()).unwrap_or_default();
         }
-        logits
+        Ok(logits)
     }
 }

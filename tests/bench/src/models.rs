@@ -72,7 +72,6 @@ fn one(options: &Options, threads: usize, shape: &Shape, format: Format, folder:
         models.push((hook.clone(), Box::new(Steer::open(&source, &[hook], Some(&plain))?)));
     }
     models.insert(0, ("plain".into(), Box::new(plain)));
-    // Nothing of the files is needed any more but what is mapped.
     let random = Random::named("tokens");
     let tokens: Vec<u32> = (0..options.prompt.max(16 + options.new)).map(|i| random.below(i, shape.vocab)).collect();
     differ(&mut models, &tokens[..16])?;
@@ -80,12 +79,12 @@ fn one(options: &Options, threads: usize, shape: &Shape, format: Format, folder:
     let extra = |models: &Models, i: usize| if models[i].0 == "feature" { shape.dictionary() } else { (0.0, 0.0) };
     let mut tables: [Option<(Vec<Figures>, f64)>; 2] = [None, None];
     if options.new > 0 {
-        let turns = new_tokens(&mut models, options.turns, threads, &tokens, options.new);
+        let turns = new_tokens(&mut models, options.turns, threads, &tokens, options.new)?;
         let work = |i: usize| (shape.bytes(format) + extra(&models, i).0) * options.new as f64;
         tables[0] = Some((figures(&turns, options.new, work), limit(&turns)));
     }
     if options.prompt > 0 {
-        let turns = prompts(&mut models, options.turns, threads, &tokens[..options.prompt]);
+        let turns = prompts(&mut models, options.turns, threads, &tokens[..options.prompt])?;
         let work = |i: usize| shape.operations(options.prompt) + extra(&models, i).1 * options.prompt as f64;
         tables[1] = Some((figures(&turns, options.prompt, work), limit(&turns)));
     }
@@ -97,8 +96,8 @@ fn one(options: &Options, threads: usize, shape: &Shape, format: Format, folder:
 fn differ(models: &mut Models, tokens: &[u32]) -> Result<(), String> {
     let mut all: Vec<Vec<f32>> = Vec::new();
     for (name, m) in models.iter_mut() {
-        m.begin();
-        let logits = m.extend(tokens);
+        m.begin()?;
+        let logits = m.extend(tokens)?;
         if logits.iter().any(|x| !x.is_finite()) {
             return Err(format!("{name}: logits that are no numbers"));
         }

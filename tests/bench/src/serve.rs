@@ -31,7 +31,8 @@ struct Bench {
 }
 
 pub fn serve(source: Source, threads: usize) -> Result<(), String> {
-    let mut bench = Bench { source, models: BTreeMap::new(), at: BTreeMap::new(), threads, numbers: vec![1.0; NUMBERS] };
+    let mut bench =
+        Bench { source, models: BTreeMap::new(), at: BTreeMap::new(), threads, numbers: vec![1.0; NUMBERS] };
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|e| e.to_string())?;
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -60,15 +61,15 @@ impl Bench {
             (["prompt", name, _], Some(n), _) => {
                 let model = self.model(name)?;
                 let tokens = tokens(n);
-                model.begin();
+                model.begin()?;
                 let clock = Instant::now();
-                black_box(model.extend(&tokens));
+                black_box(model.extend(&tokens)?);
                 Ok(json!(clock.elapsed().as_secs_f64()))
             }
             (["start", name, _], Some(n), _) => {
                 let model = self.model(name)?;
-                model.begin();
-                model.extend(&tokens(n));
+                model.begin()?;
+                model.extend(&tokens(n))?;
                 self.at.insert(name.to_string(), n);
                 Ok(json!(clock.elapsed().as_secs_f64()))
             }
@@ -78,18 +79,18 @@ impl Bench {
                 let token = tokens(*at).pop().unwrap_or_default();
                 let model = self.model(name)?;
                 let clock = Instant::now();
-                black_box(model.extend(&[token]));
+                black_box(model.extend(&[token])?);
                 Ok(json!(clock.elapsed().as_secs_f64()))
             }
             ([what @ ("decode" | "logits"), name, ..], Some(n), Some(m)) => {
                 let model = self.model(name)?;
                 let tokens = tokens(n + m);
-                model.begin();
-                model.extend(&tokens[..n]);
+                model.begin()?;
+                model.extend(&tokens[..n])?;
                 let clock = Instant::now();
                 let mut last = Vec::new();
                 for t in &tokens[n..] {
-                    last = black_box(model.extend(&[*t]));
+                    last = black_box(model.extend(&[*t])?);
                 }
                 Ok(if *what == "logits" { json!(last) } else { json!(clock.elapsed().as_secs_f64()) })
             }

@@ -5,7 +5,7 @@ use crate::random::Random;
 use serde_json::{Value, json};
 
 /// Features of the sparse autoencoder that a hook reads.
-pub const FEATURES: usize = 16384;
+const FEATURES: usize = 16384;
 
 /// A model of some shape, with random weights.
 pub struct Shape {
@@ -13,6 +13,8 @@ pub struct Shape {
     pub layers: usize,
     pub d_model: usize,
     pub vocab: usize,
+    /// Of the sparse autoencoder beside it.
+    pub features: usize,
     /// Width of all queries of a row together, 0 without attention.
     pub queries: usize,
     pub config: Value,
@@ -142,7 +144,7 @@ impl Shape {
 
     /// The same of a hook at a sparse autoencoder: bytes of a new token, operations of a row. It encodes and decodes once.
     pub fn dictionary(&self) -> (f64, f64) {
-        let elements = (2 * FEATURES * self.d_model) as f64;
+        let elements = (2 * self.features * self.d_model) as f64;
         (4.0 * elements, 2.0 * elements)
     }
 }
@@ -243,8 +245,7 @@ impl Gated {
         for layer in 0..self.layers {
             t.layer("model.layers", layer);
             t.norm(["input_layernorm", "attn_norm"], d);
-            for (name, own, heads) in
-                [("q", "attn_q", heads[0]), ("k", "attn_k", heads[1]), ("v", "attn_v", heads[1])]
+            for (name, own, heads) in [("q", "attn_q", heads[0]), ("k", "attn_k", heads[1]), ("v", "attn_v", heads[1])]
             {
                 let turn = if self.pairs && name != "v" { Turn::Pairs(heads) } else { Turn::None };
                 let names = [&format!("self_attn.{name}_proj")[..], own];
@@ -274,6 +275,7 @@ fn qwen(cut: Cut) -> Shape {
         layers,
         d_model: d,
         vocab,
+        features: FEATURES,
         queries: d,
         config: json!({
             "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu", "hidden_size": d,
@@ -310,6 +312,7 @@ fn llama(cut: Cut) -> Shape {
         layers,
         d_model: d,
         vocab,
+        features: FEATURES,
         queries: d,
         config: json!({
             "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": d,
@@ -388,6 +391,7 @@ fn gpt2(cut: Cut) -> Shape {
         layers,
         d_model: d,
         vocab,
+        features: FEATURES,
         queries: d,
         config: json!({
             "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "activation_function": "gelu_new", "n_embd": d,
@@ -437,6 +441,7 @@ fn mamba(cut: Cut) -> Shape {
         layers,
         d_model: d,
         vocab,
+        features: FEATURES,
         queries: 0,
         config: json!({
             "architectures": ["MambaForCausalLM"], "model_type": "mamba", "hidden_act": "silu", "hidden_size": d,
@@ -496,6 +501,7 @@ fn starcoder2(cut: Cut) -> Shape {
         layers,
         d_model: d,
         vocab,
+        features: FEATURES,
         queries: d,
         config: json!({
             "architectures": ["Starcoder2ForCausalLM"], "vocab_size": vocab, "hidden_size": d,

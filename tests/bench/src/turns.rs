@@ -32,48 +32,56 @@ pub struct Figures {
 }
 
 /// Prompts of these tokens. Who begins moves on from turn to turn; the first turn warms up.
-pub fn prompts(models: &mut Models, turns: usize, threads: usize, tokens: &[u32]) -> Vec<Turn> {
+pub fn prompts(models: &mut Models, turns: usize, threads: usize, tokens: &[u32]) -> Result<Vec<Turn>, String> {
     let n = models.len();
-    let turn = |turn: usize| {
+    let mut turn = |turn: usize| {
         let (mut seconds, mut limits) = (vec![0.0; n], vec![0.0; n]);
         let mut before = machine::peak(threads);
         for at in (0..n).map(|i| (turn + i) % n) {
             let m = &mut models[at].1;
-            m.begin();
+            m.begin()?;
             let clock = Instant::now();
-            black_box(m.extend(tokens));
+            black_box(m.extend(tokens)?);
             seconds[at] = clock.elapsed().as_secs_f64();
             let after = machine::peak(threads);
             limits[at] = (before + after) / 2.0;
             before = after;
         }
-        Turn { seconds, limits }
+        Ok(Turn { seconds, limits })
     };
-    (0..=turns).map(turn).skip(1).collect()
+    turn(0)?;
+    (1..=turns).map(turn).collect()
 }
 
 /// New tokens one by one, of which all models make each before any makes the next, so that they meet the same moments.
-pub fn new_tokens(models: &mut Models, turns: usize, threads: usize, tokens: &[u32], count: usize) -> Vec<Turn> {
+pub fn new_tokens(
+    models: &mut Models,
+    turns: usize,
+    threads: usize,
+    tokens: &[u32],
+    count: usize,
+) -> Result<Vec<Turn>, String> {
     let numbers = vec![1.0f32; NUMBERS];
     let n = models.len();
     let mut turn = |turn: usize| {
         let mut seconds = vec![0.0; n];
         let mut reading = 0.0;
         for (_, m) in models.iter_mut() {
-            m.begin();
-            m.extend(&tokens[..BEFORE]);
+            m.begin()?;
+            m.extend(&tokens[..BEFORE])?;
         }
         for (step, token) in tokens[BEFORE..BEFORE + count].iter().enumerate() {
             reading += 1.0 / machine::read(threads, &numbers);
             for at in (0..n).map(|i| (turn + step + i) % n) {
                 let clock = Instant::now();
-                black_box(models[at].1.extend(&[*token]));
+                black_box(models[at].1.extend(&[*token])?);
                 seconds[at] += clock.elapsed().as_secs_f64();
             }
         }
-        Turn { seconds, limits: vec![count as f64 / reading; n] }
+        Ok(Turn { seconds, limits: vec![count as f64 / reading; n] })
     };
-    (0..=turns).map(&mut turn).skip(1).collect()
+    turn(0)?;
+    (1..=turns).map(turn).collect()
 }
 
 /// The figures of each model, which takes so much work for so many tokens.

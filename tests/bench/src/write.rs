@@ -2,7 +2,7 @@
 
 use crate::format::{Format, Kind};
 use crate::random::Random;
-use crate::shapes::{FEATURES, Meta, Shape, Tensor, Turn};
+use crate::shapes::{Meta, Shape, Tensor, Turn};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ pub fn write(shape: &Shape, format: Format, folder: &Path, as_file: bool) -> Don
 
 /// A direction, one for each layer as a control vector, and a sparse autoencoder.
 fn loads(shape: &Shape, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let (d, layers) = (shape.d_model, shape.layers);
+    let (d, layers, features) = (shape.d_model, shape.layers, shape.features);
     let numbers = |name: &str, n: usize, deviation: f32| -> Vec<f32> {
         let random = Random::named(name);
         (0..n).into_par_iter().map(|i| deviation * random.at(i)).collect()
@@ -45,23 +45,24 @@ fn loads(shape: &Shape, folder: &Path) -> Result<(), Box<dyn std::error::Error>>
     write_npy(&folder.join("v.npy"), &[d], &numbers("v", d, 0.1))?;
     let control = numbers("control", layers * d, 0.2);
     write_npy(&folder.join("control.npy"), &[layers, d], &control)?;
-    let of = |(layer, data)| (layer as u32, Named { name: "direction", shape: std::slice::from_ref(&shape.d_model), data });
+    let of =
+        |(layer, data)| (layer as u32, Named { name: "direction", shape: std::slice::from_ref(&shape.d_model), data });
     let directions: Vec<(u32, Named<'_>)> = control.chunks_exact(d).enumerate().map(of).collect();
     write_directions(&folder.join("control.gguf"), &directions, shape.name)?;
     let sae = folder.join("sae");
     std::fs::create_dir_all(&sae)?;
     let config = json!({
-        "architecture": "standard", "d_in": d, "d_sae": FEATURES, "dtype": "float32", "apply_b_dec_to_input": true,
+        "architecture": "standard", "d_in": d, "d_sae": features, "dtype": "float32", "apply_b_dec_to_input": true,
         "normalize_activations": "none", "reshape_activations": "none",
         "metadata": { "hook_name": format!("blocks.{}.hook_resid_post", shape.middle()) },
     });
     std::fs::write(sae.join("cfg.json"), config.to_string())?;
-    let (enc, dec) = (numbers("W_enc", d * FEATURES, 0.02), numbers("W_dec", d * FEATURES, 0.02));
-    let (b_enc, b_dec) = (numbers("b_enc", FEATURES, 0.1), numbers("b_dec", d, 0.1));
+    let (enc, dec) = (numbers("W_enc", d * features, 0.02), numbers("W_dec", d * features, 0.02));
+    let (b_enc, b_dec) = (numbers("b_enc", features, 0.1), numbers("b_dec", d, 0.1));
     let named = [
-        Named { name: "W_enc", shape: &[d, FEATURES], data: &enc },
-        Named { name: "W_dec", shape: &[FEATURES, d], data: &dec },
-        Named { name: "b_enc", shape: &[FEATURES], data: &b_enc },
+        Named { name: "W_enc", shape: &[d, features], data: &enc },
+        Named { name: "W_dec", shape: &[features, d], data: &dec },
+        Named { name: "b_enc", shape: &[features], data: &b_enc },
         Named { name: "b_dec", shape: &[d], data: &b_dec },
     ];
     write_safetensors(&sae.join("sae_weights.safetensors"), &named, &BTreeMap::new())?;
@@ -268,15 +269,15 @@ mod tests {
     fn a_file_and_a_folder_are_one_model() {
         for name in ["gpt2", "qwen2.5-0.5b", "llama-3.2-1b", "mamba-130m"] {
             let cut = Cut { layers: Some(1), vocab: Some(512) };
-            let shape = Shape::named(name, cut).unwrap();
+            let shape = Shape { features: 64, ..Shape::named(name, cut).unwrap() };
             let folder = std::env::temp_dir().join(format!("steer-bench-test-{}-{name}", std::process::id()));
             let logits = [false, true].map(|as_file| {
                 let path = write(&shape, Format::F32, &folder, as_file).unwrap();
                 let mut source = Source::new(&path, "hooks.steer");
                 source.set.push(("middle".into(), "0".into()));
                 let mut model = Steer::open(&source, &[], None).unwrap();
-                model.begin();
-                model.extend(&[3, 141, 59, 26, 5])
+                model.begin().unwrap();
+                model.extend(&[3, 141, 59, 26, 5]).unwrap()
             });
             std::fs::remove_dir_all(&folder).unwrap();
             let most = logits[0].iter().fold(0.0f32, |m, x| m.max(x.abs()));

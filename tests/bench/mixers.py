@@ -31,7 +31,7 @@ class Steer:
     """The other process, which answers a line with a line."""
 
     def __init__(self, folder, script, program):
-        self.process = subprocess.Popen([program, folder, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        self.process = subprocess.Popen([program, "serve", folder, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env={**os.environ, "RAYON_NUM_THREADS": str(THREADS)})
 
     def ask(self, *words):
@@ -149,7 +149,7 @@ def main():
     p.add_argument("--what", nargs="*", default=["mamba", "mamba2", "mixture"])
     p.add_argument("--layers", type=int)
     p.add_argument("--new", type=int, default=32, help="tokens that are made one by one")
-    p.add_argument("--program", default=ROOT / "target/release/steer-mixers")
+    p.add_argument("--program", default=ROOT / "target/release/steer-bench")
     p.add_argument("--alone", action="store_true", help="without transformers")
     args = p.parse_args()
     torch.set_num_threads(THREADS)

@@ -25,11 +25,12 @@ mod table;
 mod targets;
 mod top;
 
+pub use derive::tensors;
 pub use execute::{Done, merge_on, merging_computes, run, run_on};
 pub use explain::explanation;
 pub use inputs::{Input, InputKind};
 pub use keep::{Keeping, Place as KeepingPlace, Shard, shard_file};
 pub use needs::Needs;
-pub use phase::{PhaseOptions, Prepared, prepare};
+pub use phase::{PhaseOptions, Prepared, TensorValues, prepare};
 pub use session::{ModelSession, Session, SessionOptions};
 pub use statements::{Experiment, prepare_all};

@@ -38,6 +38,8 @@ pub struct Constants {
     fixed: Vec<Vec<Fixed>>,
     /// Those that are read when they are first needed.
     later: Vec<Arc<Matrices>>,
+    /// Matrices of weights, by the weight's name and the view of it.
+    packed: HashMap<String, Arc<Matrices>>,
 }
 
 /// Constants while they are loaded, by the view that asks for them: equal views share memory.
@@ -79,16 +81,24 @@ impl Reader<'_> {
 }
 
 impl Constants {
-    /// Reads and packs everything that the program names, and runs its prelude.
+    /// Reads and packs everything that the program names, and runs its prelude. Matrices that another program has of the
+    /// same weights are its own, too.
     pub fn load(
         plan: &Plan,
         program: &Program,
         kernels: &dyn RowKernels,
         weights: &Arc<dyn WeightSource>,
         tensors: &dyn TensorSource,
+        beside: Option<&Constants>,
     ) -> Result<Self, Error> {
         let mut reader = Reader { plan, weights, tensors, last: None };
         let mut loading = Loading::default();
+        for view in
+            instrs(program).flat_map(wanted).filter_map(|w| if let Wanted::Matrix(v) = w { Some(v) } else { None })
+        {
+            let there = beside.zip(of_weight(plan, &view)).and_then(|(other, key)| other.packed.get(&key));
+            loading.matrices.extend(there.map(|m| (matrix_key(&view), Arc::clone(m))));
+        }
         let bar = Bar::new("loading weights", Unit::Bytes(bytes(program)));
         for instr in &program.prelude {
             loading.load(instr, &mut reader, &bar)?;
@@ -101,7 +111,12 @@ impl Constants {
         let fixed = program.stretches.iter().map(|s| s.instrs.iter().map(fixed).collect::<Result<_, _>>());
         let fixed = fixed.collect::<Result<_, _>>()?;
         let later = loading.matrices.values().filter(|m| m.is_later()).map(Arc::clone).collect();
-        Ok(Constants { fixed, later })
+        let matrices = instrs(program).flat_map(wanted).filter_map(|w| match w {
+            Wanted::Matrix(view) => Some((of_weight(plan, &view)?, loading.matrices.get(&matrix_key(&view))?.clone())),
+            Wanted::View(_) => None,
+        });
+        let packed = matrices.collect();
+        Ok(Constants { fixed, later, packed })
     }
 
     pub fn experts_read(&self) -> (usize, usize) {
@@ -359,6 +374,13 @@ fn view_key(v: &ConstView) -> String {
 
 fn matrix_key(v: &MatrixView) -> String {
     format!("{v:?}")
+}
+
+/// A view of a weight by the weight's name: numbers of weights are a Plan's own.
+fn of_weight(plan: &Plan, v: &MatrixView) -> Option<String> {
+    let ConstSource::Weight(id) = v.source else { return None };
+    let MatrixView { offset, batch, out, inner, select, .. } = v;
+    Some(format!("{} {:?}", plan.weights[id.0 as usize].name, (offset, batch, out, inner, select)))
 }
 
 /// A table index beyond the table.

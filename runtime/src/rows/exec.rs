@@ -131,9 +131,15 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
         edit_inputs(engine, &mut frame);
         for segment in engine.lives.segments(s).to_vec() {
             let together = super::segments::run(engine, &mut frame, (s, segment.clone()), stretch)?;
+            // The first instruction that is still to be executed.
+            let mut next = if together { segment.end } else { segment.start };
             for i in segment {
-                if !together {
+                if next <= i {
+                    next = i + super::exec_products::run(engine, &mut frame, (s, i), &stretch.instrs[i..])?;
+                }
+                if next <= i {
                     super::exec_instr::run(engine, &mut frame, (s, i), &stretch.instrs[i])?;
+                    next = i + 1;
                 }
                 frame.drop_buffers(engine.lives.end(s, i));
                 let cost = engine.costs[s][i];

@@ -17,7 +17,7 @@ use steer_compiler::program::{BufId, Instr, KernelArg, KernelCall, LookupIndex};
 use steer_kernels::{Packed, gemm};
 
 /// Below this many multiplications a product stays on one thread.
-const ALONE: usize = 1 << 17;
+pub const ALONE: usize = 1 << 17;
 /// Below this many floats a kernel stays on one thread.
 pub const ALONE_FLOATS: usize = 1 << 14;
 

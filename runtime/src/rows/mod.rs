@@ -13,6 +13,7 @@ mod exec_body;
 mod exec_experts;
 mod exec_instr;
 mod exec_mix;
+mod exec_products;
 mod exec_scan;
 mod given;
 mod lives;
@@ -51,6 +52,7 @@ pub struct RowsEngine {
     kernels: Box<dyn RowKernels>,
     isa: Isa,
     constants: Constants,
+    weights: Arc<dyn WeightSource>,
     layout: Layout,
     /// Computes equal rows once. Off only to test that it changes nothing.
     pub share: bool,
@@ -79,9 +81,31 @@ impl RowsEngine {
         weights: Arc<dyn WeightSource>,
         tensors: &dyn TensorSource,
     ) -> Result<Self, Error> {
+        RowsEngine::with(plan, program, backend, weights, tensors, None)
+    }
+
+    /// Another program over the same weights: matrices that both read are in memory once.
+    pub fn beside(
+        &self,
+        plan: Arc<Plan>,
+        program: Arc<Program>,
+        backend: &dyn RowBackend,
+        tensors: &dyn TensorSource,
+    ) -> Result<Self, Error> {
+        RowsEngine::with(plan, program, backend, Arc::clone(&self.weights), tensors, Some(&self.constants))
+    }
+
+    fn with(
+        plan: Arc<Plan>,
+        program: Arc<Program>,
+        backend: &dyn RowBackend,
+        weights: Arc<dyn WeightSource>,
+        tensors: &dyn TensorSource,
+        beside: Option<&Constants>,
+    ) -> Result<Self, Error> {
         let isa = Isa::detect();
         let kernels = backend.compile(&program.kernels, isa)?;
-        let constants = Constants::load(&plan, &program, kernels.as_ref(), &weights, tensors)?;
+        let constants = Constants::load(&plan, &program, kernels.as_ref(), &weights, tensors, beside)?;
         let homes = Homes::new(&program);
         let lives = Lives::of(&program, &homes);
         let layout = layout(&program, &lives);
@@ -95,6 +119,7 @@ impl RowsEngine {
             kernels,
             isa,
             constants,
+            weights,
             layout,
             share: true,
             runs: Vec::new(),
@@ -140,7 +165,8 @@ impl Engine for RowsEngine {
     }
 
     fn extend(&mut self, work: &[Extend]) -> Result<StepResult, Error> {
-        exec::step(self, work)
+        // On a thread of the pool: work that is handed over from outside waits twice for it, product by product.
+        rayon::scope(|_| exec::step(self, work))
     }
 
     fn watch(&mut self, watcher: Option<Watcher>) {

@@ -4,10 +4,12 @@
 #[path = "../../../runtime/kernels/examples/limits.rs"]
 mod limits;
 
-#[allow(unused_imports)]
 pub use limits::median;
 use std::hint::black_box;
 use steer_kernels::{Isa, rows};
+
+/// More numbers than any cache holds.
+pub const NUMBERS: usize = 32 << 20;
 
 /// Multiplications and additions in a second, of all threads together.
 pub fn peak(threads: usize) -> f64 {

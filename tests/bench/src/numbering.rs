@@ -1,5 +1,5 @@
 //! What it costs to find equal rows, and what that saves: patches at every layer and position of the
-//! GPT-2-small shape, without weights. `cargo run --release -p steer-bench --bin steer-numbering`.
+//! GPT-2-small shape, without weights.
 
 use serde_json::json;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use steer_lang::{Sources, Span};
 
 const LAYERS: u32 = 12;
 
-fn main() -> Result<(), String> {
+pub fn measure() -> Result<(), String> {
     let program = program()?;
     println!("{} stretches", program.stretches.len());
     for (runs, tokens) in [(1, 1), (1, 128), (200, 15), (200, 128), (2000, 15), (2000, 128)] {

@@ -1,23 +1,20 @@
-//! State space models and mixtures of experts under measurement, one step at a time as `mixers.py` asks for it on the
-//! standard input: `steer-mixers FOLDER SCRIPT`. Each line is a question, each answer a line of JSON:
+//! A model under measurement, one step at a time as a program in Python asks for it on the standard input. Each line is
+//! a question, each answer a line of JSON:
 //!
 //! - `load NAME HOOK...`: opens the model under a name, with hooks of the script; the seconds that it took;
 //! - `drop NAME`;
 //! - `prompt NAME N`: the seconds of a prompt of N tokens, and `decode NAME N M`: of M tokens after N, one by one;
 //! - `logits NAME N M`: those of the last of M tokens after N;
+//! - `start NAME N`: N tokens, and `next NAME`: the seconds of one more, so that several sides can take turns;
 //! - `limits`: operations and bytes that the machine can do and read in a second now.
 
-mod machine;
-#[path = "steer.rs"]
-mod steer_model;
-
+use crate::machine::{self, NUMBERS};
+use crate::model::{Model, Source, Steer};
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
 use std::time::Instant;
-use steer_model::{Model, Steer};
 
 /// Tokens that both sides can make up.
 fn tokens(n: usize) -> Vec<u32> {
@@ -25,21 +22,17 @@ fn tokens(n: usize) -> Vec<u32> {
 }
 
 struct Bench {
-    folder: PathBuf,
-    script: String,
-    models: HashMap<String, Steer>,
+    source: Source,
+    models: BTreeMap<String, Steer>,
+    /// By model: the tokens that it has seen.
+    at: BTreeMap<String, usize>,
     threads: usize,
     numbers: Vec<f32>,
 }
 
-fn main() -> Result<(), String> {
-    let mut args = std::env::args().skip(1);
-    let (Some(folder), Some(script)) = (args.next(), args.next()) else {
-        return Err("usage: steer-mixers FOLDER SCRIPT, with questions on the standard input".into());
-    };
-    let threads = rayon::current_num_threads();
-    let numbers = vec![1.0; 50 << 20];
-    let mut bench = Bench { folder: folder.into(), script, models: HashMap::new(), threads, numbers };
+pub fn serve(source: Source, threads: usize) -> Result<(), String> {
+    let mut bench =
+        Bench { source, models: BTreeMap::new(), at: BTreeMap::new(), threads, numbers: vec![1.0; NUMBERS] };
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|e| e.to_string())?;
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -56,7 +49,7 @@ impl Bench {
         let clock = Instant::now();
         match (words, number(2), number(3)) {
             (["load", name, hooks @ ..], ..) => {
-                let model = Steer::open(&self.folder, &self.script, None, hooks)?;
+                let model = Steer::open(&self.source, hooks, self.models.values().next())?;
                 self.models.insert(name.to_string(), model);
                 Ok(json!(clock.elapsed().as_secs_f64()))
             }
@@ -68,20 +61,36 @@ impl Bench {
             (["prompt", name, _], Some(n), _) => {
                 let model = self.model(name)?;
                 let tokens = tokens(n);
-                model.begin();
+                model.begin()?;
                 let clock = Instant::now();
-                black_box(model.extend(&tokens));
+                black_box(model.extend(&tokens)?);
+                Ok(json!(clock.elapsed().as_secs_f64()))
+            }
+            (["start", name, _], Some(n), _) => {
+                let model = self.model(name)?;
+                model.begin()?;
+                model.extend(&tokens(n))?;
+                self.at.insert(name.to_string(), n);
+                Ok(json!(clock.elapsed().as_secs_f64()))
+            }
+            (["next", name], ..) => {
+                let at = self.at.get_mut(*name).ok_or_else(|| format!("`{name}` has not started"))?;
+                *at += 1;
+                let token = tokens(*at).pop().unwrap_or_default();
+                let model = self.model(name)?;
+                let clock = Instant::now();
+                black_box(model.extend(&[token])?);
                 Ok(json!(clock.elapsed().as_secs_f64()))
             }
             ([what @ ("decode" | "logits"), name, ..], Some(n), Some(m)) => {
                 let model = self.model(name)?;
                 let tokens = tokens(n + m);
-                model.begin();
-                model.extend(&tokens[..n]);
+                model.begin()?;
+                model.extend(&tokens[..n])?;
                 let clock = Instant::now();
                 let mut last = Vec::new();
                 for t in &tokens[n..] {
-                    last = black_box(model.extend(&[*t]));
+                    last = black_box(model.extend(&[*t])?);
                 }
                 Ok(if *what == "logits" { json!(last) } else { json!(clock.elapsed().as_secs_f64()) })
             }

@@ -32,7 +32,7 @@ pub struct RunArgs {
     /// The seed of everything random (default: the script's, else 0)
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Print how long each stage took
+    /// Print how long each stage took, and what the passes through the model were spent on
     #[arg(long)]
     pub time: bool,
     /// Rows that one pass of a prompt takes at most
@@ -129,6 +129,7 @@ impl RunArgs {
             chunk: self.chunk.map_or(PhaseOptions::default().chunk, |c| c as usize),
             seed: self.seed,
             memory: self.memory,
+            measure: self.time,
             ..PhaseOptions::default()
         }
     }

@@ -29,6 +29,8 @@ pub struct PhaseOptions {
     pub seed: Option<u64>,
     /// The bytes that a run may take; what there is where nothing is said.
     pub memory: Option<u64>,
+    /// Whether passes say what their time is spent on.
+    pub measure: bool,
 }
 
 impl Default for PhaseOptions {
@@ -40,6 +42,7 @@ impl Default for PhaseOptions {
             share: true,
             seed: None,
             memory: None,
+            measure: false,
         }
     }
 }
@@ -235,6 +238,9 @@ pub fn engine(
             Arc::new(tensors.clone()),
         )?),
     };
+    if options.measure {
+        engine.measure();
+    }
     engine.begin(prepared.engine_runs.clone())?;
     Ok(engine)
 }

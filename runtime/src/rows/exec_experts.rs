@@ -2,7 +2,7 @@
 //! at once, and only what was chosen is stored or read.
 
 use super::cache::Place;
-use super::exec::{Frame, ROWS};
+use super::exec::{Chosen, Frame, ROWS};
 use super::exec_instr::{ALONE_FLOATS, Shared, pointers, product, room, split, with_scratch};
 use super::matrices::Matrices;
 use super::{RowsEngine, broken};
@@ -62,7 +62,12 @@ pub fn experts(engine: &RowsEngine, frame: &mut Frame, place: Place, experts: &E
         (start, all) = (end, all + pairs);
     }
     let inner: usize = first.iter().map(|w| w.inputs() * w.outputs()).sum();
-    frame.chosen = Some(2 * (all * (inner + second.inputs() * second.outputs())) as u64);
+    let mut some: Vec<bool> = vec![false; count];
+    chosen.iter().flatten().for_each(|(expert, _)| some[*expert] = true);
+    frame.chosen = Some(Chosen {
+        operations: 2 * (all * (inner + second.inputs() * second.outputs())) as u64,
+        matrices: some.iter().filter(|s| **s).count() as u64,
+    });
     Ok(())
 }
 

@@ -17,6 +17,7 @@ mod given;
 mod lives;
 mod matrices;
 mod memory;
+mod meter;
 mod number;
 mod operations;
 mod pool;
@@ -32,6 +33,7 @@ use crate::error::Error;
 use cache::{Caches, Homes};
 use constants::Constants;
 use lives::Lives;
+use meter::Meter;
 use operations::Cost;
 use pool::Pool;
 use runs::{Pasts, RunState, Users};
@@ -66,6 +68,8 @@ pub struct RowsEngine {
     /// What each instruction takes for one row.
     costs: Vec<Vec<Cost>>,
     watcher: Option<Watcher>,
+    /// Where passes are measured.
+    meter: Option<Arc<Meter>>,
     pool: Pool,
 }
 
@@ -106,6 +110,7 @@ impl RowsEngine {
             told,
             costs,
             watcher: None,
+            meter: None,
             pool: Pool::default(),
         })
     }
@@ -144,6 +149,10 @@ impl Engine for RowsEngine {
 
     fn watch(&mut self, watcher: Option<Watcher>) {
         self.watcher = watcher;
+    }
+
+    fn measure(&mut self) {
+        self.meter = Some(Arc::new(Meter::new(&self.plan, &self.program)));
     }
 }
 

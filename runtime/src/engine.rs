@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
 use steer_compiler::plan::{EditId, Stat, Tensor, Weight};
+use steer_kernels::attention::CacheFormat;
 
 /// Weights by what the Plan says of them.
 pub trait WeightSource: Send + Sync {
@@ -162,6 +163,9 @@ pub trait Engine {
 
     /// Who is told of the passes from now on. An engine that does not know how far it is tells nobody.
     fn watch(&mut self, _watcher: Option<Watcher>) {}
+
+    /// How keys and values are stored from the next start on; otherwise as they are.
+    fn store_in(&mut self, format: CacheFormat);
 
     /// Passes say from now on what their time is spent on, if the engine knows.
     fn measure(&mut self) {}

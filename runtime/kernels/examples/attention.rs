@@ -146,8 +146,10 @@ fn prompt(isa: Isa, threads: usize, shape: Heads, rows: usize) {
     let all = |t: usize| {
         let mut scratch = Scratch::default();
         let cache = layers.cache(0);
-        for first in (0..rows).step_by(32) {
-            let seen: Vec<Range<usize>> = (first..rows.min(first + 32)).map(|i| 0..i + 1).collect();
+        // As many rows at a time as the engine takes.
+        let together = (128 / shape.group()).max(32);
+        for first in (0..rows).step_by(together) {
+            let seen: Vec<Range<usize>> = (first..rows.min(first + together)).map(|i| 0..i + 1).collect();
             let queries = Queries {
                 q: unsafe { q.as_ptr().add(first * width) },
                 q_stride: width,

@@ -1,7 +1,7 @@
 //! `steer merge FILE PARTS`
 
 use super::outcome::Outcome;
-use super::{Backend, Failure, ModelArgs, Setting};
+use super::{Backend, Cache, Failure, ModelArgs, Setting};
 use crate::experiment::{self, PhaseOptions, Session};
 use crate::progress::{Bar, Unit};
 use crate::report;
@@ -25,6 +25,9 @@ pub struct MergeArgs {
     /// What the shards were executed by
     #[arg(long, value_enum, default_value_t)]
     pub backend: Backend,
+    /// How the shards stored keys and values
+    #[arg(long, value_enum, default_value_t)]
+    pub cache: Cache,
     /// The seed that the shards had
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -56,7 +59,12 @@ fn merge(args: &MergeArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
         session = Session::open(&args.file, &open, sources)?;
     }
     drop(bar);
-    let options = PhaseOptions { backend: args.backend.name().into(), seed: args.seed, ..PhaseOptions::default() };
+    let options = PhaseOptions {
+        backend: args.backend.name().into(),
+        seed: args.seed,
+        cache: args.cache.format(),
+        ..PhaseOptions::default()
+    };
     let checked = clock.elapsed().as_secs_f64();
     if let Some(path) = &args.json {
         session.may_write(path).map_err(|e| vec![*e.0])?;

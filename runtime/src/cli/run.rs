@@ -1,7 +1,7 @@
 //! `steer run FILE`
 
 use super::outcome::Outcome;
-use super::{Backend, Emit, Failure, ModelArgs, Setting};
+use super::{Backend, Cache, Emit, Failure, ModelArgs, Setting};
 use crate::experiment::{self, Keeping, KeepingPlace, PhaseOptions, Session, SessionOptions, Shard, shard_file};
 use crate::progress::{Bar, Unit};
 use crate::report;
@@ -23,6 +23,9 @@ pub struct RunArgs {
     /// What executes the model
     #[arg(long, value_enum, default_value_t)]
     pub backend: Backend,
+    /// How keys and values are stored for later tokens
+    #[arg(long, value_enum, default_value_t)]
+    pub cache: Cache,
     /// Write the report as JSON, too
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -129,6 +132,7 @@ impl RunArgs {
             chunk: self.chunk.map_or(PhaseOptions::default().chunk, |c| c as usize),
             seed: self.seed,
             memory: self.memory,
+            cache: self.cache.format(),
             measure: self.time,
             ..PhaseOptions::default()
         }

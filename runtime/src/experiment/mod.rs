@@ -25,7 +25,7 @@ mod targets;
 mod top;
 
 pub use execute::{Done, merge_on, merging_computes, run, run_on};
-pub use explain::explanation;
+pub use explain::{caches, explanation};
 pub use inputs::{Input, InputKind};
 pub use keep::{Keeping, Place as KeepingPlace, Shard, shard_file};
 pub use needs::Needs;

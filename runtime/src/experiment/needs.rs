@@ -38,7 +38,7 @@ impl Needs {
             return Ok(of_reference(prepared, asks));
         }
         let (plan, program) = (&prepared.plan, &prepared.program);
-        let sizes = Sizes::of(plan, program);
+        let sizes = Sizes::of(plan, program, options.cache);
         let weights = sizes.weights.saturating_add(tensors(plan));
         let mut needs = Needs { weights, reading: sizes.reading, ..Needs::default() };
         let mut counter = Counter::new(program, &prepared.engine_runs)?;

@@ -22,6 +22,8 @@ pub struct Report {
     pub backend: String,
     /// What the bits depend on beside the backend, such as `avx512`.
     pub instruction_set: String,
+    /// How keys and values were stored for later tokens.
+    pub cache: String,
     pub seed: u64,
     /// The script's parameters as they were used.
     pub parameters: BTreeMap<String, Value>,

@@ -1,6 +1,6 @@
 //! One step: all new rows of all runs through the program.
 
-use super::cache::{Keeps, append};
+use super::cache::Keeps;
 use super::edits::{Taken, edit_inputs, receipts};
 use super::exec_instr::ALONE_FLOATS;
 use super::meter::Metered;
@@ -277,10 +277,10 @@ fn moved(old: &[f32], len: usize, rows: impl ExactSizeIterator<Item = u32>, pool
 
 /// Appends the rows of a stretch to a cache.
 pub fn store(engine: &mut RowsEngine, frame: &Frame, keeps: Keeps) -> Result<(), Error> {
-    if let Some(stored) = engine.caches.stored.get_mut(&keeps.place) {
-        append(&mut stored.keys, &frame.buffers[keeps.keys.0 as usize])?;
-        if let Some(v) = keeps.values {
-            append(&mut stored.values, &frame.buffers[v.0 as usize])?;
+    if let Some(kept) = engine.caches.stored.get_mut(&keeps.place) {
+        kept.keys.append(&frame.buffers[keeps.keys.0 as usize])?;
+        if let (Some(values), Some(v)) = (&mut kept.values, keeps.values) {
+            values.append(&frame.buffers[v.0 as usize])?;
         }
     }
     Ok(())

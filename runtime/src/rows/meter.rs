@@ -185,7 +185,8 @@ fn bytes(engine: &RowsEngine, frame: &Frame, place: Place, instr: &Instr, chosen
                 };
                 last = Some((row.run, seen.end));
             }
-            values + (keys * 2 * kv_heads * d_head * 4) as u64
+            let words = engine.caches.format.words(*d_head);
+            values + (keys * 2 * kv_heads * words * 4) as u64
         }
         Instr::Conv1d { channels, taps, .. } => values + (channels * taps * 4) as u64,
         // A state comes and goes once for each run at least.

@@ -43,6 +43,7 @@ use steer_compiler::backend::{RowBackend, RowKernels};
 use steer_compiler::plan::{EditId, Plan};
 use steer_compiler::program::{Instr, Patch, Program, Stretch};
 use steer_kernels::Isa;
+use steer_kernels::attention::CacheFormat;
 use steer_lang::codes;
 
 /// A model under one Plan, compiled for this processor.
@@ -59,6 +60,7 @@ pub struct RowsEngine {
     users: Users,
     pasts: Pasts,
     caches: Caches,
+    format: CacheFormat,
     homes: Homes,
     lives: Lives,
     /// By stretch: the edits that its instructions ask about.
@@ -88,7 +90,7 @@ impl RowsEngine {
         let homes = Homes::new(&program);
         let lives = Lives::of(&program, &homes);
         let layout = layout(&program, &lives);
-        let caches = Caches::new(&program);
+        let caches = Caches::new(&program, CacheFormat::default());
         let acting = edits::acting(&program);
         let told = edits::told(&program);
         let costs = operations::costs(&program);
@@ -104,6 +106,7 @@ impl RowsEngine {
             users: Users::default(),
             pasts: Pasts::default(),
             caches,
+            format: CacheFormat::default(),
             homes,
             lives,
             acting,
@@ -135,9 +138,9 @@ impl Engine for RowsEngine {
         self.pasts = Pasts::new(&self.program, runs.len());
         let n = self.program.stretches.len();
         // Pieces of an experiment are alike: the next one fills the same memory, unless it is much smaller.
-        match runs.len() >= self.runs.len() / 2 {
+        match runs.len() >= self.runs.len() / 2 && self.format == self.caches.format {
             true => self.caches.clear(),
-            false => self.caches = Caches::new(&self.program),
+            false => self.caches = Caches::new(&self.program, self.format),
         }
         self.runs = runs.into_iter().map(|r| RunState::new(r, n)).collect();
         Ok(())
@@ -149,6 +152,10 @@ impl Engine for RowsEngine {
 
     fn watch(&mut self, watcher: Option<Watcher>) {
         self.watcher = watcher;
+    }
+
+    fn store_in(&mut self, format: CacheFormat) {
+        self.format = format;
     }
 
     fn measure(&mut self) {

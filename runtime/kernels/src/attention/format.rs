@@ -256,6 +256,20 @@ mod x86 {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+impl Stored for crate::lanes::neon::V128 {
+    #[inline(always)]
+    unsafe fn halves(p: *const u16) -> Self {
+        let halves = unsafe { p.cast::<[u16; 16]>().read_unaligned() };
+        unsafe { Self::load(halves.map(from_half).as_ptr()) }
+    }
+    #[inline(always)]
+    unsafe fn bytes(p: *const i8) -> Self {
+        let bytes = unsafe { p.cast::<[i8; 16]>().read_unaligned() };
+        unsafe { Self::load(bytes.map(f32::from).as_ptr()) }
+    }
+}
+
 /// A format, seen by the loops.
 pub(crate) trait Element {
     /// Sixteen numbers from coordinate `k` of a head on.

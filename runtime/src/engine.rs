@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
 use steer_compiler::plan::{EditId, Stat, Tensor, Weight};
+use steer_kernels::attention::CacheFormat;
 
 /// Weights by what the Plan says of them.
 pub trait WeightSource: Send + Sync {
@@ -100,11 +101,51 @@ impl std::ops::AddAssign for RowCount {
     }
 }
 
+/// What a part of a pass does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkKind {
+    Product,
+    Experts,
+    Attention,
+    Convolution,
+    Scan,
+    Kernel,
+    Lookup,
+    /// What else a pass does.
+    Rest,
+    /// Between passes.
+    Between,
+}
+
+/// What was spent on one kind of work.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spent {
+    pub kind: WorkKind,
+    /// What tells it from other work of its kind, such as a weight whatever the layer.
+    pub name: Arc<str>,
+    pub calls: u64,
+    pub seconds: f64,
+    /// Read and written at least.
+    pub bytes: u64,
+    /// In floating point.
+    pub operations: u64,
+}
+
+impl Spent {
+    /// Nothing yet.
+    pub fn new(kind: WorkKind, name: &str) -> Self {
+        Spent { kind, name: name.into(), calls: 0, seconds: 0.0, bytes: 0, operations: 0 }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct StepResult {
     pub values: Vec<RowValue>,
     pub receipts: Vec<RowReceipt>,
     pub rows: RowCount,
+    /// What its time was spent on, where that is measured.
+    pub spent: Vec<Spent>,
 }
 
 /// Is told what part of a pass is done, from 0 to 1.
@@ -122,4 +163,10 @@ pub trait Engine {
 
     /// Who is told of the passes from now on. An engine that does not know how far it is tells nobody.
     fn watch(&mut self, _watcher: Option<Watcher>) {}
+
+    /// How keys and values are stored from the next start on; otherwise as they are.
+    fn store_in(&mut self, format: CacheFormat);
+
+    /// Passes say from now on what their time is spent on, if the engine knows.
+    fn measure(&mut self) {}
 }

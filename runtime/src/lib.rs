@@ -9,6 +9,7 @@ pub mod files;
 mod guard;
 pub mod hub;
 pub mod interrupt;
+pub mod limits;
 pub mod memory;
 pub mod parquet;
 pub mod progress;

@@ -70,6 +70,110 @@ fn fmt_checks_writes_and_reads_standard_input() {
     assert_eq!(std::fs::read(&broken).unwrap(), b"hook {{{\n");
 }
 
+/// The most threads that a process has while it runs, and the ticks of processor time that it took.
+#[cfg(target_os = "linux")]
+fn threads_of(args: &[&str]) -> (usize, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_steer"))
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let tasks = format!("/proc/{}/task", child.id());
+    let mut most = 0;
+    while child.try_wait().unwrap().is_none() {
+        most = most.max(std::fs::read_dir(&tasks).map_or(0, |tasks| tasks.count()));
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let out = child.wait_with_output().unwrap();
+    (most, text(&out.stderr))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn there_is_one_pool_of_threads() {
+    let folder = Folder::new("threads");
+    // Products and attention that are worth sharing, texts to tokenize, and pieces that are kept.
+    let words = "Tom went to the park and saw a dog and a cat. ".repeat(4);
+    let script = format!(
+        "model \"tiny-llama\"\nmetric loss = cross_entropy()\ndata all = [\"{words}\", \"{words} Tom\"]\n\
+         measure mean loss on all\ngenerate \"Tom went\" {{ max: 20 }}\n"
+    );
+    let script = folder.write("a.steer", script.as_bytes());
+    let kept = folder.path().join("a.kept");
+    for backend in ["cranelift", "candle"] {
+        for threads in [1, 3] {
+            let _ = std::fs::remove_file(&kept);
+            let count = threads.to_string();
+            let args = ["run", script.to_str().unwrap(), "--threads", &count, "--backend", backend];
+            let keep = ["--keep", kept.to_str().unwrap(), "--memory", "200MB"];
+            let (most, errors) = threads_of(&[&args[..], &keep[..]].concat());
+            assert_eq!(errors, "");
+            // The one that waits for them, and the one that writes what is kept.
+            assert!((threads + 1..=threads + 2).contains(&most), "{backend}, {threads} threads: {most}");
+        }
+    }
+}
+
+/// Each number as `#`, and spaces and lines of tables as one.
+fn without_numbers(text: &str) -> String {
+    let mut out = String::new();
+    for word in text.split_whitespace().filter(|w| !w.starts_with('─')) {
+        let number = word.chars().next().is_some_and(|c| c.is_ascii_digit());
+        out.push_str(if number && word.len() > 1 || word.parse::<u32>().is_ok() { "#" } else { word });
+        out.push(' ');
+    }
+    out
+}
+
+#[test]
+fn time_tells_where_a_pass_goes() {
+    let folder = Folder::new("time");
+    let script = folder.write("a.steer", b"model \"tiny-mixtral\"\ngenerate \"Tom went to the park.\" { max: 3 }\n");
+    let json = folder.path().join("a.json");
+    let args = ["run", script.to_str().unwrap(), "--time", "--threads", "1", "--json", json.to_str().unwrap()];
+    let out = steer(&args);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let shown = text(&out.stdout);
+    let prompts = shown.find("\nprompts: ").unwrap();
+    let generate = shown.find("\ngenerate: ").unwrap();
+    assert!(
+        shown[prompts..].contains(" rows in 1 pass\n")
+            && shown[generate..].contains("\ngenerate: 2 rows in 2 passes\n")
+    );
+    let head = "generate: # rows in # passes work of calls seconds time GB GB/s GFLOP GFLOP/s of machine ";
+    assert!(without_numbers(&shown[generate..]).starts_with(head), "{shown}");
+    let part = |line: &str| line.split("  ").find(|w| !w.is_empty()).unwrap_or_default().trim().to_string();
+    let mut kinds: Vec<String> = shown[generate..].lines().skip(4).map(part).collect();
+    let last = kinds.pop().unwrap();
+    assert_eq!(without_numbers(&last), "this machine, # thread: reads # GB/s, # GFLOP/s in float32 ");
+    kinds.sort();
+    kinds.dedup();
+    assert_eq!(kinds, ["attention", "between", "experts", "kernel", "lookup", "product", "rest"]);
+
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let timings = &report["timings"];
+    assert_eq!(report["cache"], "f32");
+    assert_eq!(timings["machine"]["threads"], 1);
+    for (stage, passes) in [("prompts", 1), ("generate", 2)] {
+        let steps = &timings["steps"][stage];
+        assert_eq!(steps["passes"], passes);
+        let all: f64 = steps["work"].as_array().unwrap().iter().map(|w| w["seconds"].as_f64().unwrap()).sum();
+        assert!((all / steps["seconds"].as_f64().unwrap() - 1.0).abs() < 0.01, "the parts are all of it");
+        let keys: Vec<&String> = steps["work"][0].as_object().unwrap().keys().collect();
+        let first = ["kind", "name", "calls", "seconds", "bytes", "operations"];
+        assert_eq!(keys[..6], first);
+        let names: Vec<&str> = steps["work"].as_array().unwrap().iter().filter_map(|w| w["name"].as_str()).collect();
+        let product = "model.layers.*.self_attn.q_proj.weight [";
+        assert!(names.iter().any(|n| n.starts_with(product)), "{names:?}");
+    }
+    // Nothing is measured where nobody asks.
+    let plain = steer(&["run", script.to_str().unwrap(), "--json", json.to_str().unwrap()]);
+    assert!(!text(&plain.stdout).contains("this machine"));
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert!(report["timings"].get("steps").is_none() && report["timings"].get("machine").is_none());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_reader_that_leaves_early_is_no_error() {

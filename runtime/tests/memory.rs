@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use steer::experiment::{Needs, PhaseOptions, Session, SessionOptions, prepare_all};
 use steer::rows::Sizes;
 use steer_compiler::plan::{Axis, Size, Weight};
+use steer_kernels::attention::CacheFormat;
 use steer_lang::Sources;
 
 fn open(text: &str, model: &str) -> Session {
@@ -46,7 +47,7 @@ fn weights_are_counted_as_they_are_packed() {
     let session = open("print 1\ngenerate \"Tom went to the park.\" { max: 2 }\n", "tiny-llama");
     let experiment = prepare_all(&session, &PhaseOptions::default()).unwrap();
     let plan = &experiment.prepared.plan;
-    let sizes = Sizes::of(plan, &experiment.prepared.program);
+    let sizes = Sizes::of(plan, &experiment.prepared.program, CacheFormat::F32);
     // Matrices are padded to a multiple of 16 outputs.
     let bytes = |w: &Weight| match w.dims.iter().map(|d| entries(d)).collect::<Vec<_>>()[..] {
         [out, inner] => out.next_multiple_of(16) * inner * 4,
@@ -62,6 +63,10 @@ fn weights_are_counted_as_they_are_packed() {
     let of = |key: &str| config[key].as_u64().unwrap();
     let per_row = of("num_hidden_layers") * of("num_key_value_heads") * (of("hidden_size") / of("num_attention_heads"));
     assert_eq!(sizes.cached(), 2 * 4 * per_row);
+    // Heads of 16 numbers: half of it, or 16 bytes with a scale of two in whole words.
+    let in_format = |format| Sizes::of(plan, &experiment.prepared.program, format).cached();
+    assert_eq!(in_format(CacheFormat::F16), 2 * 2 * per_row);
+    assert_eq!(in_format(CacheFormat::Q8), 2 * per_row * 20 / 16);
     assert_eq!(sizes.states(), 0);
     assert!(sizes.row() > 4 * (of("intermediate_size") + of("hidden_size")));
 }
@@ -71,7 +76,7 @@ fn experts_are_counted_as_far_as_rows_choose_them() {
     let sizes = |text: &str| {
         let session = open(&format!("metric m = logit(\" the\")\n{text}\n"), "tiny-mixtral");
         let experiment = prepare_all(&session, &PhaseOptions::default()).unwrap();
-        Sizes::of(&experiment.prepared.plan, &experiment.prepared.program)
+        Sizes::of(&experiment.prepared.plan, &experiment.prepared.program, CacheFormat::F32)
     };
     let plain = sizes("measure m on \"Tom went\"");
     let layers = plain.chosen.len() / 3;

@@ -20,6 +20,7 @@ use steer::experiment::{self, PhaseOptions, Session, SessionOptions};
 use steer::hub::Hub;
 use steer::report;
 use steer_compiler::plan::rules;
+use steer_kernels::attention::CacheFormat;
 use steer_lang::{Diagnostic, FileId, Sources};
 
 /// Options that a case can begin with.
@@ -216,8 +217,10 @@ impl Case {
     }
 
     fn phase(&self) -> PhaseOptions {
+        let cache = self.option("cache").map(|name| CacheFormat::from_name(name).expect("a format of caches"));
         PhaseOptions {
             backend: self.option("backend").unwrap_or("cranelift").into(),
+            cache: cache.unwrap_or_default(),
             rules: rules::Options {
                 disable: self.all("disable-rule").map(str::to_string).collect(),
                 stop_after: self.option("stop-after").map(str::to_string),

@@ -1,11 +1,13 @@
 //! The instruction sets a kernel exists for.
 
-/// An instruction set. All three give the same bits; they differ in speed.
+/// An instruction set. All of them give the same bits; they differ in speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
     /// Plain Rust, on any processor.
     Portable,
-    /// AVX2 and FMA.
+    /// The vectors of aarch64.
+    Neon,
+    /// AVX2, FMA and F16C.
     Avx2,
     /// AVX-512 F, DQ, BW and VL.
     Avx512,
@@ -13,7 +15,7 @@ pub enum Isa {
 
 impl Isa {
     /// Every instruction set, the slowest first.
-    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
 
     /// The fastest one this processor has.
     pub fn detect() -> Isa {
@@ -29,8 +31,11 @@ impl Isa {
     pub fn is_supported(self) -> bool {
         match self {
             Isa::Portable => true,
+            Isa::Neon => cfg!(target_arch = "aarch64"),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Isa::Avx2 => {
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+            }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => {
                 Isa::Avx2.is_supported()
@@ -44,10 +49,11 @@ impl Isa {
         }
     }
 
-    /// `portable`, `avx2` or `avx512`.
+    /// `portable`, `neon`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
+            Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
         }
@@ -75,7 +81,10 @@ macro_rules! by_isa {
             $crate::Isa::Avx2 => &avx2::$($path)::+,
             #[cfg(target_arch = "x86_64")]
             $crate::Isa::Avx512 => &avx512::$($path)::+,
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(target_arch = "aarch64")]
+            $crate::Isa::Neon => &neon::$($path)::+,
+            // Those of other processors.
+            #[allow(unreachable_patterns)]
             _ => &portable::$($path)::+,
         }
     };
@@ -86,13 +95,15 @@ pub(crate) use by_isa;
 macro_rules! for_each_isa {
     ($generate:ident) => {
         $generate!(portable, $crate::lanes::portable::P16, inline);
+        #[cfg(target_arch = "aarch64")]
+        $generate!(neon, $crate::lanes::neon::V128, target_feature(enable = "neon"));
         #[cfg(target_arch = "x86_64")]
-        $generate!(avx2, $crate::lanes::avx2::V256, target_feature(enable = "avx2,fma"));
+        $generate!(avx2, $crate::lanes::avx2::V256, target_feature(enable = "avx2,fma,f16c"));
         #[cfg(target_arch = "x86_64")]
         $generate!(
             avx512,
             $crate::lanes::avx512::V512,
-            target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
+            target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c")
         );
     };
 }

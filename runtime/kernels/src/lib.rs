@@ -11,13 +11,15 @@
 //! - [`pack`] and [`mod@gemm`]: packed weights and products;
 //! - [`attention`]: attention over a list of keys, whole or in steps;
 //! - [`scan`]: the recurrence of state space layers, and the convolution before it;
-//! - [`sum`]: sums of a few rows out of many.
+//! - [`sum`]: sums of a few rows out of many;
+//! - [`limits`]: what the processor does at most.
 
 mod area;
 pub mod attention;
 pub mod gemm;
 mod isa;
 mod lanes;
+pub mod limits;
 mod math;
 mod math64;
 pub mod ops;

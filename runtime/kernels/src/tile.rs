@@ -27,24 +27,7 @@ pub(crate) struct Tile {
     pub early: usize,
 }
 
-/// `c[r][..cols] += sum over j ascending of a[r][j] * rows[slots[j]][..cols]`.
-pub(crate) struct Mix {
-    pub a: *const f32,
-    pub a_row: usize,
-    pub rows: *const f32,
-    pub stride: usize,
-    pub slots: *const u32,
-    pub count: usize,
-    /// Slots of rows that come `count` rows later, to be asked for; so many of them.
-    pub next: *const u32,
-    pub early: usize,
-    pub c: *mut f32,
-    pub c_row: usize,
-    pub cols: usize,
-}
-
 type TileFn = unsafe fn(&Tile);
-type MixFn = unsafe fn(&Mix);
 type TransposeFn = unsafe fn(&[*const f32], &[*const f32], usize, *mut f32);
 
 /// The tiles of an instruction set. `f[n][r - 1]` does `r` rows; the index of a list is the power
@@ -56,7 +39,6 @@ pub(crate) struct Tiles {
     pub packed: &'static [&'static [TileFn]],
     /// Over rows where they lie.
     pub direct: &'static [&'static [TileFn]],
-    pub mix: &'static [&'static [MixFn]],
     /// See [`transpose_rows`].
     pub transpose: TransposeFn,
 }
@@ -151,35 +133,6 @@ unsafe fn run<V: Wide, const R: usize, const N: usize>(t: &Tile, a: (usize, usiz
     }
 }
 
-#[inline(always)]
-#[allow(clippy::needless_range_loop)]
-unsafe fn run_mix<V: Wide, const R: usize, const N: usize>(t: &Mix) {
-    unsafe {
-        let mut acc: [[V; N]; R] = load_c(t.c, t.c_row, t.cols);
-        let whole = t.cols == 16 * N;
-        for j in 0..t.count {
-            if j < t.early {
-                let row = t.rows.wrapping_add(*t.next.add(j) as usize * t.stride);
-                for n in 0..N {
-                    V::prefetch(row.wrapping_add(16 * n));
-                }
-            }
-            let row = t.rows.add(*t.slots.add(j) as usize * t.stride);
-            let mut w = [V::splat(0.0); N];
-            for n in 0..N {
-                w[n] = if whole { V::load(row.add(16 * n)) } else { V::load_part(row, t.cols) };
-            }
-            for r in 0..R {
-                let p = V::splat(*t.a.add(r * t.a_row + j));
-                for n in 0..N {
-                    acc[r][n] = p.fma(w[n], acc[r][n]);
-                }
-            }
-        }
-        store_c(acc, t.c, t.c_row, t.cols);
-    }
-}
-
 /// Rows to columns: `dst[k * step + r] = rows[r][k]` for `k < inputs`, at most 16 rows, where
 /// `step` is the number of rows. Up to 16 numbers beyond the end are overwritten. The rows `next`
 /// are asked for.
@@ -209,7 +162,7 @@ unsafe fn transpose_rows<V: Wide>(rows: &[*const f32], next: &[*const f32], inpu
 macro_rules! tiles {
     ($isa:ident, $lanes:ty, $attribute:meta) => {
         mod $isa {
-            use super::{Mix, Tile, Tiles};
+            use super::{Tile, Tiles};
             type V = $lanes;
 
             pub(super) static TILES: Tiles = lists!($isa);
@@ -221,10 +174,6 @@ macro_rules! tiles {
             #[$attribute]
             unsafe fn direct<const R: usize, const N: usize>(t: &Tile) {
                 unsafe { super::run::<V, R, N>(t, (t.a_row, 1)) }
-            }
-            #[$attribute]
-            unsafe fn mix<const R: usize, const N: usize>(t: &Mix) {
-                unsafe { super::run_mix::<V, R, N>(t) }
             }
             #[$attribute]
             unsafe fn transpose(rows: &[*const f32], next: &[*const f32], inputs: usize, dst: *mut f32) {
@@ -241,7 +190,6 @@ macro_rules! lists {
             block: (512, 280),
             packed: &[rows!(packed 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14), rows!(packed 2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14)],
             direct: &[rows!(direct 1: 1 2 3 4 5 6), rows!(direct 2: 1 2 3 4 5 6), rows!(direct 4: 1 2 3 4 5 6)],
-            mix: &[rows!(mix 1: 1 2 3 4 5 6), rows!(mix 2: 1 2 3 4 5 6), rows!(mix 4: 1 2 3 4 5 6)],
             transpose,
         }
     };
@@ -250,7 +198,6 @@ macro_rules! lists {
             block: (768, 140),
             packed: &[rows!(packed 1: 1 2 3 4 5 6)],
             direct: &[rows!(direct 1: 1 2 3 4), rows!(direct 2: 1 2 3)],
-            mix: &[rows!(mix 1: 1 2 3 4 5 6), rows!(mix 2: 1 2 3)],
             transpose,
         }
     };

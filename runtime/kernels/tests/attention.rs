@@ -4,7 +4,7 @@ mod common;
 
 use common::{Numbers, bits, same};
 use std::ops::Range;
-use steer_kernels::attention::{mix, scores, softmax_in_place};
+use steer_kernels::attention::{CacheFormat, Row, mix, scores, softmax_in_place};
 use steer_kernels::{Heads, Isa, KeyValues, Queries, Scratch, attend, attend_block};
 
 struct Case {
@@ -13,34 +13,67 @@ struct Case {
     keys: Vec<f32>,
     values: Vec<f32>,
     stride: usize,
+    format: CacheFormat,
+    /// Keys and values as they are stored.
+    stored: (Vec<f32>, Vec<f32>),
     queries: Vec<f32>,
     seen: Vec<Range<usize>>,
 }
 
 impl Case {
     fn new(heads: usize, kv_heads: usize, d_head: usize, keys: usize, seen: Vec<Range<usize>>) -> Case {
+        Case::stored(CacheFormat::F32, heads, kv_heads, d_head, keys, seen)
+    }
+
+    /// The numbers that are tested with are those that the format keeps.
+    fn stored(
+        format: CacheFormat,
+        heads: usize,
+        kv_heads: usize,
+        d_head: usize,
+        keys: usize,
+        seen: Vec<Range<usize>>,
+    ) -> Case {
         let mut numbers = Numbers::new((heads * 31 + d_head) as u64);
         let stride = kv_heads * d_head + 2;
         // Rows in no order, with strangers between them.
         let slots = (0..keys as u32).map(|j| (j * 7 + 3) % (keys as u32 * 7)).collect();
-        let place = |numbers: &mut Numbers| numbers.row(keys * 7 * stride);
-        Case {
-            shape: Heads { heads, kv_heads, d_head },
-            slots,
-            keys: place(&mut numbers),
-            values: place(&mut numbers),
-            stride,
-            queries: numbers.row(seen.len() * heads * d_head),
-            seen,
+        let mut place = || {
+            let mut all = numbers.row(keys * 7 * stride);
+            all.chunks_mut(stride).for_each(|slot| format.rounded(d_head, &mut slot[..kv_heads * d_head]));
+            all
+        };
+        let (keys, values) = (place(), place());
+        let queries = numbers.row(seen.len() * heads * d_head);
+        let shape = Heads { heads, kv_heads, d_head };
+        let stored = Default::default();
+        let mut case = Case { shape, slots, keys, values, stride, format, stored, queries, seen };
+        case.stored = (case.kept(&case.keys), case.kept(&case.values));
+        case
+    }
+
+    /// Slots as they are stored, with a word between them.
+    fn kept(&self, numbers: &[f32]) -> Vec<f32> {
+        let Heads { kv_heads, d_head, .. } = self.shape;
+        let words = kv_heads * self.format.words(d_head);
+        let mut out = vec![f32::NAN; numbers.len() / self.stride * (words + 1)];
+        for (slot, to) in numbers.chunks(self.stride).zip(out.chunks_mut(words + 1)) {
+            self.format.store(d_head, &slot[..kv_heads * d_head], &mut to[..words]);
         }
+        out
     }
 
     fn cache(&self) -> KeyValues {
+        let head = self.format.words(self.shape.d_head);
+        let stride = self.shape.kv_heads * head + 1;
         KeyValues {
-            keys: self.keys.as_ptr(),
-            key_stride: self.stride,
-            values: self.values.as_ptr(),
-            value_stride: self.stride,
+            keys: self.stored.0.as_ptr(),
+            key_stride: stride,
+            key_head: head,
+            values: self.stored.1.as_ptr(),
+            value_stride: stride,
+            value_head: head,
+            format: self.format,
         }
     }
 
@@ -73,14 +106,16 @@ impl Case {
         let mut out = vec![0.0; self.seen.len() * heads * d_head];
         for (i, out) in out.chunks_mut(d_head).enumerate() {
             let (row, h) = (i / heads, i % heads);
-            let at = h / self.shape.group() * d_head;
+            let (cache, kv) = (self.cache(), h / self.shape.group());
+            let keys = (cache.keys.wrapping_add(kv * cache.key_head), cache.key_stride, self.format);
+            let values = (cache.values.wrapping_add(kv * cache.value_head), cache.value_stride, self.format);
             let slots = &self.slots[self.seen[row].clone()];
             let mut p = vec![f32::NAN; slots.len()];
             unsafe {
                 let q = self.queries[i * d_head..].as_ptr();
-                scores(isa, q, self.keys[at..].as_ptr(), self.stride, slots, d_head, scale, &mut p);
+                scores(isa, q, keys, slots, d_head, scale, &mut p);
                 softmax_in_place(isa, &mut p);
-                mix(isa, &p, self.values[at..].as_ptr(), self.stride, slots, out);
+                mix(isa, &p, values, slots, out);
             }
         }
         out
@@ -93,6 +128,31 @@ impl Case {
             let slots = &self.slots[seen.clone()];
             let (q, out) = (self.queries[i * row..].as_ptr(), out[i * row..].as_mut_ptr());
             unsafe { attend(isa, &self.shape, scale, q, &self.cache(), slots, out, scratch) };
+        }
+        out
+    }
+
+    /// One row after another, its steps shared.
+    fn shared(&self, isa: Isa, scale: f32) -> Vec<f32> {
+        let Heads { heads, kv_heads, d_head } = self.shape;
+        let mut out = vec![f32::NAN; self.seen.len() * heads * d_head];
+        for (i, seen) in self.seen.iter().enumerate() {
+            let (cache, slots) = (self.cache(), &self.slots[seen.clone()]);
+            let row = Row::new(isa, &self.shape, scale, &cache, slots);
+            let of_head = self.shape.group() * row.stride();
+            let mut all = vec![f32::NAN; kv_heads * of_head];
+            let (q, to) = (self.queries[i * heads * d_head..].as_ptr(), out[i * heads * d_head..].as_mut_ptr());
+            for head in 0..kv_heads {
+                for keys in [0..16, 16..64, 64..usize::MAX] {
+                    let keys = keys.start.min(slots.len())..keys.end.min(slots.len());
+                    unsafe { row.scores(q, head..head + 1, keys, all[head * of_head..].as_mut_ptr()) };
+                }
+            }
+            (0..heads).for_each(|h| unsafe { row.pattern(all[h * row.stride()..].as_mut_ptr()) });
+            for columns in (0..d_head).step_by(32) {
+                let columns = columns..d_head.min(columns + 32);
+                unsafe { row.results(0..kv_heads, columns, all.as_ptr(), to) };
+            }
         }
         out
     }
@@ -149,6 +209,27 @@ fn every_form_has_the_same_bits() {
             same(&case.composed(isa, scale), &expected, what);
             same(&case.whole(isa, scale, &mut scratch), &expected, what);
             same(&case.block(isa, scale, &mut scratch), &expected, what);
+            same(&case.shared(isa, scale), &expected, what);
+        }
+    }
+}
+
+#[test]
+fn what_is_stored_in_fewer_bits_is_read_as_it_is() {
+    let mut scratch = Scratch::default();
+    for format in CacheFormat::ALL {
+        for (heads, kv_heads, d_head) in [(2, 2, 1), (4, 4, 16), (8, 2, 40), (14, 2, 64), (3, 1, 300)] {
+            let seen = [causal(30, 27), vec![0..57], vec![3..50, 20..21, 0..57]].concat();
+            let case = Case::stored(format, heads, kv_heads, d_head, 57, seen);
+            let scale = 1.0 / (d_head as f32).sqrt();
+            let expected = case.naive(scale);
+            for isa in Isa::supported() {
+                let what = || format!("{isa:?} {format:?} {:?}", case.shape);
+                same(&case.composed(isa, scale), &expected, what);
+                same(&case.whole(isa, scale, &mut scratch), &expected, what);
+                same(&case.block(isa, scale, &mut scratch), &expected, what);
+                same(&case.shared(isa, scale), &expected, what);
+            }
         }
     }
 }
@@ -162,6 +243,7 @@ fn an_unseen_key_has_no_effect() {
     let at = case.slots[13] as usize * case.stride;
     case.keys[at..at + 32].fill(f32::NAN);
     case.values[at..at + 32].fill(f32::INFINITY);
+    case.stored = (case.kept(&case.keys), case.kept(&case.values));
     let after = case.block(isa, 0.25, &mut Scratch::default());
     let row = 64;
     same(&after[..13 * row], &before[..13 * row], || "rows before".into());

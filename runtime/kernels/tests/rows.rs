@@ -138,11 +138,13 @@ fn reductions_agree_over_wild_numbers_and_strides() {
             let a = numbers.wild(n + at);
             let a = &a[at..];
             let expected = op.apply(a);
+            // Processors differ in what `f32::max` makes of a signalling NaN.
+            let numbers = || a.iter().copied().filter(|x| !x.is_nan());
             match op {
-                Reduce::Max => assert_eq!(expected, a.iter().copied().fold(f32::NEG_INFINITY, f32::max)),
-                Reduce::Min => assert_eq!(expected, a.iter().copied().fold(f32::INFINITY, f32::min)),
+                Reduce::Max => assert_eq!(expected, numbers().fold(f32::NEG_INFINITY, f32::max)),
+                Reduce::Min => assert_eq!(expected, numbers().fold(f32::INFINITY, f32::min)),
                 Reduce::ArgMax => {
-                    let max = a.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                    let max = numbers().fold(f32::NEG_INFINITY, f32::max);
                     assert_eq!(expected as usize, a.iter().position(|&x| x == max).unwrap_or(0));
                 }
                 _ => {}

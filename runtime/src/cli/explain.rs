@@ -1,6 +1,6 @@
 //! `steer explain CODE_OR_FILE`
 
-use super::{Failure, ModelArgs, Setting};
+use super::{Cache, Failure, ModelArgs, Setting};
 use crate::error::Error;
 use crate::experiment::{self, PhaseOptions, Session};
 use crate::progress::{Bar, Unit};
@@ -20,6 +20,9 @@ pub struct ExplainArgs {
     /// A parameter of the script; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<Setting>,
+    /// How keys and values are stored for later tokens
+    #[arg(long, value_enum, default_value_t)]
+    pub cache: Cache,
 }
 
 /// Prints the page of a code, or what became of each edit of a script.
@@ -47,12 +50,14 @@ fn explain_file(path: &Path, args: &ExplainArgs) -> Result<(), Failure> {
 fn text_of(path: &Path, args: &ExplainArgs, sources: &mut Sources) -> Result<String, Diagnostics> {
     let bar = Bar::new("checking", Unit::Unknown);
     let session = Session::open(path, &super::session_options(&args.model, &args.set), sources)?;
-    let experiment = experiment::prepare_all(&session, &PhaseOptions::default())?;
+    let options = PhaseOptions { cache: args.cache.format(), ..PhaseOptions::default() };
+    let experiment = experiment::prepare_all(&session, &options)?;
     drop(bar);
     let mut warnings = session.warnings.clone();
     warnings.extend(experiment.prepared.warnings.iter().cloned());
     super::show(&warnings, sources, report::errors_in_color());
-    Ok(experiment::explanation(&session, &experiment))
+    let caches = experiment::caches(&experiment, options.cache);
+    Ok(experiment::explanation(&session, &experiment) + &caches)
 }
 
 fn unknown(what: &str) -> Error {

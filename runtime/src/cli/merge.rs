@@ -1,7 +1,7 @@
 //! `steer merge FILE PARTS`
 
 use super::outcome::{self, Outcome};
-use super::{Backend, Failure, ModelArgs, Setting};
+use super::{Backend, Cache, Failure, ModelArgs, Setting};
 use crate::experiment::{self, PhaseOptions, Session};
 use crate::progress::{Bar, Unit};
 use clap::Args;
@@ -24,6 +24,9 @@ pub struct MergeArgs {
     /// What the shards were executed by
     #[arg(long, value_enum, default_value_t)]
     pub backend: Backend,
+    /// How the shards stored keys and values
+    #[arg(long, value_enum, default_value_t)]
+    pub cache: Cache,
     /// The seed that the shards had
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
@@ -55,7 +58,12 @@ fn merge(args: &MergeArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
         session = Session::open(&args.file, &open, sources)?;
     }
     drop(bar);
-    let options = PhaseOptions { backend: args.backend.name().into(), seed: args.seed, ..PhaseOptions::default() };
+    let options = PhaseOptions {
+        backend: args.backend.name().into(),
+        seed: args.seed,
+        cache: args.cache.format(),
+        ..PhaseOptions::default()
+    };
     let checked = clock.elapsed().as_secs_f64();
     outcome::check_target(&session, args.json.as_deref())?;
     let done = experiment::merge_on(&session, &options, &args.parts, outcome::page(args.json.as_deref()).as_mut())?;

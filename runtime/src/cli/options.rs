@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
+use steer_kernels::attention::CacheFormat;
 
 /// Which model, and how it is described.
 #[derive(Args, Clone, Debug, Default)]
@@ -53,6 +54,29 @@ impl Backend {
             Backend::Cranelift => "cranelift",
             Backend::Interp => "interp",
             Backend::Candle => "candle",
+        }
+    }
+}
+
+/// How keys and values are stored for later tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Cache {
+    /// As they are
+    #[default]
+    F32,
+    /// In half precision
+    F16,
+    /// In 8 bits, with a scale for each 32 numbers of a head
+    #[value(name = "q8_0")]
+    Q8,
+}
+
+impl Cache {
+    pub fn format(self) -> CacheFormat {
+        match self {
+            Cache::F32 => CacheFormat::F32,
+            Cache::F16 => CacheFormat::F16,
+            Cache::Q8 => CacheFormat::Q8,
         }
     }
 }

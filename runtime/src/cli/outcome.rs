@@ -1,8 +1,9 @@
 //! What is said and written of a run in the end.
 
 use crate::experiment::{Done, PhaseOptions, Session, Shard};
+use crate::limits::Limits;
 use crate::progress::{Bar, Unit};
-use crate::report::{self, Align, FileName, InputFile, Page, Report, Silent, Table, Value, Warning};
+use crate::report::{self, Align, FileName, InputFile, Page, Report, Silent, Steps, Table, Value, Warning};
 use std::path::Path;
 use std::time::Instant;
 use steer_compiler::elaborate::{ParamValue, StatementKind};
@@ -115,6 +116,7 @@ impl Outcome<'_> {
         }
         result.backend = self.options.backend.clone();
         result.instruction_set = Isa::detect().name().into();
+        result.cache = self.options.cache.name().into();
         result.seed = self.options.seed.or_else(|| self.session.script.seed()).unwrap_or(0);
         for (name, value) in &self.session.script.params {
             let value = match value {
@@ -139,6 +141,14 @@ impl Outcome<'_> {
             if rows > 0 && seconds > 0.0 {
                 result.timings.tokens_per_second.insert(name.into(), rows as f64 / seconds);
             }
+        }
+        if done.results.spent.iter().any(|s| s.passes > 0) {
+            result.timings.machine = Limits::measure();
+        }
+        let seconds = [("prompts", work.prompt_seconds), ("generate", work.new_seconds)];
+        for ((name, seconds), spent) in seconds.into_iter().zip(&done.results.spent).filter(|(_, s)| s.passes > 0) {
+            let steps = Steps::of(spent, seconds, result.timings.machine.as_ref());
+            result.timings.steps.insert(name.into(), steps);
         }
         Ok(result)
     }
@@ -201,5 +211,13 @@ fn times(result: &Report) -> String {
         let rate = result.timings.tokens_per_second.get(stage).map_or(String::new(), |r| report::number(*r));
         table.row([stage.clone(), format!("{seconds:.3}"), rate]);
     }
-    table.render()
+    let mut out = table.render();
+    // Prompts come first.
+    for (stage, steps) in result.timings.steps.iter().rev() {
+        out += &steps.table(stage);
+    }
+    if !result.timings.steps.is_empty() {
+        out += &report::limits_line(result.timings.machine.as_ref());
+    }
+    out
 }

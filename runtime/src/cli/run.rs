@@ -1,7 +1,7 @@
 //! `steer run FILE`
 
 use super::outcome::{self, Outcome};
-use super::{Backend, Emit, Failure, ModelArgs, Setting};
+use super::{Backend, Cache, Emit, Failure, ModelArgs, Setting};
 use crate::experiment::{self, Keeping, KeepingPlace, PhaseOptions, Session, SessionOptions, Shard, shard_file};
 use crate::progress::{Bar, Unit};
 use clap::Args;
@@ -22,6 +22,9 @@ pub struct RunArgs {
     /// What executes the model
     #[arg(long, value_enum, default_value_t)]
     pub backend: Backend,
+    /// How keys and values are stored for later tokens
+    #[arg(long, value_enum, default_value_t)]
+    pub cache: Cache,
     /// Write the report as JSON, too; `-`: to standard output, and nothing else
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -31,7 +34,7 @@ pub struct RunArgs {
     /// The seed of everything random (default: the script's, else 0)
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Print how long each stage took
+    /// Print how long each stage took, and what the passes through the model were spent on
     #[arg(long)]
     pub time: bool,
     /// Rows that one pass of a prompt takes at most
@@ -126,6 +129,8 @@ impl RunArgs {
             chunk: self.chunk.map_or(PhaseOptions::default().chunk, |c| c as usize),
             seed: self.seed,
             memory: self.memory,
+            cache: self.cache.format(),
+            measure: self.time,
             ..PhaseOptions::default()
         }
     }

@@ -7,6 +7,7 @@ use crate::rows;
 use steer_compiler::plan::{EditId, Reads};
 use steer_compiler::program::{Instr, Program, Stretch};
 use steer_compiler::schedule::EditPlace;
+use steer_kernels::attention::CacheFormat;
 
 /// For each edit its site, the kernel it ended in and what was materialized for it; what each rule did;
 /// rows computed against naive, as far as prompts tell.
@@ -102,6 +103,30 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
         ));
     }
     out
+}
+
+/// What later rows read of earlier ones, and how it is stored.
+pub fn caches(experiment: &Experiment, cache: CacheFormat) -> String {
+    let program = &experiment.prepared.program;
+    let (mut keys, mut inputs, mut states) = (0, 0, 0);
+    for instr in program.stretches.iter().flat_map(|s| &s.instrs) {
+        match instr {
+            Instr::Attention { kv_heads, d_head, .. } => keys += 8 * kv_heads * cache.words(*d_head),
+            Instr::Conv1d { channels, .. } => inputs += 4 * channels,
+            Instr::Scan { state, .. } => states += 4 * state,
+            _ => {}
+        }
+    }
+    let all = [
+        (keys, "keys and values", cache.name(), "row"),
+        (inputs, "inputs of convolutions", "f32", "row"),
+        (states, "states", "f32", "run"),
+    ];
+    let line = |(bytes, what, format, of): &(usize, &str, &str, &str)| {
+        format!("  {what} are stored in {format}: {bytes} bytes of each {of}\n")
+    };
+    let lines: String = all.iter().filter(|(bytes, ..)| *bytes > 0).map(line).collect();
+    if lines.is_empty() { lines } else { format!("\nCaches\n{lines}") }
 }
 
 fn edit(out: &mut String, experiment: &Experiment, place: &EditPlace) {

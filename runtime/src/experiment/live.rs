@@ -4,6 +4,7 @@ use super::phase::{PhaseOptions, Prepared};
 use super::sample::sample;
 use super::score::Score;
 use super::session::{Session, one};
+use super::spent::Passes;
 use super::stop::Held;
 use crate::engine::{Engine, Extend, RowCount, RowReceipt};
 use crate::error::Error;
@@ -61,6 +62,8 @@ pub struct Gathered {
     pub new_rows: usize,
     pub prompt_seconds: f64,
     pub new_seconds: f64,
+    /// What they were spent on, where that is measured: those of prompts, and those of new tokens.
+    pub spent: [Passes; 2],
 }
 
 struct Live<'a> {
@@ -304,6 +307,8 @@ fn step(engine: &mut dyn Engine, work: &[Extend], gathered: &mut Gathered) -> Re
     }
     gathered.receipts.extend(result.receipts);
     gathered.rows += result.rows;
+    let rows = work.iter().map(|w| w.tokens.len()).sum();
+    gathered.spent[usize::from(gathered.prompts_done)].pass(rows, result.spent);
     Ok(true)
 }
 

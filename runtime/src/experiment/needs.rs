@@ -41,7 +41,7 @@ impl Needs {
             return Ok(of_reference(prepared, asks));
         }
         let (plan, program) = (&prepared.plan, &prepared.program);
-        let sizes = Sizes::of(plan, program);
+        let sizes = Sizes::of(plan, program, options.cache);
         let mut needs = Needs { reading: sizes.reading, ..Needs::default() };
         let mut counter = Counter::new(program, &prepared.engine_runs)?;
         for work in live::passes(prepared, asks, options.chunk) {

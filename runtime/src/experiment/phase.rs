@@ -14,6 +14,7 @@ use steer_compiler::plan::rules::{self, Changes, OptimizeError};
 use steer_compiler::plan::{Edit, EditId, Plan, Tensor};
 use steer_compiler::program::{Instr, Program};
 use steer_compiler::schedule::{Explain, schedule};
+use steer_kernels::attention::CacheFormat;
 use steer_lang::{Diagnostic, Diagnostics, codes};
 
 /// What decides how a phase is compiled and executed.
@@ -29,6 +30,10 @@ pub struct PhaseOptions {
     pub seed: Option<u64>,
     /// The bytes that a run may take; what there is where nothing is said.
     pub memory: Option<u64>,
+    /// How keys and values are stored.
+    pub cache: CacheFormat,
+    /// Whether passes say what their time is spent on.
+    pub measure: bool,
 }
 
 impl Default for PhaseOptions {
@@ -40,6 +45,8 @@ impl Default for PhaseOptions {
             share: true,
             seed: None,
             memory: None,
+            cache: CacheFormat::default(),
+            measure: false,
         }
     }
 }
@@ -235,6 +242,10 @@ pub fn engine(
             Arc::new(tensors.clone()),
         )?),
     };
+    engine.store_in(options.cache);
+    if options.measure {
+        engine.measure();
+    }
     engine.begin(prepared.engine_runs.clone())?;
     Ok(engine)
 }

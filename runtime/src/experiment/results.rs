@@ -2,6 +2,7 @@
 
 use super::live::Gathered;
 use super::pieces::Part;
+use super::spent::Passes;
 use super::statements::{Experiment, What};
 use super::table::{Given, Numbers};
 use crate::engine::{Did, RowCount};
@@ -39,6 +40,8 @@ pub struct Results {
     pub measured: bool,
     pub stopped: bool,
     pub work: Work,
+    /// What the passes over prompts and over new tokens were spent on, where that is measured.
+    pub spent: [Passes; 2],
 }
 
 /// What an edit did to rows, by position, in order.
@@ -184,6 +187,7 @@ impl Results {
             self.finished.extend(&part.units);
         }
         self.work.add(&Work::of(gathered));
+        self.spent.iter_mut().zip(&gathered.spent).for_each(|(all, new)| all.add(new));
     }
 
     /// What is kept of a piece that has ended.

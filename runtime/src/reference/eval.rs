@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use steer_compiler::plan::{Axis, EditId, KEY, MAIN, NodeId, Op, Plan, RegionId, Size, Type};
+use steer_kernels::attention::CacheFormat;
 use steer_lang::codes;
 
 /// A failure of candle, which is a mistake of this engine or a lack of memory.
@@ -39,6 +40,7 @@ pub(super) struct Eval<'a> {
     pub plan: &'a Plan,
     constants: &'a Constants,
     inputs: &'a Inputs,
+    pub cache: CacheFormat,
     pub values: HashMap<NodeId, Tensor>,
 }
 
@@ -67,7 +69,8 @@ pub(super) fn constants(
             let value = match leaf(&node.op)? {
                 Some(value) => value,
                 None => {
-                    let eval = Eval { plan, constants: &constants, inputs: &inputs, values: HashMap::new() };
+                    let cache = CacheFormat::default();
+                    let eval = Eval { plan, constants: &constants, inputs: &inputs, cache, values: HashMap::new() };
                     eval.node(n, Place { row: None, keys: None }, &HashMap::new())?
                 }
             };
@@ -82,10 +85,11 @@ pub(super) fn evaluate(
     plan: &Plan,
     constants: &Constants,
     inputs: &Inputs,
+    cache: CacheFormat,
     wanted: &HashSet<NodeId>,
 ) -> Result<HashMap<NodeId, Tensor>, Error> {
     let needed = needed(plan, inputs, wanted);
-    let mut eval = Eval { plan, constants, inputs, values: HashMap::new() };
+    let mut eval = Eval { plan, constants, inputs, cache, values: HashMap::new() };
     for &n in &plan.region(MAIN).order {
         if needed.contains(&n) && plan.ty(n).per_row {
             match plan.node(n).op {

@@ -6,6 +6,7 @@ use crate::error::Error;
 use candle_core::{DType, Device, Tensor};
 use std::collections::{HashMap, HashSet};
 use steer_compiler::plan::{Axis, NodeId, Op, RegionId, Size};
+use steer_kernels::attention::CacheFormat;
 
 impl Eval<'_> {
     pub fn conv1d(&self, x: &Tensor, w: &Tensor) -> Result<Tensor, Failure> {
@@ -35,7 +36,7 @@ impl Eval<'_> {
             // [head, rows, d_head]
             x.broadcast_as(shape).and_then(|x| x.transpose(0, 1)).and_then(|x| x.contiguous()).map_err(failed)
         };
-        let (q, k, v) = (full(*q)?, full(*k)?, full(*v)?);
+        let (q, k, v) = (full(*q)?, self.stored(full(*k)?)?, self.stored(full(*v)?)?);
         let heads = q.dims()[0];
         let repeat = |x: &Tensor| -> candle_core::Result<Tensor> {
             let (kv, t, d) = x.dims3()?;
@@ -71,6 +72,20 @@ impl Eval<'_> {
         let z = z().map_err(failed)?;
         self.values.insert(id, z);
         Ok(())
+    }
+
+    /// Keys or values `[head, rows, d_head]` as they are read once they were stored.
+    fn stored(&self, x: Tensor) -> Result<Tensor, Error> {
+        if self.cache == CacheFormat::F32 {
+            return Ok(x);
+        }
+        let rounded = || -> candle_core::Result<Tensor> {
+            let (shape, d_head) = (x.dims().to_vec(), x.dim(2)?);
+            let mut numbers: Vec<f32> = x.flatten_all()?.to_vec1()?;
+            self.cache.rounded(d_head, &mut numbers);
+            Tensor::from_vec(numbers, shape, &Device::Cpu)
+        };
+        rounded().map_err(failed)
     }
 
     /// What the state reaches row after row, the rest at once.

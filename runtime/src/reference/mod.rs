@@ -15,6 +15,7 @@ use eval::{Constants, EditInputs, Inputs, failed};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use steer_compiler::plan::{EditId, NodeId, Op, Plan, Sight, Size, Stat};
+use steer_kernels::attention::CacheFormat;
 use steer_lang::codes;
 use taken::Taken;
 
@@ -25,6 +26,8 @@ pub struct Reference {
     runs: Vec<State>,
     /// For each edit that patches, the value that it is about.
     bases: HashMap<EditId, NodeId>,
+    /// How keys and values are stored.
+    cache: CacheFormat,
     /// What rows see in the attention that a node stands in.
     sights: HashMap<NodeId, Sight>,
 }
@@ -82,7 +85,7 @@ impl Reference {
                 _ => {}
             }
         }
-        Ok(Reference { plan, constants, runs: Vec::new(), bases, sights })
+        Ok(Reference { plan, constants, runs: Vec::new(), bases, cache: CacheFormat::default(), sights })
     }
 
     /// What has to be known of a run: what is read of it, its receipts, and what it gives to others.
@@ -134,7 +137,7 @@ impl Reference {
         let values = if inputs.tokens.is_empty() {
             Values::new()
         } else {
-            eval::evaluate(&self.plan, &self.constants, &inputs, &self.wanted(run))?
+            eval::evaluate(&self.plan, &self.constants, &inputs, self.cache, &self.wanted(run))?
         };
         let values = Arc::new(values);
         known.insert(run, values.clone());
@@ -182,6 +185,10 @@ impl Engine for Reference {
         };
         self.runs = runs.into_iter().map(state).collect();
         Ok(())
+    }
+
+    fn store_in(&mut self, format: CacheFormat) {
+        self.cache = format;
     }
 
     fn extend(&mut self, work: &[Extend]) -> Result<StepResult, Error> {

@@ -1,10 +1,11 @@
 //! The report as JSON. The same script, model and seed give the same bytes but for `timings`.
 
-use super::{Receipt, Work};
+use super::{Receipt, Steps, Work};
 use crate::checkpoint::{FileHash, sha256};
 use crate::error::Error;
 use crate::experiment::InputKind;
 use crate::files;
+use crate::limits::Limits;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,6 +22,8 @@ pub struct Report {
     pub backend: String,
     /// What the bits depend on beside the backend, such as `avx512`.
     pub instruction_set: String,
+    /// How keys and values were stored for later tokens.
+    pub cache: String,
     pub seed: u64,
     /// The script's parameters as they were used.
     pub parameters: BTreeMap<String, Value>,
@@ -170,6 +173,12 @@ pub struct Timings {
     pub tokens_per_second: BTreeMap<String, f64>,
     /// It depends on how the experiment is cut into pieces.
     pub work: Work,
+    /// Where the passes are measured: by stage, what they were spent on.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub steps: BTreeMap<String, Steps>,
+    /// What the shares in `steps` are of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Limits>,
 }
 
 impl Report {

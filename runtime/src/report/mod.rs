@@ -8,6 +8,7 @@ mod page;
 mod receipts;
 mod save;
 mod screen;
+mod steps;
 pub mod width;
 mod work;
 
@@ -24,5 +25,6 @@ pub use save::{
 };
 pub use screen::{errors_in_color, screen, without_color};
 pub use steer_figures::text::{Align, Table, beside, number, percent, settled, visible, wrap};
+pub use steps::{Part, Steps, limits_line};
 pub use width::terminal;
 pub use work::{Work, operations, work_line};

@@ -7,41 +7,94 @@ use std::collections::HashMap;
 use steer_compiler::plan::Reads;
 use steer_compiler::program::{BufId, Instr, Program};
 use steer_kernels::Area;
+use steer_kernels::attention::CacheFormat;
 
 /// An instruction by its stretch and place.
 pub type Place = (usize, usize);
 
-/// Keys and values of one attention, or inputs of one convolution, by slot.
-#[derive(Default)]
+/// Numbers that one task stores.
+const STORE: usize = 1 << 16;
+
+/// Rows of one buffer that an instruction keeps, by slot. The slots of each head follow one another.
 pub struct Stored {
-    pub keys: Area,
-    pub values: Area,
+    area: Area,
+    heads: usize,
+    /// Numbers of a head.
+    width: usize,
+    format: CacheFormat,
+    slots: usize,
+    /// Slots that there is room for.
+    room: usize,
 }
 
-/// Floats that one task copies.
-const COPY: usize = 1 << 16;
-
-/// Puts rows behind those that are there, in room for half as many again where it is not enough.
-pub fn append(to: &mut Area, rows: &[f32]) -> Result<(), Error> {
-    let (len, need) = (to.len(), to.len() + rows.len());
-    if need > to.capacity() {
-        let more = (len + len / 2).max(to.capacity() + to.capacity() / 8);
-        let new = Area::with_capacity(need.max(more)).or_else(|| Area::with_capacity(need));
-        let mut new = new.ok_or_else(|| memory::refused(need, "what later tokens read of earlier ones"))?;
-        new.show(len);
-        copy(to, &mut new);
-        *to = new;
+impl Stored {
+    fn new(heads: usize, width: usize, format: CacheFormat) -> Self {
+        Stored { area: Area::default(), heads, width, format, slots: 0, room: 0 }
     }
-    to.show(need);
-    copy(rows, &mut to[len..]);
-    Ok(())
+
+    /// Puts rows behind those that are there, in room for half as many again where it is not enough.
+    pub fn append(&mut self, rows: &[f32]) -> Result<(), Error> {
+        let (width, of_row, words) = (self.width, self.heads * self.width, self.stride());
+        let new = rows.len() / of_row.max(1);
+        let need = self.slots + new;
+        if need > self.room {
+            let more = need.max(self.slots + self.slots / 2).max(self.room + self.room / 8);
+            let found = [more, need].into_iter().find_map(|room| Some((Area::zeros(self.heads * room * words)?, room)));
+            let refused = || memory::refused(self.heads * need * words, "what later tokens read of earlier ones");
+            let (mut area, room) = found.ok_or_else(refused)?;
+            let old = self.area.chunks_exact((self.room * words).max(1));
+            for (to, from) in area.chunks_exact_mut(room * words).zip(old) {
+                let there = self.slots * words;
+                copy(&from[..there], &mut to[..there]);
+            }
+            (self.area, self.room) = (area, room);
+        }
+        let (first, format) = (self.slots * words, self.format);
+        let store = |(head, to): (usize, &mut [f32])| {
+            let slots = to[first..].chunks_exact_mut(words);
+            for (row, slot) in rows.chunks_exact(of_row).zip(slots) {
+                format.store(width, &row[head * width..(head + 1) * width], slot);
+            }
+        };
+        let heads = self.room * words;
+        match rows.len() > STORE {
+            true => self.area.par_chunks_exact_mut(heads).enumerate().for_each(store),
+            false => self.area.chunks_exact_mut(heads.max(1)).enumerate().for_each(store),
+        }
+        self.slots = need;
+        Ok(())
+    }
+
+    pub fn as_ptr(&self) -> *const f32 {
+        self.area.as_ptr()
+    }
+
+    /// Words from slot to slot.
+    pub fn stride(&self) -> usize {
+        self.format.words(self.width)
+    }
+
+    /// And from head to head.
+    pub fn head(&self) -> usize {
+        self.room * self.stride()
+    }
+
+    pub fn format(&self) -> CacheFormat {
+        self.format
+    }
 }
 
 fn copy(from: &[f32], to: &mut [f32]) {
-    match from.len() > COPY {
-        true => to.par_chunks_mut(COPY).zip(from.par_chunks(COPY)).for_each(|(to, from)| to.copy_from_slice(from)),
+    match from.len() > STORE {
+        true => to.par_chunks_mut(STORE).zip(from.par_chunks(STORE)).for_each(|(to, from)| to.copy_from_slice(from)),
         false => to.copy_from_slice(from),
     }
+}
+
+/// What an instruction keeps: keys and values of an attention, inputs of a convolution.
+pub struct Kept {
+    pub keys: Stored,
+    pub values: Option<Stored>,
 }
 
 /// States of one scan, by slot: only those that a later row can start from.
@@ -53,19 +106,27 @@ pub struct States {
 }
 
 pub struct Caches {
-    pub stored: HashMap<Place, Stored>,
+    pub stored: HashMap<Place, Kept>,
+    /// How keys and values are stored; all else stays as it is.
+    pub format: CacheFormat,
     pub states: HashMap<Place, States>,
     /// By stretch: slots taken.
     pub slots: Vec<u32>,
 }
 
 impl Caches {
-    pub fn new(program: &Program) -> Self {
-        let mut c = Caches { stored: HashMap::new(), states: HashMap::new(), slots: vec![0; program.stretches.len()] };
+    pub fn new(program: &Program, format: CacheFormat) -> Self {
+        let slots = vec![0; program.stretches.len()];
+        let mut c = Caches { stored: HashMap::new(), format, states: HashMap::new(), slots };
         for (place, instr) in instructions(program) {
             match instr {
-                Instr::Attention { .. } | Instr::Conv1d { .. } => {
-                    c.stored.insert(place, Stored::default());
+                Instr::Attention { kv_heads, d_head, .. } => {
+                    let of = || Stored::new(*kv_heads, *d_head, format);
+                    c.stored.insert(place, Kept { keys: of(), values: Some(of()) });
+                }
+                Instr::Conv1d { channels, .. } => {
+                    let keys = Stored::new(1, *channels, CacheFormat::F32);
+                    c.stored.insert(place, Kept { keys, values: None });
                 }
                 Instr::Scan { .. } => {
                     c.states.insert(place, States::default());
@@ -78,9 +139,9 @@ impl Caches {
 
     /// Forgets all rows, and keeps the memory for others.
     pub fn clear(&mut self) {
-        for stored in self.stored.values_mut() {
-            stored.keys.show(0);
-            stored.values.show(0);
+        for kept in self.stored.values_mut() {
+            kept.keys.slots = 0;
+            kept.values.iter_mut().for_each(|values| values.slots = 0);
         }
         for states in self.states.values_mut() {
             states.free.extend(states.at.drain().map(|(_, state)| state));

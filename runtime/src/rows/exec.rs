@@ -1,8 +1,9 @@
 //! One step: all new rows of all runs through the program.
 
-use super::cache::{Keeps, append};
+use super::cache::Keeps;
 use super::edits::{Taken, edit_inputs, receipts};
 use super::exec_instr::ALONE_FLOATS;
+use super::meter::Metered;
 use super::operations::{Cost, total};
 use super::pool::Pool;
 use super::share::{NONE, NewRow, RowsOf, Step, number};
@@ -12,6 +13,8 @@ use crate::error::Error;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 use steer_compiler::plan::EditId;
 use steer_compiler::program::{BufId, OutputPlace, Program};
 use steer_kernels::Area;
@@ -36,8 +39,16 @@ pub struct Frame<'s> {
     /// Outputs inside of bodies, by instruction, result and row.
     pub inside: HashMap<(usize, u32), Vec<Vec<f32>>>,
     pub pool: &'s mut Pool,
-    /// The operations of the last product, where it took some experts only.
-    pub chosen: Option<u64>,
+    /// What the last product took, where it took some experts only.
+    pub chosen: Option<Chosen>,
+}
+
+/// What a product of some experts took.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen {
+    pub operations: u64,
+    /// The experts that some row chose.
+    pub matrices: u64,
 }
 
 impl Frame<'_> {
@@ -90,6 +101,7 @@ pub fn operations(costs: &[Vec<Cost>], step: &Step) -> u64 {
 }
 
 pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Error> {
+    let mut metered = engine.meter.clone().map(Metered::new);
     let program = Arc::clone(&engine.program);
     let step = number(&program, &engine.layout, &engine.runs, &engine.users, &mut engine.pasts, work, engine.share)?;
     let mut result = StepResult { rows: counted(&engine.costs, &step), ..StepResult::default() };
@@ -130,22 +142,40 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
         };
         edit_inputs(engine, &mut frame);
         for segment in engine.lives.segments(s).to_vec() {
-            let together = super::segments::run(engine, &mut frame, (s, segment.clone()), stretch)?;
+            let clock = metered.as_ref().map(|_| Instant::now());
+            let times: Vec<AtomicU64> = clock.iter().flat_map(|_| segment.clone()).map(|_| AtomicU64::new(0)).collect();
+            let together = super::segments::run(engine, &mut frame, (s, segment.clone()), stretch, &times)?;
+            if let (true, Some(metered), Some(clock)) = (together, &mut metered, clock) {
+                metered.together(s, segment.start, clock.elapsed(), &times);
+            }
             // The first instruction that is still to be executed.
             let mut next = if together { segment.end } else { segment.start };
             for i in segment {
                 if next <= i {
+                    let clock = metered.as_ref().map(|_| Instant::now());
                     next = i + super::exec_products::run(engine, &mut frame, (s, i), &stretch.instrs[i..])?;
+                    if let (true, Some(metered), Some(clock)) = (next > i, &mut metered, clock) {
+                        metered.products(s, i, &stretch.instrs[i..next], clock.elapsed());
+                    }
                 }
                 if next <= i {
+                    let clock = metered.as_ref().map(|_| Instant::now());
                     super::exec_instr::run(engine, &mut frame, (s, i), &stretch.instrs[i])?;
                     next = i + 1;
+                    if let (Some(metered), Some(clock)) = (&mut metered, clock) {
+                        metered.time((s, i), clock.elapsed());
+                    }
                 }
                 frame.drop_buffers(engine.lives.end(s, i));
                 let cost = engine.costs[s][i];
                 let cost = total(&[cost], frame.rows.first.iter().map(|r| place(&step, &step.rows[*r as usize])));
                 part.done(engine, cost);
-                result.rows.operations += frame.chosen.take().unwrap_or(cost);
+                let chosen = frame.chosen.take();
+                let operations = chosen.map_or(cost, |c| c.operations);
+                result.rows.operations += operations;
+                if let Some(metered) = &mut metered {
+                    metered.count(engine, &frame, (s, i), operations, chosen);
+                }
             }
         }
         for keeps in engine.homes.later(s).to_vec() {
@@ -162,6 +192,7 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
     for row in &step.rows {
         engine.runs[row.run].len = engine.runs[row.run].len.max(row.position + 1);
     }
+    result.spent = metered.map_or(Vec::new(), Metered::end);
     Ok(result)
 }
 
@@ -256,10 +287,10 @@ fn moved(old: &[f32], len: usize, rows: impl ExactSizeIterator<Item = u32>, pool
 
 /// Appends the rows of a stretch to a cache.
 pub fn store(engine: &mut RowsEngine, frame: &Frame, keeps: Keeps) -> Result<(), Error> {
-    if let Some(stored) = engine.caches.stored.get_mut(&keeps.place) {
-        append(&mut stored.keys, &frame.buffers[keeps.keys.0 as usize])?;
-        if let Some(v) = keeps.values {
-            append(&mut stored.values, &frame.buffers[v.0 as usize])?;
+    if let Some(kept) = engine.caches.stored.get_mut(&keeps.place) {
+        kept.keys.append(&frame.buffers[keeps.keys.0 as usize])?;
+        if let (Some(values), Some(v)) = (&mut kept.values, keeps.values) {
+            values.append(&frame.buffers[v.0 as usize])?;
         }
     }
     Ok(())

@@ -4,6 +4,7 @@ use super::RowsEngine;
 use super::cache::Place;
 use super::exec::{Frame, slots};
 use super::exec_instr::{Shared, pointers, with_scratch};
+use super::exec_mix::Cached;
 use super::given::Given;
 use super::share::NewRow;
 use crate::error::Error;
@@ -84,8 +85,7 @@ pub struct Hooked<'a> {
     pub body: &'a Body,
     /// The stretch whose rows the cache holds.
     pub home: usize,
-    pub cache: (Shared, Shared),
-    pub stride: usize,
+    pub cache: Cached,
     pub queries: Shared,
     pub out: Shared,
     /// The positions of the keys of a row.
@@ -118,11 +118,12 @@ impl Hooked<'_> {
         let mut pattern = vec![0.0; heads * keys];
         let q = j * heads * d_head;
         for (h, s) in products.chunks_exact_mut(keys).enumerate() {
-            let kv = h / self.shape.group() * d_head;
+            let cache = self.cache.get();
+            let keys = cache.keys.wrapping_add(h / self.shape.group() * cache.key_head);
             // SAFETY: head `h` of row `j`'s query; every slot was stored.
             unsafe {
-                let (q, k) = (self.queries.get().add(q + h * d_head), self.cache.0.get().add(kv));
-                scores(engine.isa, q, k, self.stride, list, d_head, self.scale, s);
+                let q = self.queries.get().add(q + h * d_head);
+                scores(engine.isa, q, (keys, cache.key_stride, cache.format), list, d_head, self.scale, s);
             }
         }
         let mut first = range.start as f32;
@@ -134,11 +135,12 @@ impl Hooked<'_> {
         };
         let results = call(engine, self.body, given, base, (j, keys), &mut own);
         for (h, p) in pattern.chunks_exact(keys).enumerate() {
-            let kv = h / self.shape.group() * d_head;
+            let cache = self.cache.get();
+            let values = cache.values.wrapping_add(h / self.shape.group() * cache.value_head);
             // SAFETY: head `h` of row `j`'s result; every slot was stored.
             unsafe {
                 let out = std::slice::from_raw_parts_mut(self.out.get().add(q + h * d_head), d_head);
-                mix(engine.isa, p, self.cache.1.get().add(kv), self.stride, list, out);
+                mix(engine.isa, p, (values, cache.value_stride, cache.format), list, out);
             }
         }
         results

@@ -3,7 +3,7 @@
 
 use super::cache::Place;
 use super::constants::Args;
-use super::exec::{Frame, ROWS};
+use super::exec::{Chosen, Frame, ROWS};
 use super::exec_instr::{ALONE_FLOATS, Shared, pointers_with, product, room, split, with_scratch};
 use super::matrices::Matrices;
 use super::{RowsEngine, broken};
@@ -123,7 +123,12 @@ pub fn experts(engine: &RowsEngine, frame: &mut Frame, place: Place, experts: &E
         (start, all) = (end, all + pairs);
     }
     let inner: usize = first.iter().map(|w| w.inputs() * w.outputs()).sum();
-    frame.chosen = Some(2 * (all * (inner + second.inputs() * second.outputs())) as u64);
+    let mut some: Vec<bool> = vec![false; count];
+    chosen.iter().flatten().for_each(|(expert, _)| some[*expert] = true);
+    frame.chosen = Some(Chosen {
+        operations: 2 * (all * (inner + second.inputs() * second.outputs())) as u64,
+        matrices: some.iter().filter(|s| **s).count() as u64,
+    });
     Ok(())
 }
 

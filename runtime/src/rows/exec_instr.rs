@@ -2,7 +2,7 @@
 
 use super::cache::Place;
 use super::constants::{Args, beyond};
-use super::exec::{Frame, ROWS};
+use super::exec::{Chosen, Frame, ROWS};
 use super::matrices::Matrices;
 use super::{RowsEngine, broken};
 use crate::error::Error;
@@ -207,7 +207,7 @@ fn linear(
         let flags = &frame.buffers[a.0 as usize];
         // SAFETY: `out` holds every row of `y`.
         unsafe { std::ptr::write_bytes(out, 0, rows * y_stride) };
-        let mut operations = 0;
+        let (mut operations, mut matrices) = (0, 0);
         for b in 0..batch {
             let chosen: Vec<usize> = (0..rows).filter(|&r| flags[(r / extra) * batch + b] != 0.0).collect();
             if chosen.is_empty() {
@@ -222,12 +222,13 @@ fn linear(
             let mut results = memory::zeros(chosen.len() * outer, ROWS)?;
             product(engine, &gathered, inner, chosen.len(), w, results.as_mut_ptr(), outer);
             operations += 2 * (chosen.len() * inner * outer) as u64;
+            matrices += 1;
             for (&r, result) in chosen.iter().zip(results.chunks_exact(outer)) {
                 // SAFETY: row `r`, entry `b` of `y`.
                 unsafe { std::ptr::copy_nonoverlapping(result.as_ptr(), out.add(r * y_stride + b * outer), outer) };
             }
         }
-        frame.chosen = Some(operations);
+        frame.chosen = Some(Chosen { operations, matrices });
         return Ok(());
     }
     for b in 0..batch {

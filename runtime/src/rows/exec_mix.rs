@@ -7,15 +7,55 @@ use super::exec_instr::{Shared, room, split};
 use super::share::NewRow;
 use super::{RowsEngine, broken};
 use crate::error::Error;
+use crate::memory;
 use rayon::prelude::*;
+use std::cell::RefCell;
 use std::ops::Range;
 use steer_compiler::plan::Sight;
 use steer_compiler::program::Instr;
-use steer_kernels::attention::{Heads, KeyValues, Queries, Scratch, attend_block};
+use steer_kernels::attention::{Heads, KeyValues, Queries, Row, Scratch, attend_block};
 use steer_kernels::scan::convolve;
 
-/// Rows of one sequence that a thread takes at a time.
+/// Rows of one sequence that a thread takes at a time, at least,
 const ROWS: usize = 32;
+/// and so many queries of a group: what is done for each key is spread over them.
+const QUERIES: usize = 128;
+/// Products below which a row's attention stays on one thread.
+const ALONE: usize = 1 << 16;
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) };
+}
+
+/// Keys and values that threads read.
+#[derive(Clone, Copy)]
+pub struct Cached(KeyValues);
+
+// SAFETY: they are only read.
+unsafe impl Send for Cached {}
+// SAFETY: as above.
+unsafe impl Sync for Cached {}
+
+impl Cached {
+    pub fn get(&self) -> &KeyValues {
+        &self.0
+    }
+}
+
+fn cached(engine: &RowsEngine, place: Place) -> Result<KeyValues, Error> {
+    let kept = engine.caches.stored.get(&place);
+    let kept = kept.and_then(|kept| Some((&kept.keys, kept.values.as_ref()?)));
+    let (keys, values) = kept.ok_or_else(|| broken("no cache"))?;
+    Ok(KeyValues {
+        keys: keys.as_ptr(),
+        key_stride: keys.stride(),
+        key_head: keys.head(),
+        values: values.as_ptr(),
+        value_stride: values.stride(),
+        value_head: values.head(),
+        format: keys.format(),
+    })
+}
 
 pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
     let Instr::Attention { q, z, heads, kv_heads, d_head, scale, window, whole, body, .. } = instr else {
@@ -32,23 +72,22 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
     let shape = Heads { heads: *heads, kv_heads: *kv_heads, d_head: *d_head };
     let out = Shared(room(engine, frame, *z)?);
     let queries = Shared(frame.buffers[q.0 as usize].as_mut_ptr());
-    let stride = kv_heads * d_head;
-    let Some(stored) = engine.caches.stored.get(&place) else { return Err(broken("no cache")) };
-    let cache = (Shared(stored.keys.as_ptr().cast_mut()), Shared(stored.values.as_ptr().cast_mut()));
+    let cache = Cached(cached(engine, place)?);
     let (step, sight) = (frame.step, Sight { window: *window, whole: *whole });
     let seen = |row: &NewRow| sight.of(row.position, step.length(row));
     if let Some(body) = body {
-        let call = Hooked { shape, scale: *scale, body, home, cache, stride, queries, out, seen: &seen };
+        let call = Hooked { shape, scale: *scale, body, home, cache, queries, out, seen: &seen };
         return call.run(engine, frame, place);
     }
     let width = heads * d_head;
     // Neighbouring rows of one run share a list of keys.
+    let together = ROWS.max(QUERIES / shape.group());
     let mut groups: Vec<Range<usize>> = Vec::new();
     for j in 0..frame.count() {
         let row = *frame.row(j);
         match groups.last_mut() {
             Some(g)
-                if g.len() < ROWS && {
+                if g.len() < together && {
                     let last = frame.row(g.end - 1);
                     last.run == row.run && last.position + 1 == row.position
                 } =>
@@ -61,37 +100,89 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
     let engine = &*engine;
     let frame = &*frame;
     let work: usize = (0..frame.count()).map(|j| seen(frame.row(j)).end).sum::<usize>() * width;
-    let parts = if work < 1 << 16 { 1 } else { rayon::current_num_threads().min(*kv_heads).max(1) };
-    let tasks: Vec<(Range<usize>, Range<usize>)> = groups
-        .into_iter()
-        .flat_map(|g| {
-            let per = kv_heads.div_ceil(parts);
-            (0..kv_heads.div_ceil(per)).map(move |p| (g.clone(), p * per..((p + 1) * per).min(*kv_heads)))
-        })
-        .collect();
-    let one = |scratch: &mut Scratch, (rows, kv): &(Range<usize>, Range<usize>)| {
+    let threads = if work < ALONE { 1 } else { rayon::current_num_threads() };
+    let parts = threads.min(*kv_heads).max(1);
+    let per = kv_heads.div_ceil(parts);
+    let rows = |rows: &Range<usize>| {
         let last = frame.row(rows.end - 1);
         let list = slots(engine, home, last, seen(last).end);
-        let ranges: Vec<Range<usize>> = rows.clone().map(|j| seen(frame.row(j))).collect();
-        let cache = KeyValues { keys: cache.0.get(), key_stride: stride, values: cache.1.get(), value_stride: stride };
-        // SAFETY: rows `rows` of the queries and results; every slot was stored; heads `kv` are this task's own.
-        unsafe {
-            let queries = Queries {
+        // SAFETY: these rows of the queries and results.
+        let queries = unsafe {
+            Queries {
                 q: queries.get().add(rows.start * width),
                 q_stride: width,
                 out: out.get().add(rows.start * width),
                 out_stride: width,
-            };
-            attend_block(engine.isa, &shape, *scale, &queries, &ranges, &cache, list, kv.clone(), scratch);
-        }
+            }
+        };
+        (queries, list)
     };
-    if parts == 1 && work < 1 << 16 {
-        let mut scratch = Scratch::default();
-        tasks.iter().for_each(|t| one(&mut scratch, t));
-    } else {
-        tasks.par_iter().for_each_init(Scratch::default, one);
+    if groups.len() * kv_heads.div_ceil(per) < threads && groups.iter().all(|g| g.len() == 1) {
+        for group in &groups {
+            let (queries, list) = rows(group);
+            let list = &list[seen(frame.row(group.start))];
+            shared(&Row::new(engine.isa, &shape, *scale, cache.get(), list), &shape, list.len(), queries, threads)?;
+        }
+        return Ok(());
+    }
+    let tasks: Vec<(Range<usize>, Range<usize>)> = groups
+        .into_iter()
+        .flat_map(|g| (0..kv_heads.div_ceil(per)).map(move |p| (g.clone(), p * per..((p + 1) * per).min(*kv_heads))))
+        .collect();
+    let one = |(group, kv): &(Range<usize>, Range<usize>)| {
+        let (queries, list) = rows(group);
+        let ranges: Vec<Range<usize>> = group.clone().map(|j| seen(frame.row(j))).collect();
+        // SAFETY: every slot was stored; heads `kv` are this task's own.
+        SCRATCH.with_borrow_mut(|scratch| unsafe {
+            attend_block(engine.isa, &shape, *scale, &queries, &ranges, cache.get(), list, kv.clone(), scratch);
+        });
+    };
+    match threads {
+        1 => tasks.iter().for_each(one),
+        _ => tasks.par_iter().for_each(one),
     }
     Ok(())
+}
+
+/// One row by all threads, which share its keys, then its query heads, then the coordinates of its results.
+fn shared(row: &Row, shape: &Heads, keys: usize, queries: Queries, threads: usize) -> Result<(), Error> {
+    let Heads { heads, kv_heads, d_head } = *shape;
+    let of_head = shape.group() * row.stride();
+    let mut scores = memory::zeros(kv_heads * of_head, "the scores of a row")?;
+    let (q, out, scores) = (Shared(queries.q.cast_mut()), Shared(queries.out), Shared(scores.as_mut_ptr()));
+    let row = Steps(row);
+    // Parts that begin at a multiple of 16.
+    let parts = |n: usize| {
+        let each = n.div_ceil((2 * threads).div_ceil(kv_heads)).next_multiple_of(16);
+        let of_head = move |head| (0..n).step_by(each).map(move |i| (head, i..(i + each).min(n)));
+        (0..kv_heads).flat_map(of_head).collect::<Vec<(usize, Range<usize>)>>()
+    };
+    parts(keys).par_iter().for_each(|(head, keys)| {
+        // SAFETY: the scores of this head with these keys are this task's own.
+        unsafe { row.get().scores(q.get(), *head..head + 1, keys.clone(), scores.get().add(head * of_head)) }
+    });
+    (0..heads).into_par_iter().for_each(|h| {
+        // SAFETY: the scores of this query head are this task's own.
+        unsafe { row.get().pattern(scores.get().add(h * row.get().stride())) }
+    });
+    parts(d_head).par_iter().for_each(|(head, columns)| {
+        let pattern = scores.get().wrapping_add(head * of_head);
+        // SAFETY: these coordinates of the results of this head's queries are this task's own.
+        unsafe { row.get().results(*head..head + 1, columns.clone(), pattern, out.get()) }
+    });
+    Ok(())
+}
+
+/// The steps of a row, which threads share.
+struct Steps<'r>(&'r Row<'r>);
+
+// SAFETY: what it points to is only read.
+unsafe impl Sync for Steps<'_> {}
+
+impl Steps<'_> {
+    fn get(&self) -> &Row<'_> {
+        self.0
+    }
 }
 
 pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
@@ -104,7 +195,8 @@ pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &
     let w = filters.ok_or_else(|| broken("filters were not loaded"))?;
     let out = Shared(room(engine, frame, *y)?);
     let (engine, frame) = (&*engine, &*frame);
-    let Some(stored) = engine.caches.stored.get(&place) else { return Err(broken("no cache")) };
+    let Some(kept) = engine.caches.stored.get(&place) else { return Err(broken("no cache")) };
+    let stored = Shared(kept.keys.as_ptr().cast_mut());
     split(frame.count(), frame.count() * channels >= 1 << 14, |rows| {
         let mut reads = Vec::with_capacity(*taps);
         for j in rows {
@@ -112,7 +204,10 @@ pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &
             let there = list.len().min(*taps);
             reads.clear();
             for (t, slot) in (taps - there..*taps).zip(&list[list.len() - there..]) {
-                reads.push((w[t * channels..].as_ptr(), stored.keys[*slot as usize * channels..].as_ptr()));
+                reads.push((
+                    w[t * channels..].as_ptr(),
+                    stored.get().wrapping_add(*slot as usize * channels).cast_const(),
+                ));
             }
             // SAFETY: row `j` of `y` is this call's own; filters and stored rows have as many channels.
             unsafe { convolve(engine.isa, out.get().add(j * channels), &reads, 0..*channels) };

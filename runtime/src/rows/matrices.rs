@@ -109,6 +109,11 @@ impl Matrices {
         self.inputs
     }
 
+    /// The memory of one entry.
+    pub fn bytes_of_each(&self) -> usize {
+        Packed::bytes_of(self.outputs, self.inputs)
+    }
+
     pub fn is_later(&self) -> bool {
         self.later.is_some()
     }

@@ -12,6 +12,7 @@ use super::lives::{Lives, buffers_of};
 use std::collections::HashSet;
 use steer_compiler::plan::{Axis, Output, Plan, Sight, Size, Stat};
 use steer_compiler::program::{BufId, ConstSource, Dim, Instr, MatrixView, OutputPlace, Program};
+use steer_kernels::attention::CacheFormat;
 
 /// What the engine notes of a row besides its values: numbers, places, slots.
 const NOTES: u64 = 200;
@@ -51,7 +52,8 @@ pub struct RowSizes {
 }
 
 impl Sizes {
-    pub fn of(plan: &Plan, program: &Program) -> Self {
+    /// With keys and values stored in a format.
+    pub fn of(plan: &Plan, program: &Program, format: CacheFormat) -> Self {
         let homes = Homes::new(program);
         let lives = Lives::of(program, &homes);
         let acting = acting(program);
@@ -87,7 +89,10 @@ impl Sizes {
                     alive.remove(b);
                 }
                 if let Some(keeps) = kept((s, i), instr) {
-                    let bytes = floats(keeps.keys) + keeps.values.map_or(0, floats);
+                    let bytes = match instr {
+                        Instr::Attention { kv_heads, d_head, .. } => (8 * kv_heads * format.words(*d_head)) as u64,
+                        _ => floats(keeps.keys),
+                    };
                     stretches[homes.of(keeps.place)].cached += bytes;
                 }
                 if let Instr::Scan { state, .. } = instr {

@@ -19,6 +19,7 @@ mod given;
 mod lives;
 mod matrices;
 mod memory;
+mod meter;
 mod number;
 mod operations;
 mod pool;
@@ -34,6 +35,7 @@ use crate::error::Error;
 use cache::{Caches, Homes};
 use constants::Constants;
 use lives::Lives;
+use meter::Meter;
 use operations::Cost;
 use pool::Pool;
 use runs::{Pasts, RunState, Users};
@@ -43,6 +45,7 @@ use steer_compiler::backend::{RowBackend, RowKernels};
 use steer_compiler::plan::{EditId, Plan};
 use steer_compiler::program::{Instr, Patch, Program, Stretch};
 use steer_kernels::Isa;
+use steer_kernels::attention::CacheFormat;
 use steer_lang::codes;
 
 /// A model under one Plan, compiled for this processor.
@@ -60,6 +63,7 @@ pub struct RowsEngine {
     users: Users,
     pasts: Pasts,
     caches: Caches,
+    format: CacheFormat,
     homes: Homes,
     lives: Lives,
     /// By stretch: the edits that its instructions ask about.
@@ -69,6 +73,8 @@ pub struct RowsEngine {
     /// What each instruction takes for one row.
     costs: Vec<Vec<Cost>>,
     watcher: Option<Watcher>,
+    /// Where passes are measured.
+    meter: Option<Arc<Meter>>,
     pool: Pool,
 }
 
@@ -109,7 +115,7 @@ impl RowsEngine {
         let homes = Homes::new(&program);
         let lives = Lives::of(&program, &homes);
         let layout = layout(&program, &lives);
-        let caches = Caches::new(&program);
+        let caches = Caches::new(&program, CacheFormat::default());
         let acting = edits::acting(&program);
         let told = edits::told(&program);
         let costs = operations::costs(&program);
@@ -126,12 +132,14 @@ impl RowsEngine {
             users: Users::default(),
             pasts: Pasts::default(),
             caches,
+            format: CacheFormat::default(),
             homes,
             lives,
             acting,
             told,
             costs,
             watcher: None,
+            meter: None,
             pool: Pool::default(),
         })
     }
@@ -156,9 +164,9 @@ impl Engine for RowsEngine {
         self.pasts = Pasts::new(&self.program, runs.len());
         let n = self.program.stretches.len();
         // Pieces of an experiment are alike: the next one fills the same memory, unless it is much smaller.
-        match runs.len() >= self.runs.len() / 2 {
+        match runs.len() >= self.runs.len() / 2 && self.format == self.caches.format {
             true => self.caches.clear(),
-            false => self.caches = Caches::new(&self.program),
+            false => self.caches = Caches::new(&self.program, self.format),
         }
         self.runs = runs.into_iter().map(|r| RunState::new(r, n)).collect();
         Ok(())
@@ -171,6 +179,14 @@ impl Engine for RowsEngine {
 
     fn watch(&mut self, watcher: Option<Watcher>) {
         self.watcher = watcher;
+    }
+
+    fn store_in(&mut self, format: CacheFormat) {
+        self.format = format;
+    }
+
+    fn measure(&mut self) {
+        self.meter = Some(Arc::new(Meter::new(&self.plan, &self.program)));
     }
 }
 

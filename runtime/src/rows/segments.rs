@@ -10,6 +10,8 @@ use crate::error::Error;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 use steer_compiler::program::{BufId, Instr, KernelArg, KernelId, Stretch};
 use steer_kernels::{Area, gemm};
 
@@ -56,12 +58,14 @@ enum Task {
     Product { x: Rows, y: Rows, weights: Arc<Matrices>, extra: usize, x_has_batch: bool },
 }
 
-/// Executes a segment block by block; false where it is better executed one instruction after another.
+/// Executes a segment block by block; false where it is better executed one instruction after another. The threads add
+/// to `times` the nanoseconds that each instruction takes them, where there are any.
 pub fn run(
     engine: &RowsEngine,
     frame: &mut Frame,
     (s, segment): (usize, Range<usize>),
     stretch: &Stretch,
+    times: &[AtomicU64],
 ) -> Result<bool, Error> {
     let (n, threads) = (frame.count(), rayon::current_num_threads());
     if segment.len() < 2 || n < threads * MANY {
@@ -109,7 +113,13 @@ pub fn run(
     (0..n.div_ceil(block)).into_par_iter().for_each(|b| {
         let thread = rayon::current_thread_index().unwrap_or(0);
         let rows = b * block..((b + 1) * block).min(n);
-        tasks.iter().for_each(|task| task.run(engine, thread, rows.clone()));
+        for (i, task) in tasks.iter().enumerate() {
+            let clock = times.get(i).map(|time| (time, Instant::now()));
+            task.run(engine, thread, rows.clone());
+            if let Some((time, clock)) = clock {
+                time.fetch_add(clock.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            }
+        }
     });
     blocks.into_iter().for_each(|b| frame.pool.give(b));
     Ok(true)

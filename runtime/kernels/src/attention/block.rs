@@ -1,6 +1,6 @@
 //! Scores, pattern and result of many query rows at a time.
 
-use super::{BLOCK_KEYS, Heads, KeyValues, Pattern, Queries, Scratch, Values, mix_rows, pack_keys, room};
+use super::{BLOCK_KEYS, Heads, KeyValues, Loops, Pattern, Queries, Scratch, Values, mix_rows, pack_keys, room};
 use crate::gemm::{even, groups};
 use crate::isa::Isa;
 use crate::pack::PANEL;
@@ -9,7 +9,7 @@ use crate::tile::{Tile, Tiles};
 use std::ops::Range;
 
 /// Scores held at a time, about: 1 MiB of them.
-const BLOCK_SCORES: usize = 1 << 18;
+pub(super) const BLOCK_SCORES: usize = 1 << 18;
 /// Query rows times heads of a group that are worth turning the keys to columns for.
 const FEWEST: usize = 56;
 
@@ -27,6 +27,9 @@ const IN_ORDER: [u32; BLOCK_KEYS] = {
 /// One call of [`super::attend_block`].
 pub(super) struct Block<'a> {
     pub tiles: &'static Tiles,
+    /// For keys and values as they are stored, and for copies of them as numbers.
+    pub loops: &'static Loops,
+    pub plain: &'static Loops,
     pub isa: Isa,
     pub shape: &'a Heads,
     pub scale: f32,
@@ -128,8 +131,8 @@ impl Block<'_> {
         for block in part.blocks() {
             for (i, head) in part.heads.clone().enumerate() {
                 let slots = &self.slots[block.start..part.keys.end];
-                let cache = unsafe { self.cache.keys.add(head * d_head) };
-                unsafe { pack_keys(self.tiles, cache, self.cache.key_stride, slots, d_head, keys) };
+                let cache = unsafe { self.cache.keys.add(head * self.cache.key_head) };
+                unsafe { pack_keys(self.loops, cache, self.cache.key_stride, slots, d_head, keys) };
                 for (first, len) in even(part.pairs, most) {
                     let some = both(&block, &part.common(first..first + len, group).1);
                     if some.is_empty() {
@@ -182,19 +185,15 @@ impl Block<'_> {
         let scores = self.scratch.scores.as_ptr();
         let results = room(&mut self.scratch.results, total * d_head);
         unsafe { results.write_bytes(0, total * d_head) };
-        let most = self.tiles.mix[0].len();
+        let most = self.plain.mix.len();
         // Values that several strips mix are copied side by side, into the innermost cache.
         let copied = (pairs > most).then(|| room(&mut self.scratch.values, BLOCK_KEYS * d_head));
         for block in part.blocks() {
             for (i, head) in part.heads.clone().enumerate() {
-                let cache = unsafe { self.cache.values.add(head * d_head) };
+                let cache = unsafe { self.cache.values.add(head * self.cache.value_head) };
                 if let Some(copied) = copied {
-                    for (j, &slot) in self.slots[block.clone()].iter().enumerate() {
-                        unsafe {
-                            let row = cache.add(slot as usize * self.cache.value_stride);
-                            std::ptr::copy_nonoverlapping(row, copied.add(j * d_head), d_head);
-                        }
-                    }
+                    let (slots, next) = self.slots[block.start..part.keys.end].split_at(block.len());
+                    unsafe { (self.loops.copy)((cache, self.cache.value_stride), slots, next, d_head, copied) };
                 }
                 let mix = |first: usize, count: usize, keys: Range<usize>| {
                     let keys = both(&keys, &block);
@@ -208,18 +207,19 @@ impl Block<'_> {
                         out: unsafe { results.add(row * d_head) },
                         out_stride: d_head,
                     };
-                    let values = match copied {
+                    let (loops, values) = match copied {
                         Some(at) => {
                             let slots = &IN_ORDER[keys.start - block.start..keys.end - block.start];
-                            Values { at, stride: d_head, slots, next: &[] }
+                            (self.plain, Values { at, stride: d_head, slots, next: &[] })
                         }
                         None => {
                             let next = &self.slots[block.end..part.keys.end];
                             let next = &next[..next.len().min(keys.len())];
-                            Values { at: cache, stride: self.cache.value_stride, slots: &self.slots[keys], next }
+                            let stride = self.cache.value_stride;
+                            (self.loops, Values { at: cache, stride, slots: &self.slots[keys], next })
                         }
                     };
-                    unsafe { mix_rows(self.tiles, &pattern, count, &values, d_head) };
+                    unsafe { mix_rows(loops, &pattern, count, &values, d_head) };
                 };
                 for (first, len) in even(pairs, most) {
                     let (all, some) = part.common(first..first + len, group);

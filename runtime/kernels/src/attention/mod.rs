@@ -7,14 +7,20 @@
 //! for edits in between; [`attend`] and [`attend_block`] do all of them, with the same bits.
 
 mod block;
+mod format;
+mod loops;
+mod row;
 
-use crate::gemm::{even, groups};
+pub use format::CacheFormat;
+pub use row::Row;
+
+use crate::gemm::even;
 use crate::isa::Isa;
 use crate::ops::Binary;
 use crate::pack::PANEL;
 use crate::rows;
-use crate::tile::{Mix, Tile, Tiles, tiles};
-use std::cell::RefCell;
+use crate::tile::tiles;
+use loops::{Loops, Mix, Scores, loops};
 use std::ops::Range;
 
 /// Keys worked on at a time.
@@ -39,18 +45,24 @@ impl Heads {
     }
 }
 
-/// Where keys and values lie: in slot `s`, head `h`, coordinate `d` at
-/// `s * stride + h * d_head + d`.
+/// Where keys and values lie, in words of four bytes: head `h` of slot `s` at `s * stride + h * head`. They are read
+/// fastest where the slots of a head follow one another.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyValues {
     /// Slot 0 of the keys.
     pub keys: *const f32,
     /// From one slot's keys to the next one's.
     pub key_stride: usize,
+    /// From one head's keys to the next one's.
+    pub key_head: usize,
     /// Slot 0 of the values.
     pub values: *const f32,
     /// From one slot's values to the next one's.
     pub value_stride: usize,
+    /// From one head's values to the next one's.
+    pub value_head: usize,
+    /// How both are stored.
+    pub format: CacheFormat,
 }
 
 /// Memory for attention, to be kept from call to call.
@@ -70,12 +82,6 @@ impl Scratch {
     }
 }
 
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = const {
-        RefCell::new(Scratch::new())
-    };
-}
-
 fn room(v: &mut Vec<f32>, len: usize) -> *mut f32 {
     if v.len() < len {
         v.resize(len, 0.0);
@@ -83,8 +89,8 @@ fn room(v: &mut Vec<f32>, len: usize) -> *mut f32 {
     v.as_mut_ptr()
 }
 
-/// `out[j] = scale * dot(q, keys[slots[j]])` for one query of one head; `keys` is the head's
-/// coordinate 0 in slot 0.
+/// `out[j] = scale * dot(q, keys[slots[j]])` for one query of one head; `keys` is the head in slot 0, and its keys are
+/// stored in `format`.
 ///
 /// # Safety
 /// `q` is readable for `d_head` numbers, and so is every slot of `keys`.
@@ -95,47 +101,43 @@ fn room(v: &mut Vec<f32>, len: usize) -> *mut f32 {
 pub unsafe fn scores(
     isa: Isa,
     q: *const f32,
-    keys: *const f32,
-    key_stride: usize,
+    (keys, key_stride, format): (*const f32, usize, CacheFormat),
     slots: &[u32],
     d_head: usize,
     scale: f32,
     out: &mut [f32],
 ) {
-    let tiles = tiles(isa);
+    let loops = loops(isa, format);
     assert_eq!(slots.len(), out.len(), "a score for each key");
-    SCRATCH.with_borrow_mut(|scratch| {
-        let packed = room(&mut scratch.keys, BLOCK_KEYS * d_head + 16);
-        for (i, out) in out.chunks_mut(BLOCK_KEYS).enumerate() {
-            // SAFETY: the caller; `packed` has room for the block.
-            unsafe {
-                pack_keys(tiles, keys, key_stride, &slots[i * BLOCK_KEYS..], d_head, packed);
-                let widest = tiles.direct.len() - 1;
-                for (p, n, cols) in groups(0..out.len().div_ceil(PANEL), out.len(), widest) {
-                    tiles.direct[n][0](&Tile {
-                        a: q,
-                        a_row: 0,
-                        b: packed.add(p * PANEL * d_head),
-                        b_panel: PANEL * d_head,
-                        inputs: d_head,
-                        c: out.as_mut_ptr().add(p * PANEL),
-                        c_row: 0,
-                        cols,
-                        begin: true,
-                        next: std::ptr::null(),
-                        early: 0,
-                    });
-                }
-            }
+    for (slots, out) in slots.chunks(PANEL).zip(out.chunks_mut(PANEL)) {
+        let key = |slot: u32| keys.wrapping_add(slot as usize * key_stride);
+        let mut panel = [key(slots[0]); PANEL];
+        panel.iter_mut().zip(slots).for_each(|(at, &slot)| *at = key(slot));
+        let mut all = [0.0; PANEL];
+        let (next, out_at) = (panel, all.as_mut_ptr());
+        // SAFETY: the caller; `all` has room for a panel.
+        unsafe {
+            (loops.scores)(&Scores {
+                q,
+                q_row: 0,
+                queries: 1,
+                keys: panel,
+                next,
+                asks: 0,
+                d_head,
+                out: out_at,
+                out_row: 0,
+            });
         }
-    });
+        out.copy_from_slice(&all[..out.len()]);
+    }
     // SAFETY: one row, in place.
     unsafe { rows::binary_vs(isa, Binary::Mul)(out.as_mut_ptr(), out.as_ptr(), scale, out.len()) }
 }
 
 /// The first block of keys as columns, in panels of 16 as weights are; the next block is asked
 /// for.
-unsafe fn pack_keys(tiles: &Tiles, keys: *const f32, stride: usize, slots: &[u32], d_head: usize, dst: *mut f32) {
+unsafe fn pack_keys(loops: &Loops, keys: *const f32, stride: usize, slots: &[u32], d_head: usize, dst: *mut f32) {
     let block = &slots[..slots.len().min(BLOCK_KEYS)];
     for (p, of_panel) in block.chunks(PANEL).enumerate() {
         // A short panel repeats its first key; those columns are not used.
@@ -149,7 +151,7 @@ unsafe fn pack_keys(tiles: &Tiles, keys: *const f32, stride: usize, slots: &[u32
             *row = unsafe { keys.add(slot as usize * stride) };
         }
         let next = &next[..later.len().min(PANEL)];
-        unsafe { (tiles.transpose)(&from, next, d_head, dst.add(p * PANEL * d_head)) };
+        unsafe { (loops.pack)(&from, next, d_head, dst.add(p * PANEL * d_head)) };
     }
 }
 
@@ -163,21 +165,40 @@ pub fn softmax_in_place(isa: Isa, row: &mut [f32]) {
 }
 
 /// `out[d] = sum over j of p[j] * values[slots[j]][d]` for one query of one head; `values` is the
-/// head's coordinate 0 in slot 0 and `out` holds `d_head` numbers.
+/// head in slot 0, stored in `format`, and `out` holds `d_head` numbers.
 ///
 /// # Safety
 /// Every slot of `values` is readable for `out.len()` numbers.
 ///
 /// # Panics
 /// When `p` and `slots` differ in length or this processor lacks `isa`.
-pub unsafe fn mix(isa: Isa, p: &[f32], values: *const f32, value_stride: usize, slots: &[u32], out: &mut [f32]) {
-    let tiles = tiles(isa);
+pub unsafe fn mix(
+    isa: Isa,
+    p: &[f32],
+    (values, stride, format): (*const f32, usize, CacheFormat),
+    slots: &[u32],
+    out: &mut [f32],
+) {
     assert_eq!(p.len(), slots.len(), "a weight for each key");
     out.fill(0.0);
-    let pattern = Pattern { at: p.as_ptr(), stride: 0, out: out.as_mut_ptr(), out_stride: 0 };
-    let values = Values { at: values, stride: value_stride, slots, next: &[] };
     // SAFETY: the caller.
-    unsafe { mix_rows(tiles, &pattern, 1, &values, out.len()) }
+    unsafe {
+        loops(isa, format).mix[0](&Mix {
+            weights: p.as_ptr(),
+            weights_row: 0,
+            values,
+            stride,
+            slots: slots.as_ptr(),
+            count: slots.len(),
+            next: slots.as_ptr(),
+            asks: 0,
+            d_head: out.len(),
+            from: 0,
+            to: out.len(),
+            out: out.as_mut_ptr(),
+            out_row: 0,
+        });
+    }
 }
 
 /// Rows of weights over the same keys, and where their results are added up.
@@ -197,26 +218,24 @@ struct Values<'a> {
 }
 
 /// The chains of some rows over `values`.
-unsafe fn mix_rows(tiles: &Tiles, pattern: &Pattern, count: usize, values: &Values<'_>, d_head: usize) {
-    let lists = tiles.mix;
-    for (first, len) in even(count, lists[0].len()) {
-        let widest = (0..lists.len()).rev().find(|&n| lists[n].len() >= len).unwrap_or(0);
-        for (p, n, cols) in groups(0..d_head.div_ceil(PANEL), d_head, widest) {
-            unsafe {
-                lists[n][len - 1](&Mix {
-                    a: pattern.at.add(first * pattern.stride),
-                    a_row: pattern.stride,
-                    rows: values.at.add(p * PANEL),
-                    stride: values.stride,
-                    slots: values.slots.as_ptr(),
-                    count: values.slots.len(),
-                    next: values.next.as_ptr(),
-                    early: values.next.len(),
-                    c: pattern.out.add(first * pattern.out_stride + p * PANEL),
-                    c_row: pattern.out_stride,
-                    cols,
-                });
-            }
+unsafe fn mix_rows(loops: &Loops, pattern: &Pattern, count: usize, values: &Values<'_>, d_head: usize) {
+    for (first, len) in even(count, loops.mix.len()) {
+        unsafe {
+            loops.mix[len - 1](&Mix {
+                weights: pattern.at.add(first * pattern.stride),
+                weights_row: pattern.stride,
+                values: values.at,
+                stride: values.stride,
+                slots: values.slots.as_ptr(),
+                count: values.slots.len(),
+                next: values.next.as_ptr(),
+                asks: values.next.len(),
+                d_head,
+                from: 0,
+                to: d_head,
+                out: pattern.out.add(first * pattern.out_stride),
+                out_row: pattern.out_stride,
+            });
         }
     }
 }
@@ -298,7 +317,39 @@ pub unsafe fn attend_block(
     assert!(shape.heads.is_multiple_of(shape.kv_heads), "{shape:?}");
     assert!(kv_heads.end <= shape.kv_heads, "key heads {kv_heads:?} of {shape:?}");
     assert!(seen.iter().all(|r| r.start <= r.end && r.end <= slots.len()), "rows see {} keys", slots.len());
-    let mut block = block::Block { tiles, isa, shape, scale, queries, cache, slots, scratch };
+    if let [seen] = seen {
+        // SAFETY: as below.
+        return unsafe { one(isa, shape, scale, queries, cache, &slots[seen.clone()], kv_heads, scratch) };
+    }
+    let (loops, plain) = (loops(isa, cache.format), loops(isa, CacheFormat::F32));
+    let mut block = block::Block { tiles, loops, plain, isa, shape, scale, queries, cache, slots, scratch };
     // SAFETY: the asserts above, and the caller.
     unsafe { block.run(seen, kv_heads) }
+}
+
+/// One row, some heads at a time so that their scores stay near.
+#[allow(clippy::too_many_arguments)]
+unsafe fn one(
+    isa: Isa,
+    shape: &Heads,
+    scale: f32,
+    queries: &Queries,
+    cache: &KeyValues,
+    slots: &[u32],
+    kv_heads: Range<usize>,
+    scratch: &mut Scratch,
+) {
+    let row = Row::new(isa, shape, scale, cache, slots);
+    let of_head = shape.group() * row.stride();
+    let together = (block::BLOCK_SCORES / of_head.max(1)).max(1);
+    for head in kv_heads.clone().step_by(together) {
+        let heads = head..kv_heads.end.min(head + together);
+        let scores = room(&mut scratch.scores, heads.len() * of_head);
+        // SAFETY: the caller.
+        unsafe {
+            row.scores(queries.q, heads.clone(), 0..slots.len(), scores);
+            (0..heads.len() * shape.group()).for_each(|i| row.pattern(scores.add(i * row.stride())));
+            row.results(heads, 0..shape.d_head, scores, queries.out);
+        }
+    }
 }

@@ -13,6 +13,8 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 pub(crate) mod portable;
 
 /// A vector of [`Lanes::WIDTH`] lanes.

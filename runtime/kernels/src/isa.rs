@@ -5,7 +5,7 @@
 pub enum Isa {
     /// Plain Rust, on any processor.
     Portable,
-    /// AVX2 and FMA.
+    /// AVX2, FMA and F16C.
     Avx2,
     /// AVX-512 F, DQ, BW and VL.
     Avx512,
@@ -30,7 +30,9 @@ impl Isa {
         match self {
             Isa::Portable => true,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Isa::Avx2 => {
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+            }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => {
                 Isa::Avx2.is_supported()
@@ -68,15 +70,15 @@ impl Isa {
 
 /// `$table` of the module of each instruction set, by `$isa`.
 macro_rules! by_isa {
-    ($isa:expr, $($path:ident)::+) => {
+    ($isa:expr, $($path:tt)+) => {
         match $isa {
-            $crate::Isa::Portable => &portable::$($path)::+,
+            $crate::Isa::Portable => &portable::$($path)+,
             #[cfg(target_arch = "x86_64")]
-            $crate::Isa::Avx2 => &avx2::$($path)::+,
+            $crate::Isa::Avx2 => &avx2::$($path)+,
             #[cfg(target_arch = "x86_64")]
-            $crate::Isa::Avx512 => &avx512::$($path)::+,
+            $crate::Isa::Avx512 => &avx512::$($path)+,
             #[cfg(not(target_arch = "x86_64"))]
-            _ => &portable::$($path)::+,
+            _ => &portable::$($path)+,
         }
     };
 }
@@ -87,12 +89,12 @@ macro_rules! for_each_isa {
     ($generate:ident) => {
         $generate!(portable, $crate::lanes::portable::P16, inline);
         #[cfg(target_arch = "x86_64")]
-        $generate!(avx2, $crate::lanes::avx2::V256, target_feature(enable = "avx2,fma"));
+        $generate!(avx2, $crate::lanes::avx2::V256, target_feature(enable = "avx2,fma,f16c"));
         #[cfg(target_arch = "x86_64")]
         $generate!(
             avx512,
             $crate::lanes::avx512::V512,
-            target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
+            target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c")
         );
     };
 }

@@ -43,7 +43,7 @@ pub(crate) struct Mix {
     pub cols: usize,
 }
 
-type TileFn = unsafe fn(&Tile);
+pub(crate) type TileFn = unsafe fn(&Tile);
 type MixFn = unsafe fn(&Mix);
 type TransposeFn = unsafe fn(&[*const f32], &[*const f32], usize, *mut f32);
 
@@ -59,6 +59,8 @@ pub(crate) struct Tiles {
     pub mix: &'static [&'static [MixFn]],
     /// See [`transpose_rows`].
     pub transpose: TransposeFn,
+    /// Asks for so many lines of the cache from an address on, which need not be readable.
+    pub ask: fn(*const f32, usize),
 }
 
 /// What `c` holds: whole vectors, or one vector's first `cols` lanes.
@@ -82,7 +84,7 @@ unsafe fn load_c<V: Wide, const R: usize, const N: usize>(c: *const f32, c_row: 
 }
 
 #[inline(always)]
-unsafe fn store_c<V: Wide, const R: usize, const N: usize>(acc: [[V; N]; R], c: *mut f32, c_row: usize, cols: usize) {
+pub(crate) unsafe fn store_c<V: Wide, const R: usize, const N: usize>(acc: [[V; N]; R], c: *mut f32, c_row: usize, cols: usize) {
     unsafe {
         if cols == 16 * N {
             for (r, row) in acc.iter().enumerate() {
@@ -209,7 +211,7 @@ unsafe fn transpose_rows<V: Wide>(rows: &[*const f32], next: &[*const f32], inpu
 macro_rules! tiles {
     ($isa:ident, $lanes:ty, $attribute:meta) => {
         mod $isa {
-            use super::{Mix, Tile, Tiles};
+            use super::{Mix, Tile, Tiles, Wide};
             type V = $lanes;
 
             pub(super) static TILES: Tiles = lists!($isa);
@@ -225,6 +227,9 @@ macro_rules! tiles {
             #[$attribute]
             unsafe fn mix<const R: usize, const N: usize>(t: &Mix) {
                 unsafe { super::run_mix::<V, R, N>(t) }
+            }
+            fn ask(at: *const f32, lines: usize) {
+                (0..lines).for_each(|i| V::prefetch(at.wrapping_add(i * 16)));
             }
             #[$attribute]
             unsafe fn transpose(rows: &[*const f32], next: &[*const f32], inputs: usize, dst: *mut f32) {
@@ -243,6 +248,7 @@ macro_rules! lists {
             direct: &[rows!(direct 1: 1 2 3 4 5 6), rows!(direct 2: 1 2 3 4 5 6), rows!(direct 4: 1 2 3 4 5 6)],
             mix: &[rows!(mix 1: 1 2 3 4 5 6), rows!(mix 2: 1 2 3 4 5 6), rows!(mix 4: 1 2 3 4 5 6)],
             transpose,
+            ask,
         }
     };
     ($other:ident) => {
@@ -252,6 +258,7 @@ macro_rules! lists {
             direct: &[rows!(direct 1: 1 2 3 4), rows!(direct 2: 1 2 3)],
             mix: &[rows!(mix 1: 1 2 3 4 5 6), rows!(mix 2: 1 2 3)],
             transpose,
+            ask,
         }
     };
 }

@@ -150,7 +150,8 @@ impl Call<'_> {
                             true => (self.at(p, k), panel),
                             false => {
                                 for i in 0..1 << n {
-                                    let (from, to) = (self.at(p + i, 0).cast(), decoded.wrapping_add(i * depth * PANEL));
+                                    let (from, to) =
+                                        (self.at(p + i, 0).cast(), decoded.wrapping_add(i * depth * PANEL));
                                     unsafe { (self.products.decode)(from, k, k + depth, to) };
                                 }
                                 (decoded.cast_const(), depth * PANEL)
@@ -177,7 +178,7 @@ impl Call<'_> {
                                     cols,
                                     begin: k == 0,
                                     next: self.at(p + (1 << n), k).wrapping_add(early.start * PANEL),
-                                                    early: early.len(),
+                                    early: early.len(),
                                 });
                             }
                         }

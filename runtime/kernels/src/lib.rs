@@ -29,8 +29,8 @@ pub mod sum;
 mod tile;
 
 pub use area::Area;
-pub use formats::Format;
 pub use attention::{Heads, KeyValues, Queries, Scratch, attend, attend_block};
+pub use formats::Format;
 pub use gemm::{gemm, matmul};
 pub use isa::Isa;
 pub use ops::{Binary, Reduce, Unary};

@@ -261,8 +261,7 @@ impl Packed {
     /// # Panics
     /// When one of them is no output, or there is no memory.
     pub fn select(&self, outputs: &[u32]) -> Packed {
-        let mut packed =
-            Packed::try_with_format(self.format, outputs.len(), self.inputs).expect("memory for a matrix");
+        let mut packed = Packed::try_with_format(self.format, outputs.len(), self.inputs).expect("memory for a matrix");
         let bytes = self.panel_bytes();
         for (panel, chosen) in packed.bytes_mut().chunks_exact_mut(bytes).zip(outputs.chunks(PANEL)) {
             for (lane, &o) in chosen.iter().enumerate() {
@@ -277,8 +276,7 @@ impl Packed {
 
 impl Clone for Packed {
     fn clone(&self) -> Packed {
-        let mut packed =
-            Packed::try_with_format(self.format, self.outputs, self.inputs).expect("memory for a matrix");
+        let mut packed = Packed::try_with_format(self.format, self.outputs, self.inputs).expect("memory for a matrix");
         packed.data.copy_from_slice(&self.data);
         packed
     }

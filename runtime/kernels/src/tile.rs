@@ -84,7 +84,12 @@ unsafe fn load_c<V: Wide, const R: usize, const N: usize>(c: *const f32, c_row: 
 }
 
 #[inline(always)]
-pub(crate) unsafe fn store_c<V: Wide, const R: usize, const N: usize>(acc: [[V; N]; R], c: *mut f32, c_row: usize, cols: usize) {
+pub(crate) unsafe fn store_c<V: Wide, const R: usize, const N: usize>(
+    acc: [[V; N]; R],
+    c: *mut f32,
+    c_row: usize,
+    cols: usize,
+) {
     unsafe {
         if cols == 16 * N {
             for (r, row) in acc.iter().enumerate() {

@@ -132,8 +132,9 @@ fn elements_pack_from_every_layout() {
         let file = file(format, outputs, inputs, 11);
         let w = Packed::from_blocks(format, outputs, inputs, &file);
         // As GPT-2 stores it.
-        let turned: Vec<u8> =
-            (0..inputs * outputs).flat_map(|i| file[(i % outputs * inputs + i / outputs) * 2..][..2].to_vec()).collect();
+        let turned: Vec<u8> = (0..inputs * outputs)
+            .flat_map(|i| file[(i % outputs * inputs + i / outputs) * 2..][..2].to_vec())
+            .collect();
         let mut t = Packed::try_with_format(format, outputs, inputs).expect("memory");
         let bytes = t.panel_bytes();
         let (outs, ins): (Vec<usize>, Vec<usize>) =

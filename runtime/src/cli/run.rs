@@ -1,7 +1,7 @@
 //! `steer run FILE`
 
 use super::outcome::Outcome;
-use super::{Backend, Emit, Failure, ModelArgs, Setting};
+use super::{Backend, Emit, Failure, ModelArgs, Setting, Weights};
 use crate::experiment::{self, Keeping, KeepingPlace, PhaseOptions, Session, SessionOptions, Shard, shard_file};
 use crate::progress::{Bar, Unit};
 use crate::report;
@@ -41,6 +41,9 @@ pub struct RunArgs {
     /// The memory that the run may take, such as 2GiB (default: what there is)
     #[arg(long, value_name = "BYTES", value_parser = super::options::bytes)]
     pub memory: Option<u64>,
+    /// How weights are kept in memory; results are the same, bit for bit
+    #[arg(long, value_enum, default_value_t)]
+    pub weights: Weights,
     /// Go on with an experiment that was interrupted
     #[arg(long)]
     pub resume: bool,
@@ -129,6 +132,7 @@ impl RunArgs {
             chunk: self.chunk.map_or(PhaseOptions::default().chunk, |c| c as usize),
             seed: self.seed,
             memory: self.memory,
+            widen: self.weights == Weights::F32,
             ..PhaseOptions::default()
         }
     }

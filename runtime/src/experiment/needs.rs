@@ -12,7 +12,7 @@ use steer_lang::{Diagnostics, codes};
 /// The memory that a phase takes at most, in bytes, and what for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Needs {
-    /// Weights as they are computed with, in float32, and the script's own tensors as they were read.
+    /// Weights as they are computed with, and the script's own tensors as they were read.
     pub weights: u64,
     /// The largest weight, before it is packed.
     pub reading: u64,
@@ -39,8 +39,8 @@ impl Needs {
         }
         let (plan, program) = (&prepared.plan, &prepared.program);
         let sizes = Sizes::of(plan, program);
-        let weights = sizes.weights.saturating_add(tensors(plan));
-        let mut needs = Needs { weights, reading: sizes.reading, ..Needs::default() };
+        let weights = prepared.held.bytes().saturating_add(tensors(plan));
+        let mut needs = Needs { weights, reading: prepared.held.reading, ..Needs::default() };
         let mut counter = Counter::new(program, &prepared.engine_runs)?;
         for work in live::passes(prepared, asks, options.chunk) {
             let pass = counter.pass(plan, &work)?;
@@ -80,7 +80,7 @@ impl Needs {
             return Ok(());
         }
         const SMALLER: &str = "use a smaller model or a machine with more memory";
-        let mut parts = vec![(self.weights, "the weights in float32".to_string(), SMALLER)];
+        let mut parts = vec![(self.weights, "the weights".to_string(), SMALLER)];
         if self.reading > self.of_rows() {
             parts.push((self.reading, "the largest of them while it is read".into(), SMALLER));
         } else {
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(
             e.help.as_deref(),
             Some(
-                "4.0 GB for the weights in float32, 1.0 GB for the values of 1000 rows in one pass, \
+                "4.0 GB for the weights, 1.0 GB for the values of 1000 rows in one pass, \
                  6.0 GB for what later tokens read of 9000 rows; use shorter or fewer texts, or generate fewer tokens"
             )
         );

@@ -1,10 +1,11 @@
 //! A phase: runs that one Plan serves, from their edits to the engine that executes them.
 
 use super::session::Session;
-use crate::engine::{Engine, Run, RunEdit, TensorSource};
+use crate::checkpoint::Checkpoint;
+use crate::engine::{Engine, Run, RunEdit, TensorSource, WeightSource, Widened};
 use crate::error::Error;
 use crate::reference::Reference;
-use crate::rows::RowsEngine;
+use crate::rows::{Held, RowsEngine};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct PhaseOptions {
     pub seed: Option<u64>,
     /// The bytes that a run may take; what there is where nothing is said.
     pub memory: Option<u64>,
+    /// Whether weights are widened to float32 when they are loaded, and not computed with as they are stored.
+    pub widen: bool,
 }
 
 impl Default for PhaseOptions {
@@ -40,6 +43,17 @@ impl Default for PhaseOptions {
             share: true,
             seed: None,
             memory: None,
+            widen: false,
+        }
+    }
+}
+
+impl PhaseOptions {
+    /// The weights of a model as a phase takes them.
+    pub fn weights(&self, checkpoint: &Arc<Checkpoint>) -> Arc<dyn WeightSource> {
+        match self.widen {
+            true => Arc::new(Widened(Arc::clone(checkpoint) as Arc<dyn WeightSource>)),
+            false => Arc::clone(checkpoint) as Arc<dyn WeightSource>,
         }
     }
 }
@@ -50,6 +64,8 @@ pub struct Prepared {
     pub plan: Arc<Plan>,
     pub program: Arc<Program>,
     pub explain: Arc<Explain>,
+    /// What its weights take.
+    pub held: Held,
     /// What each rule did: name and changes.
     pub rules: Vec<(&'static str, Changes)>,
     pub engine_runs: Vec<Run>,
@@ -74,6 +90,7 @@ impl Prepared {
             plan: Arc::clone(&self.plan),
             program: Arc::clone(&self.program),
             explain: Arc::clone(&self.explain),
+            held: self.held.clone(),
             rules: Vec::new(),
             engine_runs: runs.iter().map(renumbered).collect(),
             runs: runs.iter().map(|r| self.runs[*r].clone()).collect(),
@@ -85,7 +102,7 @@ impl Prepared {
 
 /// Lays the runs' edits over the model, optimizes and schedules.
 pub fn prepare(
-    script: &Script,
+    (script, checkpoint): (&Script, &Arc<Checkpoint>),
     wanted: &[RunSpec],
     outputs: &[OutputSpec],
     options: &PhaseOptions,
@@ -150,7 +167,9 @@ pub fn prepare(
                 .help("read something that comes after it, or edit an earlier site"),
         );
     }
+    let held = Held::of(&plan, &program, options.weights(checkpoint).as_ref());
     Ok(Prepared {
+        held,
         plan: Arc::new(plan),
         program: Arc::new(program),
         explain: Arc::new(explain),
@@ -225,13 +244,13 @@ pub fn engine(
     let mut engine: Box<dyn Engine> = match row_backend(&options.backend) {
         Some(backend) => {
             let (plan, program) = (Arc::clone(&prepared.plan), Arc::clone(&prepared.program));
-            let mut rows = RowsEngine::new(plan, program, backend, session.checkpoint.clone(), tensors)?;
+            let mut rows = RowsEngine::new(plan, program, backend, options.weights(&session.checkpoint), tensors)?;
             rows.share = options.share;
             Box::new(rows)
         }
         None => Box::new(Reference::new(
             Arc::clone(&prepared.plan),
-            Arc::clone(&session.checkpoint) as Arc<dyn crate::engine::WeightSource>,
+            options.weights(&session.checkpoint),
             Arc::new(tensors.clone()),
         )?),
     };

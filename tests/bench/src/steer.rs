@@ -71,7 +71,8 @@ impl Steer {
         };
         let logits = OutputSpec::Site { name: "logits".into(), before: false };
         let options = PhaseOptions::default();
-        let Prepared { plan, program, engine_runs, .. } = prepare(&session.script, &[run], &[logits], &options)?;
+        let Prepared { plan, program, engine_runs, .. } =
+            prepare((&session.script, &session.checkpoint), &[run], &[logits], &options)?;
         let backend = row_backend(&options.backend).expect("the default is a row backend");
         let engine = RowsEngine::new(plan, program, backend, session.checkpoint.clone(), &Files(folder.to_path_buf()))
             .map_err(|e| vec![*e.0])?;

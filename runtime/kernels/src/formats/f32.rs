@@ -1,6 +1,6 @@
 //! 32-bit floats: what the tiles read as it is.
 
-use super::{Layout, Products, Record, Stored, Taker, fused};
+use super::{Layout, Products, Record, Stored, fused};
 use crate::lanes::Wide;
 use crate::tile::tiles;
 
@@ -20,6 +20,7 @@ impl Stored for Single {
     const PART: usize = 8;
     const BYTES: usize = 8 * 64;
     type Scale<V: Wide> = ();
+    type Words<V: Wide> = V;
     const STEP: usize = 1;
 
     #[inline(always)]
@@ -29,7 +30,11 @@ impl Stored for Single {
     #[inline(always)]
     unsafe fn scale<V: Wide>(_: *const u8, _: usize) {}
     #[inline(always)]
-    unsafe fn step<V: Wide, T: Taker<V>>(part: *const u8, step: usize, (): &(), to: &mut T) {
-        unsafe { to.take(0, V::load(part.add(step * 64).cast())) }
+    unsafe fn words<V: Wide, const J: usize>(part: *const u8, step: usize) -> V {
+        unsafe { V::load(part.add(step * 64).cast()) }
+    }
+    #[inline(always)]
+    fn weights<V: Wide, const J: usize>(words: &V, (): &()) -> V {
+        *words
     }
 }

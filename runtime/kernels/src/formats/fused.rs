@@ -1,6 +1,6 @@
 //! The kernels of a format: tiles of a few rows that decode in registers, and decoding to f32.
 
-use super::{DecodeFn, Stored, Taker};
+use super::{DecodeFn, Stored};
 use crate::isa::{Isa, by_isa, for_each_isa};
 use crate::lanes::Wide;
 use crate::pack::PART;
@@ -35,35 +35,33 @@ unsafe fn run<F: Stored, V: Wide, const R: usize, const N: usize>(t: &Tile) {
     }
 }
 
-/// The chains of one panel, on through a step.
-struct Chains<'a, V, const R: usize> {
-    acc: &'a mut [V; R],
-    /// Row 0, at the first input of the step.
-    a: *const f32,
-    a_row: usize,
+/// One panel's chains, on by an input.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)]
+unsafe fn advance<V: Wide, const R: usize>(acc: &mut [V; R], a: *const f32, a_row: usize, weights: V) {
+    for r in 0..R {
+        acc[r] = V::splat(unsafe { *a.add(r * a_row) }).fma(weights, acc[r]);
+    }
 }
 
-impl<V: Wide, const R: usize> Taker<V> for Chains<'_, V, R> {
-    #[inline(always)]
-    unsafe fn take(&mut self, j: usize, weights: V) {
-        for r in 0..R {
-            unsafe { self.acc[r] = V::splat(*self.a.add(r * self.a_row + j)).fma(weights, self.acc[r]) };
+/// For each turn of a step, `$turn!` with its inputs.
+macro_rules! turns {
+    ($step:expr, $turn:ident) => {
+        if $step == 1 {
+            $turn!(0);
         }
-    }
-}
-
-/// Numbers, 16 of an input side by side.
-struct Numbers(*mut f32);
-
-impl<V: Wide> Taker<V> for Numbers {
-    #[inline(always)]
-    unsafe fn take(&mut self, j: usize, weights: V) {
-        unsafe { weights.store(self.0.add(16 * j)) };
-    }
+        if $step >= 4 {
+            $turn!(0 1 2 3);
+        }
+        if $step >= 8 {
+            $turn!(4 5 6 7);
+        }
+    };
 }
 
 /// The chains of a tile, on through some inputs of a part.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 unsafe fn chains<F: Stored, V: Wide, const R: usize, const N: usize>(
     acc: &mut [[V; R]; N],
     t: &Tile,
@@ -72,13 +70,14 @@ unsafe fn chains<F: Stored, V: Wide, const R: usize, const N: usize>(
 ) {
     unsafe {
         let panel = |n: usize| t.b.cast::<u8>().wrapping_add(n * t.b_panel * size_of::<f32>());
-        let a = t.a.add(part * F::PART);
+        let mut at = [t.b.cast::<u8>(); N];
         for n in 0..N {
-            let ahead = F::part(panel(n), part).wrapping_add(AHEAD);
+            at[n] = F::part(panel(n), part);
             for line in 0..F::BYTES.div_ceil(64) {
-                V::prefetch(ahead.wrapping_add(64 * line).cast());
+                V::prefetch(at[n].wrapping_add(AHEAD + 64 * line).cast());
             }
         }
+        let a = t.a.add(part * F::PART);
         if R > BESIDE {
             let mut numbers = [const { MaybeUninit::<[f32; 16 * PART]>::uninit() }; N];
             for n in 0..N {
@@ -87,7 +86,7 @@ unsafe fn chains<F: Stored, V: Wide, const R: usize, const N: usize>(
             for k in 0..inputs {
                 for n in 0..N {
                     let weights = V::load(numbers[n].as_ptr().cast::<f32>().add(16 * k));
-                    Chains { acc: &mut acc[n], a: a.add(k), a_row: t.a_row }.take(0, weights);
+                    advance(&mut acc[n], a.add(k), t.a_row, weights);
                 }
             }
             return;
@@ -96,28 +95,41 @@ unsafe fn chains<F: Stored, V: Wide, const R: usize, const N: usize>(
         for n in 1..N {
             scales[n] = F::scale::<V>(panel(n), part);
         }
-        let mut at = [t.b.cast::<u8>(); N];
-        for n in 0..N {
-            at[n] = F::part(panel(n), part);
-        }
         for step in 0..inputs / F::STEP {
-            for n in 0..N {
-                F::step(at[n], step, &scales[n], &mut Chains { acc: &mut acc[n], a: a.add(step * F::STEP), a_row: t.a_row });
-                // There are not enough registers for what several panels unpack.
-                let next = (n + 1) % N;
-                at[next] = acc[n][R - 1].before(at[next]);
+            let a = a.add(step * F::STEP);
+            macro_rules! turn {
+                ($first:literal $($more:literal)*) => {
+                    for n in 0..N {
+                        let words = F::words::<V, $first>(at[n], step);
+                        advance(&mut acc[n], a.add($first), t.a_row, F::weights::<V, $first>(&words, &scales[n]));
+                        $(advance(&mut acc[n], a.add($more), t.a_row, F::weights::<V, $more>(&words, &scales[n]));)*
+                        // There are not enough registers for what several panels unpack.
+                        let next = (n + 1) % N;
+                        at[next] = acc[n][R - 1].before(at[next]);
+                    }
+                };
             }
+            turns!(F::STEP, turn);
         }
     }
 }
 
-/// The first inputs of a part as numbers.
+/// The first inputs of a part as numbers, 16 of an input side by side.
 #[inline(always)]
 unsafe fn decode_part<F: Stored, V: Wide>(panel: *const u8, part: usize, inputs: usize, dst: *mut f32) {
     unsafe {
         let scale = F::scale::<V>(panel, part);
+        let at = F::part(panel, part);
         for step in 0..inputs / F::STEP {
-            F::step(F::part(panel, part), step, &scale, &mut Numbers(dst.add(step * F::STEP * 16)));
+            let dst = dst.add(step * F::STEP * 16);
+            macro_rules! turn {
+                ($first:literal $($more:literal)*) => {
+                    let words = F::words::<V, $first>(at, step);
+                    F::weights::<V, $first>(&words, &scale).store(dst.add(16 * $first));
+                    $(F::weights::<V, $more>(&words, &scale).store(dst.add(16 * $more));)*
+                };
+            }
+            turns!(F::STEP, turn);
         }
     }
 }

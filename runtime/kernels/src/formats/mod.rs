@@ -79,16 +79,8 @@ pub(crate) struct Layout {
 }
 
 impl Format {
-    pub const ALL: [Format; 8] = [
-        Format::F32,
-        Format::F16,
-        Format::Bf16,
-        Format::Q8_0,
-        Format::Q4_0,
-        Format::Q4K,
-        Format::Q5K,
-        Format::Q6K,
-    ];
+    pub const ALL: [Format; 8] =
+        [Format::F32, Format::F16, Format::Bf16, Format::Q8_0, Format::Q4_0, Format::Q4K, Format::Q5K, Format::Q6K];
 
     pub(crate) fn layout(self) -> &'static Layout {
         match self {
@@ -163,34 +155,32 @@ impl Layout {
     }
 }
 
-/// A format as its kernels are made of it. A panel is parts of some inputs, with what scales them, and a part is steps.
+/// A format as its kernels are made of it. A panel is parts of some inputs, with what scales them; a part is steps, and a
+/// step turns, for each of which words are loaded.
 pub(crate) trait Stored {
     /// Inputs of a part, at most [`crate::pack::PART`].
     const PART: usize;
     /// Bytes of a part of a panel.
     const BYTES: usize;
-    /// Inputs of a step.
+    /// Inputs of a step: 1, 4 or 8.
     const STEP: usize;
     /// What the weights of a part have in common.
     type Scale<V: Wide>: Copy;
+    /// What the weights of a turn are unpacked from.
+    type Words<V: Wide>: Copy;
 
     /// Where a part of a panel begins.
     fn part(panel: *const u8, part: usize) -> *const u8;
     /// # Safety
     /// The panel has this part.
     unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> Self::Scale<V>;
-    /// Hands over the weights of a step, an input after another.
+    /// What the turn is unpacked from that begins with input `J` of a step.
     ///
     /// # Safety
     /// `part` is where one begins, and it has this step.
-    unsafe fn step<V: Wide, T: Taker<V>>(part: *const u8, step: usize, scale: &Self::Scale<V>, to: &mut T);
-}
-
-/// What is done with the weights of a step.
-pub(crate) trait Taker<V: Wide> {
-    /// # Safety
-    /// `j` is an input of the step.
-    unsafe fn take(&mut self, j: usize, weights: V);
+    unsafe fn words<V: Wide, const J: usize>(part: *const u8, step: usize) -> Self::Words<V>;
+    /// The weights of input `J` of a step.
+    fn weights<V: Wide, const J: usize>(words: &Self::Words<V>, scale: &Self::Scale<V>) -> V;
 }
 
 /// Whether no f16 at this byte of any block is infinite or no number.
@@ -212,16 +202,16 @@ fn fours(levels: &[u8], bytes: &mut [u8]) {
     }
 }
 
-/// The four bytes of each word, whose upper bits the levels are, as whole numbers times 2^24.
+/// Byte `J % 4` of words, whose upper bits a level is, as a whole number times 2^24.
 #[inline(always)]
-unsafe fn take_tops<V: Wide, T: Taker<V>>(words: V::Whole, first: usize, scale: V, to: &mut T) {
+fn top<V: Wide, const J: usize>(words: V::Whole) -> V {
     const TOP: i32 = 0xff << 24;
-    unsafe {
-        to.take(first, V::of(words.left(24)) * scale);
-        to.take(first + 1, V::of(words.left(16).and(TOP)) * scale);
-        to.take(first + 2, V::of(words.left(8).and(TOP)) * scale);
-        to.take(first + 3, V::of(words.and(TOP)) * scale);
-    }
+    V::of(match J % 4 {
+        0 => words.left(24),
+        1 => words.left(16).and(TOP),
+        2 => words.left(8).and(TOP),
+        _ => words.and(TOP),
+    })
 }
 
 /// The layout of a format that [`Stored`] describes.

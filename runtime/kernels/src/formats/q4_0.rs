@@ -1,6 +1,6 @@
 //! Q4_0: blocks of 32 whole numbers of four bits, from -8 to 7, and their scale.
 
-use super::{Record, Stored, Taker, finite_halves, layout, nibbles};
+use super::{Record, Stored, finite_halves, layout, nibbles};
 use crate::lanes::{Whole, Wide};
 
 struct Q4;
@@ -24,6 +24,7 @@ impl Stored for Q4 {
     const BYTES: usize = 16 * 18;
     const STEP: usize = 8;
     type Scale<V: Wide> = V;
+    type Words<V: Wide> = V::Whole;
 
     #[inline(always)]
     fn part(panel: *const u8, part: usize) -> *const u8 {
@@ -35,18 +36,12 @@ impl Stored for Q4 {
         unsafe { V::load_f16(Self::part(panel, part)) * V::splat(f32::from_bits((127 - 28) << 23)) }
     }
     #[inline(always)]
-    unsafe fn step<V: Wide, T: Taker<V>>(part: *const u8, step: usize, scale: &V, to: &mut T) {
-        const TOP: i32 = 15 << 28;
-        unsafe {
-            let words = V::Whole::load(part.add(32 + step * 64));
-            to.take(0, V::of(words.left(28)) * *scale);
-            to.take(1, V::of(words.left(24).and(TOP)) * *scale);
-            to.take(2, V::of(words.left(20).and(TOP)) * *scale);
-            to.take(3, V::of(words.left(16).and(TOP)) * *scale);
-            to.take(4, V::of(words.left(12).and(TOP)) * *scale);
-            to.take(5, V::of(words.left(8).and(TOP)) * *scale);
-            to.take(6, V::of(words.left(4).and(TOP)) * *scale);
-            to.take(7, V::of(words.and(TOP)) * *scale);
-        }
+    unsafe fn words<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
+        unsafe { V::Whole::load(part.add(32 + step * 64)) }
+    }
+    #[inline(always)]
+    fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &V) -> V {
+        let level = if J < 7 { words.left(28 - 4 * J as i32) } else { *words };
+        V::of(if J > 0 { level.and(15 << 28) } else { level }) * *scale
     }
 }

@@ -1,7 +1,7 @@
 //! Q4_K: blocks of 256 whole numbers of four bits; each 32 have a scale and a minimum of six bits, which have two scales
 //! in common.
 
-use super::{Record, Stored, Taker, finite_halves, layout, nibbles, sixes};
+use super::{Record, Stored, finite_halves, layout, nibbles, sixes};
 use crate::lanes::{Whole, Wide};
 
 struct Q4K;
@@ -34,6 +34,7 @@ impl Stored for Q4K {
     const STEP: usize = 8;
     /// The scale, and the minimum with its sign turned.
     type Scale<V: Wide> = (V, V);
+    type Words<V: Wide> = V::Whole;
 
     #[inline(always)]
     fn part(panel: *const u8, part: usize) -> *const u8 {
@@ -48,18 +49,13 @@ impl Stored for Q4K {
         }
     }
     #[inline(always)]
-    unsafe fn step<V: Wide, T: Taker<V>>(part: *const u8, step: usize, &(scale, less): &(V, V), to: &mut T) {
+    unsafe fn words<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
+        unsafe { V::Whole::load(part.add(32 + step * 64)) }
+    }
+    #[inline(always)]
+    fn weights<V: Wide, const J: usize>(words: &V::Whole, &(scale, less): &(V, V)) -> V {
+        let level = if J > 0 { words.right(4 * J as i32) } else { *words };
         // The product is exact, so that fused or not the difference is rounded once.
-        unsafe {
-            let words = V::Whole::load(part.add(32 + step * 64));
-            to.take(0, V::of(words.and(15)).fma(scale, less));
-            to.take(1, V::of(words.right(4).and(15)).fma(scale, less));
-            to.take(2, V::of(words.right(8).and(15)).fma(scale, less));
-            to.take(3, V::of(words.right(12).and(15)).fma(scale, less));
-            to.take(4, V::of(words.right(16).and(15)).fma(scale, less));
-            to.take(5, V::of(words.right(20).and(15)).fma(scale, less));
-            to.take(6, V::of(words.right(24).and(15)).fma(scale, less));
-            to.take(7, V::of(words.right(28)).fma(scale, less));
-        }
+        V::of(if J < 7 { level.and(15) } else { level }).fma(scale, less)
     }
 }

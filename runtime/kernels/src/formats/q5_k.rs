@@ -1,6 +1,6 @@
 //! Q5_K: as Q4_K, with a fifth bit of each number.
 
-use super::{Record, Stored, Taker, finite_halves, fours, layout, sixes};
+use super::{Record, Stored, finite_halves, fours, layout, sixes};
 use crate::lanes::{Whole, Wide};
 
 struct Q5K;
@@ -37,6 +37,7 @@ impl Stored for Q5K {
     const STEP: usize = 8;
     /// The scale, and the minimum with its sign turned.
     type Scale<V: Wide> = (V, V);
+    type Words<V: Wide> = V::Whole;
 
     #[inline(always)]
     fn part(panel: *const u8, part: usize) -> *const u8 {
@@ -50,26 +51,23 @@ impl Stored for Q5K {
             (scale, -(V::load_f16(block.add(32)) * V::of(V::Whole::load_u8(part.add(16)))))
         }
     }
+    /// The levels of four inputs, a byte each.
     #[inline(always)]
-    unsafe fn step<V: Wide, T: Taker<V>>(part: *const u8, step: usize, &(scale, less): &(V, V), to: &mut T) {
+    unsafe fn words<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
         const LOW: i32 = 0x0f0f_0f0f;
         const FIFTH: i32 = 0x1010_1010;
         unsafe {
             let fifths = V::Whole::load(part.add(288)).right(2 * step as i32);
             let words = V::Whole::load(part.add(32 + step * 64));
-            let halves = [
-                words.and(LOW).or(fifths.left(4).and(FIFTH)),
-                words.right(4).and(LOW).or(fifths.left(3).and(FIFTH)),
-            ];
-            let mut i = 0;
-            while i < 2 {
-                let four = halves[i];
-                to.take(4 * i, V::of(four.and(31)).fma(scale, less));
-                to.take(4 * i + 1, V::of(four.right(8).and(31)).fma(scale, less));
-                to.take(4 * i + 2, V::of(four.right(16).and(31)).fma(scale, less));
-                to.take(4 * i + 3, V::of(four.right(24)).fma(scale, less));
-                i += 1;
+            match J {
+                0..4 => words.and(LOW).or(fifths.left(4).and(FIFTH)),
+                _ => words.right(4).and(LOW).or(fifths.left(3).and(FIFTH)),
             }
         }
+    }
+    #[inline(always)]
+    fn weights<V: Wide, const J: usize>(words: &V::Whole, &(scale, less): &(V, V)) -> V {
+        let level = if J % 4 > 0 { words.right(8 * (J % 4) as i32) } else { *words };
+        V::of(if J % 4 < 3 { level.and(31) } else { level }).fma(scale, less)
     }
 }

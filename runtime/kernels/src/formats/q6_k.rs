@@ -1,7 +1,7 @@
 //! Q6_K: blocks of 256 whole numbers of six bits, from -32 to 31; each 16 have a scale of eight bits, which have one
 //! scale in common.
 
-use super::{Record, Stored, Taker, finite_halves, fours, layout, take_tops};
+use super::{Record, Stored, finite_halves, fours, layout, top};
 use crate::lanes::{Whole, Wide};
 
 struct Q6K;
@@ -20,8 +20,7 @@ layout!(
         for (i, part) in to[2..].chunks_exact_mut(PART).enumerate() {
             // 128 elements are in 64 bytes of low halves and 32 bytes of pairs.
             let (half, i_of) = (i / 8, i % 8);
-            let low: [u8; 16] =
-                std::array::from_fn(|j| from[half * 64 + i_of % 4 * 16 + j] >> (i_of / 4 * 4) & 15);
+            let low: [u8; 16] = std::array::from_fn(|j| from[half * 64 + i_of % 4 * 16 + j] >> (i_of / 4 * 4) & 15);
             let high: [u8; 16] =
                 std::array::from_fn(|j| from[128 + half * 32 + i_of % 2 * 16 + j] >> (i_of / 2 * 2) & 3);
             part[0] = from[192 + i];
@@ -42,6 +41,7 @@ impl Stored for Q6K {
     const BYTES: usize = 16 * PART;
     const STEP: usize = 8;
     type Scale<V: Wide> = V;
+    type Words<V: Wide> = V::Whole;
 
     #[inline(always)]
     fn part(panel: *const u8, part: usize) -> *const u8 {
@@ -55,15 +55,22 @@ impl Stored for Q6K {
             common * V::of(V::Whole::load_i8(Self::part(panel, part)))
         }
     }
+    /// The levels of four inputs, each in the upper bits of a byte.
     #[inline(always)]
-    unsafe fn step<V: Wide, T: Taker<V>>(part: *const u8, step: usize, scale: &V, to: &mut T) {
+    unsafe fn words<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
         const LOW: i32 = 0x3c3c_3c3c;
         const HIGH: i32 = 0xc0c0_c0c0_u32.cast_signed();
         unsafe {
             let low = V::Whole::load(part.add(16 + step * 64));
             let high = V::Whole::load(part.add(144)).right(4 * step as i32);
-            take_tops(low.left(2).and(LOW).or(high.left(6).and(HIGH)), 0, *scale, to);
-            take_tops(low.right(2).and(LOW).or(high.left(4).and(HIGH)), 4, *scale, to);
+            match J {
+                0..4 => low.left(2).and(LOW).or(high.left(6).and(HIGH)),
+                _ => low.right(2).and(LOW).or(high.left(4).and(HIGH)),
+            }
         }
+    }
+    #[inline(always)]
+    fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &V) -> V {
+        top::<V, J>(*words) * *scale
     }
 }

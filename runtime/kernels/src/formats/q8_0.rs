@@ -1,6 +1,6 @@
 //! Q8_0: blocks of 32 whole numbers of eight bits and their scale.
 
-use super::{Record, Stored, Taker, finite_halves, layout, take_tops};
+use super::{Record, Stored, finite_halves, layout, top};
 use crate::lanes::{Whole, Wide};
 
 struct Q8;
@@ -19,6 +19,7 @@ impl Stored for Q8 {
     const BYTES: usize = 16 * 34;
     const STEP: usize = 4;
     type Scale<V: Wide> = V;
+    type Words<V: Wide> = V::Whole;
 
     #[inline(always)]
     fn part(panel: *const u8, part: usize) -> *const u8 {
@@ -30,7 +31,11 @@ impl Stored for Q8 {
         unsafe { V::load_f16(Self::part(panel, part)) * V::splat(f32::from_bits((127 - 24) << 23)) }
     }
     #[inline(always)]
-    unsafe fn step<V: Wide, T: Taker<V>>(part: *const u8, step: usize, scale: &V, to: &mut T) {
-        unsafe { take_tops(V::Whole::load(part.add(32 + step * 64)), 0, *scale, to) }
+    unsafe fn words<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
+        unsafe { V::Whole::load(part.add(32 + step * 64)) }
+    }
+    #[inline(always)]
+    fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &V) -> V {
+        top::<V, J>(*words) * *scale
     }
 }

@@ -294,22 +294,14 @@ impl Wide for V256 {
     }
     #[inline(always)]
     unsafe fn load_f16(p: *const u8) -> V256 {
-        unsafe {
-            V256(
-                _mm256_cvtph_ps(_mm_loadu_si128(p.cast())),
-                _mm256_cvtph_ps(_mm_loadu_si128(p.add(16).cast())),
-            )
-        }
+        unsafe { V256(_mm256_cvtph_ps(_mm_loadu_si128(p.cast())), _mm256_cvtph_ps(_mm_loadu_si128(p.add(16).cast()))) }
     }
     #[inline(always)]
     unsafe fn load_bf16(p: *const u8) -> V256 {
         unsafe {
             let a = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
             let b = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.add(16).cast()));
-            V256(
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(a)),
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(b)),
-            )
+            V256(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(a)), _mm256_castsi256_ps(_mm256_slli_epi32::<16>(b)))
         }
     }
     #[inline(always)]

@@ -1,5 +1,5 @@
 //! Prints what the processor can do and what share of it the kernels reach, with one thread and
-//! with two: `cargo run --release -p steer-kernels --example limits`.
+//! with two: `cargo run --release -p steer-kernels --example limits`. With `formats` behind it, by the format of weights.
 //!
 //! The machine's own speed drifts, so each kernel is timed in turns with the loop it is held
 //! against, and a share is the median over the turns.

@@ -127,7 +127,7 @@ impl Call<'_> {
         STRIPS.with_borrow_mut(|strips| {
             // The tiles store up to 16 numbers beyond a strip; weights begin at a line of the cache.
             let of_rows = block_rows * block_inputs + 16;
-            let of_weights = if in_place { 0 } else { (PANEL * block_inputs << (lists.len() - 1)) + 16 };
+            let of_weights = if in_place { 0 } else { ((PANEL * block_inputs) << (lists.len() - 1)) + 16 };
             if strips.len() < of_rows + of_weights {
                 strips.resize(of_rows + of_weights, 0.0);
             }

@@ -317,7 +317,10 @@ impl Wanted<'_> {
     pub fn format(&self, plan: &Plan, weights: &dyn WeightSource) -> Option<Format> {
         match (self, self.source()) {
             (Wanted::Matrix(view), ConstSource::Weight(id)) => {
-                stored::format_of(&Parts::of(view), 0, weights, &plan.weights[id.0 as usize])
+                let weight = &plan.weights[id.0 as usize];
+                // Where there is none, offsets need not be known.
+                weights.piece(weight, 0)?;
+                stored::format_of(&Parts::of(view), 0, weights, weight)
             }
             _ => None,
         }

@@ -103,9 +103,6 @@ unsafe fn chains<F: Stored, V: Wide, const R: usize, const N: usize>(
                         let words = F::words::<V, $first>(at[n], step);
                         advance(&mut acc[n], a.add($first), t.a_row, F::weights::<V, $first>(&words, &scales[n]));
                         $(advance(&mut acc[n], a.add($more), t.a_row, F::weights::<V, $more>(&words, &scales[n]));)*
-                        // There are not enough registers for what several panels unpack.
-                        let next = (n + 1) % N;
-                        at[next] = acc[n][R - 1].before(at[next]);
                     }
                 };
             }
@@ -189,7 +186,7 @@ for_each_isa!(fused);
 
 /// The tiles of a format for a few rows.
 pub(super) fn few_of<F: Stored + 'static>(isa: Isa) -> &'static [&'static [TileFn]] {
-    *by_isa!(isa, Of::<F>::FEW)
+    by_isa!(isa, Of::<F>::FEW)
 }
 
 /// What decodes a format.

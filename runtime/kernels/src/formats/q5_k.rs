@@ -67,7 +67,8 @@ impl Stored for Q5K {
     }
     #[inline(always)]
     fn weights<V: Wide, const J: usize>(words: &V::Whole, &(scale, less): &(V, V)) -> V {
-        let level = if J % 4 > 0 { words.right(8 * (J % 4) as i32) } else { *words };
-        V::of(if J % 4 < 3 { level.and(31) } else { level }).fma(scale, less)
+        let byte = J % 4;
+        let level = if byte > 0 { words.right(8 * byte as i32) } else { *words };
+        V::of(if byte < 3 { level.and(31) } else { level }).fma(scale, less)
     }
 }

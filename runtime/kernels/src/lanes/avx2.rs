@@ -1,7 +1,6 @@
 //! Sixteen lanes in two 256-bit registers.
 
 use super::{Lanes, Whole, Wide, fold16, operators};
-use std::arch::asm;
 use std::arch::x86_64::*;
 
 /// Sixteen numbers in two registers.
@@ -333,16 +332,6 @@ impl Wide for V256 {
             }
             o
         }
-    }
-    #[inline(always)]
-    fn before(self, p: *const u8) -> *const u8 {
-        let mut p = p;
-        // SAFETY: no instruction.
-        unsafe {
-            let part = _mm256_castps256_ps128(self.1);
-            asm!("/* {0} {1} */", inout(reg) p, in(xmm_reg) part, options(nomem, nostack, pure, preserves_flags));
-        }
-        p
     }
     #[inline(always)]
     fn prefetch(p: *const f32) {

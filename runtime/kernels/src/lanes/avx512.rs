@@ -257,11 +257,6 @@ impl Wide for V512 {
         }
     }
     #[inline(always)]
-    fn before(self, p: *const u8) -> *const u8 {
-        // There are 32 registers.
-        p
-    }
-    #[inline(always)]
     fn prefetch(p: *const f32) {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
     }

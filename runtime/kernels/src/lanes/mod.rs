@@ -114,8 +114,6 @@ pub(crate) trait Wide: Lanes {
     unsafe fn load_bf16(p: *const u8) -> Self;
     /// Rows become columns.
     fn transpose(rows: [Self; 16]) -> [Self; 16];
-    /// `p` as it is, and the compiler has the vector before it goes on with that.
-    fn before(self, p: *const u8) -> *const u8;
     /// Asks for the cache line at `p`, which need not be readable.
     fn prefetch(p: *const f32);
 }

@@ -320,9 +320,5 @@ impl Wide for P16 {
         from_fn(|i| P16(from_fn(|j| rows[j].0[i])))
     }
     #[inline(always)]
-    fn before(self, p: *const u8) -> *const u8 {
-        p
-    }
-    #[inline(always)]
     fn prefetch(_: *const f32) {}
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
 use steer_compiler::plan::{EditId, Stat, Tensor, Weight};
+use steer_kernels::Format;
 use steer_kernels::attention::CacheFormat;
 
 /// Weights by what the Plan says of them.
@@ -16,6 +17,71 @@ pub trait WeightSource: Send + Sync {
     /// Some of these elements; what else there is need not be read.
     fn read_range(&self, weight: &Weight, range: Range<usize>) -> Result<Vec<f32>, Error> {
         Ok(self.read(weight)?[range].to_vec())
+    }
+
+    /// How many elements are in each piece of a weight as its files store it; `None` where it can only be read.
+    fn elements(&self, _weight: &Weight) -> Option<usize> {
+        None
+    }
+
+    /// A piece of a weight as its file stores it: the whole, or one of the tensors that a spread name stands for.
+    fn piece(&self, _weight: &Weight, _index: usize) -> Option<Piece<'_>> {
+        None
+    }
+}
+
+/// Elements as a file stores them.
+#[derive(Clone, Debug)]
+pub struct Piece<'a> {
+    pub format: Format,
+    pub bytes: &'a [u8],
+    pub order: Order,
+}
+
+/// How the elements of a file lie, against those of the weight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    Same,
+    /// By row of the weight, each so long: the row in the file.
+    Rows(Vec<usize>, usize),
+    /// As so many rows and columns of the weight turned around.
+    Turned(usize, usize),
+}
+
+impl Order {
+    /// Where elements of the weight at `outs[o] + ins[k]` are in the file, as such a sum again; `None` where they are not.
+    pub fn offsets(&self, outs: Vec<usize>, ins: Vec<usize>) -> Option<(Vec<usize>, Vec<usize>)> {
+        let apart = |columns: usize| {
+            let most = |offsets: &[usize]| offsets.iter().map(|i| i % columns).max();
+            Some(most(&outs)? + most(&ins)? < columns)
+        };
+        match self {
+            Order::Same => Some((outs, ins)),
+            Order::Rows(rows, columns) => {
+                if !apart(*columns)? || ins.iter().any(|k| k >= columns) {
+                    return None;
+                }
+                let place = |o: &usize| Some(rows.get(o / columns)? * columns + o % columns);
+                Some((outs.iter().map(place).collect::<Option<_>>()?, ins))
+            }
+            Order::Turned(rows, columns) => {
+                let place = |i: &usize| i % columns * rows + i / columns;
+                apart(*columns)?.then(|| (outs.iter().map(place).collect(), ins.iter().map(place).collect()))
+            }
+        }
+    }
+}
+
+/// Weights that are only read: everything is computed with as float32.
+pub struct Widened(pub Arc<dyn WeightSource>);
+
+impl WeightSource for Widened {
+    fn read(&self, weight: &Weight) -> Result<Vec<f32>, Error> {
+        self.0.read(weight)
+    }
+
+    fn read_range(&self, weight: &Weight, range: Range<usize>) -> Result<Vec<f32>, Error> {
+        self.0.read_range(weight, range)
     }
 }
 

@@ -48,6 +48,7 @@ fn weights_are_counted_as_they_are_packed() {
     let experiment = prepare_all(&session, &PhaseOptions::default()).unwrap();
     let plan = &experiment.prepared.plan;
     let sizes = Sizes::of(plan, &experiment.prepared.program, CacheFormat::F32);
+    let held = &experiment.prepared.held;
     // Matrices are padded to a multiple of 16 outputs.
     let bytes = |w: &Weight| match w.dims.iter().map(|d| entries(d)).collect::<Vec<_>>()[..] {
         [out, inner] => out.next_multiple_of(16) * inner * 4,
@@ -55,9 +56,14 @@ fn weights_are_counted_as_they_are_packed() {
         _ => panic!("{w:?}"),
     };
     let bytes = plan.weights.iter().map(bytes).sum::<usize>() as u64;
-    assert_eq!(sizes.weights(1), bytes);
+    assert_eq!(held.bytes(), bytes);
+    // Only norms are read before they are packed.
+    let width = session.checkpoint.config().value["hidden_size"].as_u64().unwrap();
+    assert_eq!(held.reading, width * 4);
+    let widened =
+        prepare_all(&session, &PhaseOptions { widen: true, ..PhaseOptions::default() }).unwrap().prepared.held;
     let table = plan.weights.iter().find(|w| w.name.contains("embed_tokens")).unwrap();
-    assert_eq!(sizes.reading, entries(&table.axes()) as u64 * 4);
+    assert_eq!((widened.bytes(), widened.reading), (bytes, entries(&table.axes()) as u64 * 4));
     // Keys and values.
     let config = &session.checkpoint.config().value;
     let of = |key: &str| config[key].as_u64().unwrap();
@@ -75,15 +81,15 @@ fn weights_are_counted_as_they_are_packed() {
 fn experts_are_counted_as_far_as_rows_choose_them() {
     let sizes = |text: &str| {
         let session = open(&format!("metric m = logit(\" the\")\n{text}\n"), "tiny-mixtral");
-        let experiment = prepare_all(&session, &PhaseOptions::default()).unwrap();
-        Sizes::of(&experiment.prepared.plan, &experiment.prepared.program, CacheFormat::F32)
+        // Of what is stored as it is computed with nothing is read apart.
+        prepare_all(&session, &PhaseOptions { widen: true, ..PhaseOptions::default() }).unwrap().prepared.held
     };
     let plain = sizes("measure m on \"Tom went\"");
     let layers = plain.chosen.len() / 3;
     assert!(layers > 1 && plain.chosen.iter().all(|c| (c.count, c.by_row) == (8, 2)), "{:?}", plain.chosen);
     // One row chooses a quarter of the experts, four rows all of them.
-    let experts = plain.weights(u64::MAX) - plain.fixed;
-    assert_eq!([1, 2, 4, 100].map(|rows| 4 * (plain.weights(rows) - plain.fixed) / experts), [1, 2, 4, 4]);
+    let experts = plain.weights(u64::MAX) - plain.weights(0);
+    assert_eq!([1, 2, 4, 100].map(|rows| 4 * (plain.weights(rows) - plain.weights(0)) / experts), [1, 2, 4, 4]);
     assert!(plain.chosen.iter().all(|c| c.reading <= plain.reading), "one matrix of them is read at a time");
     let by_row = |text: &str| sizes(text).chosen[0].by_row;
     let routed = |body: &str| format!("route r at blocks[0].moe {{ {body} }}\nmeasure m on \"Tom went\" with r");
@@ -182,7 +188,7 @@ fn a_model_that_cannot_fit_is_refused_without_reading_it() {
         (clock.elapsed(), text)
     };
     let (took, text) = (0..3).map(|_| once()).min().unwrap();
-    for part in ["the run needs 286.4 GB of memory", "282.2 GB for the weights in float32", "use a smaller model"] {
+    for part in ["the run needs 141.1 GB of memory", "141.1 GB for the weights", "use a smaller model"] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
     println!("refused in {:.0} ms", took.as_secs_f64() * 1e3);

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from gguf import GGMLQuantizationType as Q
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "parity"))
 from make import randomize  # noqa: E402
@@ -324,6 +324,52 @@ def quantized():
     save_file({"tokens": tokens.int(), "logits": logits.contiguous()}, HERE / "quantized.safetensors")
 
 
+def stored():
+    """A mixture of experts whose matrices have the formats that are computed with as they are, and the logits of transformers."""
+    generator = np.random.default_rng(13)
+    c = MixtralConfig(vocab_size=40, hidden_size=256, intermediate_size=256, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2, head_dim=64,
+                      num_local_experts=3, num_experts_per_tok=2, max_position_embeddings=64, tie_word_embeddings=False, bos_token_id=None, eos_token_id=None)
+    torch.manual_seed(6)
+    own = MixtralForCausalLM(c).float().eval()
+    config = json.loads(c.to_json_string())
+    w = gguf.GGUFWriter(HERE / "stored.gguf", "llama")
+    metadata(w, "llama", config)
+    kinds = {"token_embd": Q.Q6_K, "attn_q": Q.Q4_K, "attn_k": Q.Q8_0, "attn_v": Q.F16, "attn_output": Q.Q5_K, "ffn_gate_inp": Q.F16,
+             "ffn_gate_exps": Q.Q4_0, "ffn_up_exps": Q.Q4_K, "ffn_down_exps": Q.Q6_K, "output": Q.BF16}
+    tensors = {k: v.float() for k, v in own.state_dict().items()}
+    dequantized = {}
+    for name, value in converted("llama", config, tensors).items():
+        kind = kinds.get(name.split(".")[-2])
+        if value.ndim == 1:
+            value = 1 + 0.2 * torch.randn_like(value)
+            w.add_tensor(name, value.numpy())
+            dequantized[name] = value
+            continue
+        if kind in (Q.F16, Q.BF16):
+            raw = gguf.quantize(0.1 * torch.randn_like(value).numpy(), kind)
+        else:
+            raw = random_blocks(kind, value.shape[:-1].numel(), value.shape[-1], generator, 0.1).reshape(*value.shape[:-1], -1)
+        w.add_tensor(name, raw, raw_dtype=kind)
+        dequantized[name] = torch.from_numpy(gguf.dequantize(raw, kind).reshape(value.shape).astype(np.float32))
+    close(w)
+    undone = {}
+    for old, value in tensors.items():
+        if old.endswith("experts.gate_up_proj"):
+            undone[old] = torch.cat([dequantized[f"blk.0.ffn_{part}_exps.weight"] for part in ("gate", "up")], dim=1)
+            continue
+        new = next(iter(converted("llama", config, {old: value})))
+        value = dequantized[new]
+        heads = {"attn_q": 4, "attn_k": 2}.get(new.split(".")[-2])
+        if heads:
+            value = value.reshape(heads, value.shape[0] // heads // 2, 2, -1).transpose(1, 2).reshape(value.shape)
+        undone[old] = value
+    own.load_state_dict(undone)
+    tokens = torch.from_numpy(generator.integers(0, 40, 12))
+    with torch.no_grad():
+        logits = own(tokens[None]).logits[0]
+    save_file({"tokens": tokens.int(), "logits": logits.contiguous()}, HERE / "stored.safetensors")
+
+
 def vocabulary(source, family, path, template=None):
     """A file with a tokenizer alone, as converters write them."""
     t = json.loads((source / "tokenizer.json").read_text())
@@ -371,5 +417,6 @@ if __name__ == "__main__":
         sys.exit()
     blocks()
     quantized()
+    stored()
     vocabulary(CHAT / "bytes", "gpt2", HERE / "vocabulary-bytes.gguf", (CHAT / "turns.jinja").read_text())
     vocabulary(CHAT / "pieces", "llama", HERE / "vocabulary-pieces.gguf")

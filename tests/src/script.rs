@@ -121,7 +121,7 @@ pub fn phase(
 ) -> Result<Prepared, Diagnostics> {
     let site = |name: &&str| OutputSpec::Site { name: (*name).to_owned(), before: false };
     let outputs: Vec<OutputSpec> = sites.iter().map(site).collect();
-    prepare(&session.script, runs, &outputs, options)
+    prepare((&session.script, &session.checkpoint), runs, &outputs, options)
 }
 
 pub fn compiled(prepared: &Prepared) -> Compiled {

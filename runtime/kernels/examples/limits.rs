@@ -1,5 +1,5 @@
 //! Prints what the processor can do and what share of it the kernels reach, with one thread and
-//! with two: `cargo run --release -p steer-kernels --example limits`.
+//! with two: `cargo run --release -p steer-kernels --example limits`. With `formats` behind it, by the format of weights.
 //!
 //! The machine's own speed drifts, so each kernel is timed in turns with the loop it is held
 //! against, and a share is the median over the turns.
@@ -7,7 +7,7 @@
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Instant;
-use steer_kernels::{Isa, Packed, gemm, rows};
+use steer_kernels::{Format, Isa, Packed, gemm, rows};
 
 pub type Work<'a> = &'a (dyn Fn(usize) + Sync);
 
@@ -117,7 +117,69 @@ fn products(rows: usize, layers: usize) -> f64 {
     median(in_turns(2, 3, &[&work])[0].clone())
 }
 
+/// A stored matrix of some levels.
+fn stored(format: Format, outputs: usize, inputs: usize) -> Packed {
+    let (block, bytes) = format.block();
+    let mut file: Vec<u8> = (0..outputs * inputs / block * bytes).map(|i| (i * 7 % 251) as u8).collect();
+    // An exponent of a common size, wherever there is one.
+    file.as_chunks_mut::<2>().0.iter_mut().for_each(|b| b[1] = b[1] & 0x83 | 0x28);
+    Packed::from_blocks(format, outputs, inputs, &file)
+}
+
+/// What a format's products reach: of one row against reading as many bytes, of 512 rows against f32 and the peak.
+fn format(isa: Isa, format: Format, threads: usize) {
+    let (outputs, inputs) = (4096, 4096);
+    let one = stored(format, outputs, inputs);
+    let bytes = one.bytes();
+    let w = vec![one; (400 << 20) / bytes];
+    let wide = Packed::from_fn(outputs, inputs, |o, k| ((o * 3 + k) % 17) as f32 / 16.0 - 0.5);
+    let (x, mut y) = (vec![0.25f32; 512 * inputs], vec![0.0f32; 512 * outputs]);
+    let y = Shared(y.as_mut_ptr());
+    let numbers = vec![0.5f32; w.len() * bytes / 4];
+    let product = |rows: usize, w: &Packed, t: usize| unsafe {
+        gemm(isa, &x, inputs, rows, w, part(w.panels(), t, threads), y.at(), outputs);
+    };
+    let dot = rows::dot(isa);
+    let read = |t: usize| {
+        let part = part(numbers.len() / 32, t, threads);
+        let (a, b) = numbers[part.start * 32..part.end * 32].split_at(part.len() * 16);
+        black_box(unsafe { dot(a.as_ptr(), b.as_ptr(), a.len()) });
+    };
+    let of_rows = |rows: usize| {
+        let (w, product) = (&w, &product);
+        move |t: usize| w.iter().for_each(|w| product(rows, w, t))
+    };
+    let (one, four) = (of_rows(1), of_rows(4));
+    let times = in_turns(threads, 7, &[&read, &one, &four]);
+    let share = |i: usize| 100.0 * median(times[i].iter().zip(&times[0]).map(|(s, r)| r / s).collect());
+    let (registers, operations) = peak(isa);
+    let (many, many_wide) = (|t: usize| product(512, &w[0], t), |t: usize| product(512, &wide, t));
+    let long = in_turns(threads, 5, &[&many_wide, &many, &|_| registers()]);
+    let ops = 2.0 * (512 * outputs * inputs) as f64;
+    let against = |i: usize, by: f64| 100.0 * median(long[1].iter().zip(&long[i]).map(|(s, w)| by * w / s).collect());
+    println!(
+        "{:5} {threads} thread(s): read {:.1} GB/s; 1 row {:.1} GB/s, {:.0}% of it; 4 rows {:.0}%; 512 rows {:.0}% of f32's speed, {:.0}% of the peak",
+        format.name(),
+        (w.len() * bytes) as f64 / median(times[0].clone()) / 1e9,
+        (w.len() * bytes) as f64 / median(times[1].clone()) / 1e9,
+        share(1),
+        share(2),
+        against(0, 1.0),
+        against(2, ops / (operations * threads as f64)),
+    );
+}
+
 fn main() {
+    // `limits formats [NAME]`: products by the format of their weights.
+    if let Some(word) = std::env::args().nth(1)
+        && word == "formats"
+    {
+        let only = std::env::args().nth(2);
+        for f in Format::ALL.into_iter().filter(|f| only.as_ref().is_none_or(|o| o == f.name())) {
+            [1, 2].into_iter().for_each(|threads| format(Isa::detect(), f, threads));
+        }
+        return;
+    }
     // `limits peak N`: only what N threads reach between registers, in GFLOP/s.
     if let [Some(word), Some(threads)] = [1, 2].map(|n| std::env::args().nth(n))
         && word == "peak"

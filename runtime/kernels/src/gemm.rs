@@ -1,5 +1,6 @@
 //! Products of rows with packed weights.
 
+use crate::formats::Products;
 use crate::isa::Isa;
 use crate::pack::{PANEL, Packed};
 use crate::tile::{Tile, Tiles, tiles};
@@ -10,7 +11,7 @@ use std::ops::Range;
 const AHEAD: usize = 1024;
 
 thread_local! {
-    /// Rows packed for the tiles.
+    /// Rows packed for the tiles, then weights that were decoded for them.
     static STRIPS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -19,7 +20,8 @@ thread_local! {
 /// whatever the panels, so that threads can share a product by panels and by rows.
 ///
 /// Each output is one chain of fused multiply-adds over ascending `k` that begins at zero. Its
-/// bits depend on its row, its column and the number of inputs alone.
+/// bits depend on its row, its column and the number of inputs alone; the weights are those that
+/// [`Packed::get`] gives, however they are stored.
 ///
 /// # Safety
 /// `y` is writable at every output of these rows and panels, and nothing else uses these places
@@ -44,10 +46,11 @@ pub unsafe fn gemm(
     }
     assert!((rows - 1) * x_stride + w.inputs() <= x.len(), "{rows} rows of {} numbers", x.len());
     assert!(panels.end <= w.panels(), "panels {panels:?} of {}", w.panels());
-    let call = Call { tiles, x: x.as_ptr(), x_stride, w, panels, y, y_stride };
+    let products = w.format().layout().products(isa);
+    let call = Call { tiles, products, x: x.as_ptr(), x_stride, w, panels, y, y_stride };
     // SAFETY: the asserts above, and the caller.
     unsafe {
-        if rows <= tiles.direct[0].len() {
+        if rows <= products.few[0].len() {
             call.few(rows);
         } else {
             call.many(rows);
@@ -68,6 +71,7 @@ pub fn matmul(isa: Isa, x: &[f32], rows: usize, w: &Packed, y: &mut [f32]) {
 
 struct Call<'a> {
     tiles: &'static Tiles,
+    products: Products,
     x: *const f32,
     x_stride: usize,
     w: &'a Packed,
@@ -77,25 +81,32 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// Where an input of a panel begins; from panel to panel, in numbers.
+    fn at(&self, panel: usize, input: usize) -> *const f32 {
+        let (block, bytes) = (self.w.format().block().0, self.w.format().layout().block_bytes());
+        let bytes = panel * self.w.panel_bytes() + input / block * bytes;
+        self.w.as_slice().as_ptr().cast::<u8>().wrapping_add(bytes).cast()
+    }
+
     /// Rows read where they lie, the weights once.
     unsafe fn few(&self, rows: usize) {
         let inputs = self.w.inputs();
-        let weights = self.w.as_slice().as_ptr();
-        let lists = self.tiles.direct;
+        let lists = self.products.few;
+        let panel = self.w.panel_bytes() / size_of::<f32>();
         let widest = (0..lists.len()).rev().find(|&n| lists[n].len() >= rows).unwrap_or(0);
         for (p, n, cols) in groups(self.panels.clone(), self.w.outputs(), widest) {
             unsafe {
                 lists[n][rows - 1](&Tile {
                     a: self.x,
                     a_row: self.x_stride,
-                    b: weights.add(p * PANEL * inputs),
-                    b_panel: PANEL * inputs,
+                    b: self.at(p, 0),
+                    b_panel: panel,
                     inputs,
                     c: self.y.add(p * PANEL),
                     c_row: self.y_stride,
                     cols,
                     begin: true,
-                    next: weights.wrapping_add(p * PANEL * inputs + AHEAD),
+                    next: self.at(p, 0).wrapping_add(AHEAD),
                     early: inputs,
                 });
             }
@@ -103,21 +114,26 @@ impl Call<'_> {
     }
 
     /// Rows packed in strips that a tile can hold, a block of inputs at a time; the chains go on
-    /// through `y` from block to block.
+    /// through `y` from block to block. Weights that are not f32 are decoded for all strips.
     unsafe fn many(&self, rows: usize) {
         let inputs = self.w.inputs();
-        let weights = self.w.as_slice().as_ptr();
         let lists = self.tiles.packed;
         let most = lists[0].len();
         let (deep, high) = self.tiles.block;
+        let in_place = self.w.format().layout().in_place;
+        let panel = self.w.panel_bytes() / size_of::<f32>();
         let block_rows = rows.div_ceil(rows.div_ceil(high));
-        let block_inputs = if rows <= most { inputs } else { inputs.min(deep) };
+        let block_inputs = if rows <= most && in_place { inputs } else { inputs.min(deep) };
         STRIPS.with_borrow_mut(|strips| {
-            let room = block_rows * block_inputs + 16;
-            if strips.len() < room {
-                strips.resize(room, 0.0);
+            // The tiles store up to 16 numbers beyond a strip; weights begin at a line of the cache.
+            let of_rows = block_rows * block_inputs + 16;
+            let of_weights = if in_place { 0 } else { ((PANEL * block_inputs) << (lists.len() - 1)) + 16 };
+            if strips.len() < of_rows + of_weights {
+                strips.resize(of_rows + of_weights, 0.0);
             }
             let strips = strips.as_mut_ptr();
+            let decoded = strips.wrapping_add(of_rows);
+            let decoded = decoded.wrapping_add(decoded.align_offset(64));
             for row in (0..rows).step_by(block_rows) {
                 let count = block_rows.min(rows - row);
                 for k in (0..inputs).step_by(block_inputs) {
@@ -130,22 +146,38 @@ impl Call<'_> {
                         unsafe { (self.tiles.transpose)(&from[..len], &[], depth, strips.add(first * depth)) };
                     }
                     for (p, n, cols) in groups(self.panels.clone(), self.w.outputs(), lists.len() - 1) {
+                        let (b, b_panel) = match in_place {
+                            true => (self.at(p, k), panel),
+                            false => {
+                                for i in 0..1 << n {
+                                    let (from, to) =
+                                        (self.at(p + i, 0).cast(), decoded.wrapping_add(i * depth * PANEL));
+                                    unsafe { (self.products.decode)(from, k, k + depth, to) };
+                                }
+                                (decoded.cast_const(), depth * PANEL)
+                            }
+                        };
+                        // The lines of the panels that come next.
+                        let lines = (self.at(0, k + depth) as usize - self.at(0, k) as usize) / 64;
                         let strip_count = count.div_ceil(most);
                         for (i, (first, len)) in even(count, most).enumerate() {
-                            let early = depth * i / strip_count..depth * (i + 1) / strip_count;
-                            let b = (p * inputs + k) * PANEL;
+                            let early = lines * i / strip_count..lines * (i + 1) / strip_count;
+                            let next = self.at(p + (1 << n), k).wrapping_add(early.start * PANEL);
+                            if !in_place {
+                                (0..1 << n).for_each(|i| (self.tiles.ask)(next.wrapping_add(i * panel), early.len()));
+                            }
                             unsafe {
                                 lists[n][len - 1](&Tile {
                                     a: strips.add(first * depth),
                                     a_row: 1,
-                                    b: weights.add(b),
-                                    b_panel: PANEL * inputs,
+                                    b,
+                                    b_panel,
                                     inputs: depth,
                                     c: self.y.add((row + first) * self.y_stride + p * PANEL),
                                     c_row: self.y_stride,
                                     cols,
                                     begin: k == 0,
-                                    next: weights.wrapping_add(b + ((inputs * PANEL) << n) + early.start * PANEL),
+                                    next: self.at(p + (1 << n), k).wrapping_add(early.start * PANEL),
                                     early: early.len(),
                                 });
                             }

@@ -74,18 +74,18 @@ impl Isa {
 
 /// `$table` of the module of each instruction set, by `$isa`.
 macro_rules! by_isa {
-    ($isa:expr, $($path:ident)::+) => {
+    ($isa:expr, $($path:tt)+) => {
         match $isa {
-            $crate::Isa::Portable => &portable::$($path)::+,
+            $crate::Isa::Portable => &portable::$($path)+,
             #[cfg(target_arch = "x86_64")]
-            $crate::Isa::Avx2 => &avx2::$($path)::+,
+            $crate::Isa::Avx2 => &avx2::$($path)+,
             #[cfg(target_arch = "x86_64")]
-            $crate::Isa::Avx512 => &avx512::$($path)::+,
+            $crate::Isa::Avx512 => &avx512::$($path)+,
             #[cfg(target_arch = "aarch64")]
-            $crate::Isa::Neon => &neon::$($path)::+,
+            $crate::Isa::Neon => &neon::$($path)+,
             // Those of other processors.
             #[allow(unreachable_patterns)]
-            _ => &portable::$($path)::+,
+            _ => &portable::$($path)+,
         }
     };
 }

@@ -8,7 +8,7 @@
 //!
 //! - [`ops`]: the vocabulary of row operations and their meaning;
 //! - [`rows`]: function pointers to row kernels, for compiled code;
-//! - [`pack`] and [`mod@gemm`]: packed weights and products;
+//! - [`formats`], [`pack`] and [`mod@gemm`]: how weights are stored, packed weights, and products;
 //! - [`attention`]: attention over a list of keys, whole or in steps;
 //! - [`scan`]: the recurrence of state space layers, and the convolution before it;
 //! - [`sum`]: sums of a few rows out of many;
@@ -16,6 +16,7 @@
 
 mod area;
 pub mod attention;
+pub mod formats;
 pub mod gemm;
 mod isa;
 mod lanes;
@@ -31,7 +32,8 @@ mod tile;
 
 pub use area::Area;
 pub use attention::{Heads, KeyValues, Queries, Scratch, attend, attend_block};
+pub use formats::Format;
 pub use gemm::{gemm, matmul};
 pub use isa::Isa;
 pub use ops::{Binary, Reduce, Unary};
-pub use pack::{PANEL, Packed, fill_panel};
+pub use pack::{PANEL, Packed, fill_blocks, fill_elements, fill_panel};

@@ -27,7 +27,7 @@ pub(crate) struct Tile {
     pub early: usize,
 }
 
-type TileFn = unsafe fn(&Tile);
+pub(crate) type TileFn = unsafe fn(&Tile);
 type TransposeFn = unsafe fn(&[*const f32], &[*const f32], usize, *mut f32);
 
 /// The tiles of an instruction set. `f[n][r - 1]` does `r` rows; the index of a list is the power
@@ -41,6 +41,8 @@ pub(crate) struct Tiles {
     pub direct: &'static [&'static [TileFn]],
     /// See [`transpose_rows`].
     pub transpose: TransposeFn,
+    /// Asks for so many lines of the cache from an address on, which need not be readable.
+    pub ask: fn(*const f32, usize),
 }
 
 /// What `c` holds: whole vectors, or one vector's first `cols` lanes.
@@ -64,7 +66,12 @@ unsafe fn load_c<V: Wide, const R: usize, const N: usize>(c: *const f32, c_row: 
 }
 
 #[inline(always)]
-unsafe fn store_c<V: Wide, const R: usize, const N: usize>(acc: [[V; N]; R], c: *mut f32, c_row: usize, cols: usize) {
+pub(crate) unsafe fn store_c<V: Wide, const R: usize, const N: usize>(
+    acc: [[V; N]; R],
+    c: *mut f32,
+    c_row: usize,
+    cols: usize,
+) {
     unsafe {
         if cols == 16 * N {
             for (r, row) in acc.iter().enumerate() {
@@ -162,7 +169,7 @@ unsafe fn transpose_rows<V: Wide>(rows: &[*const f32], next: &[*const f32], inpu
 macro_rules! tiles {
     ($isa:ident, $lanes:ty, $attribute:meta) => {
         mod $isa {
-            use super::{Tile, Tiles};
+            use super::{Tile, Tiles, Wide};
             type V = $lanes;
 
             pub(super) static TILES: Tiles = lists!($isa);
@@ -174,6 +181,9 @@ macro_rules! tiles {
             #[$attribute]
             unsafe fn direct<const R: usize, const N: usize>(t: &Tile) {
                 unsafe { super::run::<V, R, N>(t, (t.a_row, 1)) }
+            }
+            fn ask(at: *const f32, lines: usize) {
+                (0..lines).for_each(|i| V::prefetch(at.wrapping_add(i * 16)));
             }
             #[$attribute]
             unsafe fn transpose(rows: &[*const f32], next: &[*const f32], inputs: usize, dst: *mut f32) {
@@ -191,6 +201,7 @@ macro_rules! lists {
             packed: &[rows!(packed 1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14), rows!(packed 2: 1 2 3 4 5 6 7 8 9 10 11 12 13 14)],
             direct: &[rows!(direct 1: 1 2 3 4 5 6), rows!(direct 2: 1 2 3 4 5 6), rows!(direct 4: 1 2 3 4 5 6)],
             transpose,
+            ask,
         }
     };
     ($other:ident) => {
@@ -199,6 +210,7 @@ macro_rules! lists {
             packed: &[rows!(packed 1: 1 2 3 4 5 6)],
             direct: &[rows!(direct 1: 1 2 3 4), rows!(direct 2: 1 2 3)],
             transpose,
+            ask,
         }
     };
 }

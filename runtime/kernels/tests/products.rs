@@ -136,5 +136,8 @@ fn a_matrix_beyond_all_memory_cannot_be_had() {
     assert!(Packed::try_with_shape(1 << 40, 1 << 20).is_none());
     assert!(Packed::try_with_shape(usize::MAX, 2).is_none());
     let small = Packed::try_with_shape(20, 3).expect("a small one");
-    assert_eq!((small.outputs(), small.inputs(), small.bytes()), (20, 3, Packed::bytes_of(20, 3)));
+    assert_eq!(
+        (small.outputs(), small.inputs(), small.bytes()),
+        (20, 3, Packed::bytes_of(steer_kernels::Format::F32, 20, 3))
+    );
 }

@@ -1,6 +1,7 @@
 //! Which weight files a folder has, and which tensor is in which.
 
 use super::gguf::Change;
+use crate::engine::{Order, Piece};
 use crate::error::Error;
 use crate::files;
 use crate::tensors::{Header, torch_header};
@@ -60,6 +61,17 @@ impl Shard {
             return part.read(self.bytes());
         }
         Ok(self.read(name)?.map(|values| values[range].to_vec()))
+    }
+
+    /// A tensor as it is stored, where products take it so.
+    pub fn piece(&self, name: &str) -> Option<Piece<'_>> {
+        let place = self.header.tensors.get(name)?;
+        let format = place.dtype.format().filter(|_| place.strides.is_none())?;
+        let order = match self.changes.get(name) {
+            Some(change) => change.order(&place.shape)?,
+            None => Order::Same,
+        };
+        Some(Piece { format, bytes: self.bytes().get(place.bytes.clone())?, order })
     }
 
     /// The whole file.

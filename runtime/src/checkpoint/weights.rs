@@ -2,7 +2,7 @@
 
 use super::Checkpoint;
 use super::names::names;
-use crate::engine::WeightSource;
+use crate::engine::{Piece, WeightSource};
 use crate::error::Error;
 use crate::memory;
 use crate::tensors::check_finite;
@@ -57,6 +57,18 @@ impl WeightSource for Checkpoint {
             }
         }
         Ok(out)
+    }
+
+    fn elements(&self, weight: &Weight) -> Option<usize> {
+        Some(spread(weight).ok()?.1.iter().product())
+    }
+
+    fn piece(&self, weight: &Weight, index: usize) -> Option<Piece<'_>> {
+        let (names, shape) = spread(weight).ok()?;
+        let found = self.resolve(names.get(index)?)?;
+        let (shard, _) = self.place(found)?;
+        let sound = self.packing(found).is_none() && self.misfit(found, &shape, weight.span).is_none();
+        sound.then(|| shard.piece(found)).flatten()
     }
 }
 

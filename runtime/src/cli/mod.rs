@@ -14,7 +14,7 @@ pub mod sites;
 pub mod tokens;
 
 pub use check::CheckArgs;
-pub use options::{Backend, Cache, Emit, ModelArgs, Setting, script_folder};
+pub use options::{Backend, Cache, Emit, ModelArgs, Setting, Weights, script_folder};
 pub use run::RunArgs;
 
 use crate::error::Error;

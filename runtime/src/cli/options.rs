@@ -81,6 +81,16 @@ impl Cache {
     }
 }
 
+/// How weights are kept in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Weights {
+    /// As their files have them
+    #[default]
+    Stored,
+    /// Widened when they are loaded
+    F32,
+}
+
 /// Where the finished cells of runs are kept until their end: `STEER_CACHE`, else the user's cache folder.
 pub fn cache() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);

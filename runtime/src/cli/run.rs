@@ -1,7 +1,7 @@
 //! `steer run FILE`
 
 use super::outcome::{self, Outcome};
-use super::{Backend, Cache, Emit, Failure, ModelArgs, Setting};
+use super::{Backend, Cache, Emit, Failure, ModelArgs, Setting, Weights};
 use crate::experiment::{self, Keeping, KeepingPlace, PhaseOptions, Session, SessionOptions, Shard, shard_file};
 use crate::progress::{Bar, Unit};
 use clap::Args;
@@ -43,6 +43,9 @@ pub struct RunArgs {
     /// The memory that the run may take, such as 2GiB (default: what there is)
     #[arg(long, value_name = "BYTES", value_parser = super::options::bytes)]
     pub memory: Option<u64>,
+    /// How weights are kept in memory; results are the same, bit for bit
+    #[arg(long, value_enum, default_value_t)]
+    pub weights: Weights,
     /// Go on with an experiment that was interrupted
     #[arg(long)]
     pub resume: bool,
@@ -131,6 +134,7 @@ impl RunArgs {
             memory: self.memory,
             cache: self.cache.format(),
             measure: self.time,
+            widen: self.weights == Weights::F32,
             ..PhaseOptions::default()
         }
     }

@@ -183,7 +183,7 @@ fn statistics(
     }
     let outputs: Vec<OutputSpec> =
         sites.iter().map(|s| OutputSpec::Site { name: (*s).into(), before: false }).collect();
-    let prepared = prepare(&session.script, &runs, &outputs, options)?;
+    let prepared = prepare((&session.script, &session.checkpoint), &runs, &outputs, options)?;
     let mut asks = vec![Ask { reads: vec![Vec::new(); outputs.len()], grow: None }; runs.len()];
     for d in derived {
         let site = sites.iter().position(|s| *s == d.site).unwrap_or(0);

@@ -2,6 +2,7 @@
 
 use super::session::Session;
 use super::statements::Experiment;
+use crate::memory;
 use crate::report::{self, Align, Table};
 use crate::rows;
 use steer_compiler::plan::{EditId, Reads};
@@ -65,6 +66,13 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
         program.kernels.len(),
         program.stretches.len()
     ));
+    let weights: Vec<String> = prepared
+        .held
+        .formats
+        .iter()
+        .map(|(format, bytes)| format!("{} of {}", memory::shown(*bytes), format.name()))
+        .collect();
+    out.push_str(&format!("  weights in memory: {}\n", weights.join(", ")));
     let (computed, count) = experiment.count_rows();
     let mut table = Table::new(&[
         ("stretch", Align::Right),

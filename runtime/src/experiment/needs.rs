@@ -12,8 +12,8 @@ use steer_lang::{Diagnostics, codes};
 /// The memory that a phase takes at most, in bytes, and what for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Needs {
-    /// Weights as they are computed with, in float32, and the script's own tensors as they were read. Of experts as many
-    /// as the rows choose at most.
+    /// Weights as they are computed with, and the script's own tensors as they were read. Of experts as many as the rows
+    /// choose at most.
     pub weights: u64,
     /// The same where rows choose all experts.
     pub all_weights: u64,
@@ -41,8 +41,8 @@ impl Needs {
             return Ok(of_reference(prepared, asks));
         }
         let (plan, program) = (&prepared.plan, &prepared.program);
-        let sizes = Sizes::of(plan, program, options.cache);
-        let mut needs = Needs { reading: sizes.reading, ..Needs::default() };
+        let (sizes, held) = (Sizes::of(plan, program, options.cache), &prepared.held);
+        let mut needs = Needs { reading: held.reading, ..Needs::default() };
         let mut counter = Counter::new(program, &prepared.engine_runs)?;
         for work in live::passes(prepared, asks, options.chunk) {
             let pass = counter.pass(plan, &work)?;
@@ -66,9 +66,9 @@ impl Needs {
         let scored = asks.iter().filter_map(|a| a.grow.as_ref()).map(|g| scores(plan, g));
         needs.outputs = scored.fold(needs.outputs, u64::saturating_add);
         // Experts are read while rows are computed, by each thread one.
-        let reading = sizes.reading_chosen().saturating_mul(rayon::current_num_threads() as u64);
+        let reading = held.reading_chosen().saturating_mul(rayon::current_num_threads() as u64);
         needs.buffers = needs.buffers.saturating_add(reading);
-        let weights = |rows: u64| sizes.weights(rows).saturating_add(tensors(plan));
+        let weights = |rows: u64| held.weights(rows).saturating_add(tensors(plan));
         (needs.weights, needs.all_weights) = (weights(needs.rows as u64), weights(u64::MAX));
         Ok(needs)
     }
@@ -89,7 +89,7 @@ impl Needs {
             return Ok(());
         }
         const SMALLER: &str = "use a smaller model or a machine with more memory";
-        let mut parts = vec![(self.weights, "the weights in float32".to_string(), SMALLER)];
+        let mut parts = vec![(self.weights, "the weights".to_string(), SMALLER)];
         if self.reading > self.of_rows() {
             parts.push((self.reading, "the largest of them while it is read".into(), SMALLER));
         } else {
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(
             e.help.as_deref(),
             Some(
-                "4.0 GB for the weights in float32, 1.0 GB for the values of 1000 rows in one pass, \
+                "4.0 GB for the weights, 1.0 GB for the values of 1000 rows in one pass, \
                  6.0 GB for what later tokens read of 9000 rows; use shorter or fewer texts, or generate fewer tokens"
             )
         );

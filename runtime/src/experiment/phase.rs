@@ -1,10 +1,11 @@
 //! A phase: runs that one Plan serves, from their edits to the engine that executes them.
 
 use super::session::Session;
-use crate::engine::{Engine, Run, RunEdit, TensorSource};
+use crate::checkpoint::Checkpoint;
+use crate::engine::{Engine, Run, RunEdit, TensorSource, WeightSource, Widened};
 use crate::error::Error;
 use crate::reference::Reference;
-use crate::rows::RowsEngine;
+use crate::rows::{Held, RowsEngine};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ pub struct PhaseOptions {
     pub cache: CacheFormat,
     /// Whether passes say what their time is spent on.
     pub measure: bool,
+    /// Whether weights are widened to float32 when they are loaded, and not computed with as they are stored.
+    pub widen: bool,
 }
 
 impl Default for PhaseOptions {
@@ -47,6 +50,17 @@ impl Default for PhaseOptions {
             memory: None,
             cache: CacheFormat::default(),
             measure: false,
+            widen: false,
+        }
+    }
+}
+
+impl PhaseOptions {
+    /// The weights of a model as a phase takes them.
+    pub fn weights(&self, checkpoint: &Arc<Checkpoint>) -> Arc<dyn WeightSource> {
+        match self.widen {
+            true => Arc::new(Widened(Arc::clone(checkpoint) as Arc<dyn WeightSource>)),
+            false => Arc::clone(checkpoint) as Arc<dyn WeightSource>,
         }
     }
 }
@@ -57,6 +71,8 @@ pub struct Prepared {
     pub plan: Arc<Plan>,
     pub program: Arc<Program>,
     pub explain: Arc<Explain>,
+    /// What its weights take.
+    pub held: Held,
     /// What each rule did: name and changes.
     pub rules: Vec<(&'static str, Changes)>,
     pub engine_runs: Vec<Run>,
@@ -81,6 +97,7 @@ impl Prepared {
             plan: Arc::clone(&self.plan),
             program: Arc::clone(&self.program),
             explain: Arc::clone(&self.explain),
+            held: self.held.clone(),
             rules: Vec::new(),
             engine_runs: runs.iter().map(renumbered).collect(),
             runs: runs.iter().map(|r| self.runs[*r].clone()).collect(),
@@ -92,7 +109,7 @@ impl Prepared {
 
 /// Lays the runs' edits over the model, optimizes and schedules.
 pub fn prepare(
-    script: &Script,
+    (script, checkpoint): (&Script, &Arc<Checkpoint>),
     wanted: &[RunSpec],
     outputs: &[OutputSpec],
     options: &PhaseOptions,
@@ -157,7 +174,9 @@ pub fn prepare(
                 .help("read something that comes after it, or edit an earlier site"),
         );
     }
+    let held = Held::of(&plan, &program, options.weights(checkpoint).as_ref());
     Ok(Prepared {
+        held,
         plan: Arc::new(plan),
         program: Arc::new(program),
         explain: Arc::new(explain),
@@ -232,13 +251,13 @@ pub fn engine(
     let mut engine: Box<dyn Engine> = match row_backend(&options.backend) {
         Some(backend) => {
             let (plan, program) = (Arc::clone(&prepared.plan), Arc::clone(&prepared.program));
-            let mut rows = RowsEngine::new(plan, program, backend, session.checkpoint.clone(), tensors)?;
+            let mut rows = RowsEngine::new(plan, program, backend, options.weights(&session.checkpoint), tensors)?;
             rows.share = options.share;
             Box::new(rows)
         }
         None => Box::new(Reference::new(
             Arc::clone(&prepared.plan),
-            Arc::clone(&session.checkpoint) as Arc<dyn crate::engine::WeightSource>,
+            options.weights(&session.checkpoint),
             Arc::new(tensors.clone()),
         )?),
     };

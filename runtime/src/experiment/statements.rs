@@ -118,7 +118,7 @@ pub fn prepare_all(session: &Session, options: &PhaseOptions) -> Result<Experime
             a.units.push(Unit { what: What::Text, reads, grows });
         }
     }
-    let prepared = prepare(&session.script, &a.runs, &a.outputs, options)?;
+    let prepared = prepare((&session.script, &session.checkpoint), &a.runs, &a.outputs, options)?;
     Ok(Experiment { prepared, units: a.units, places, sources: a.sources, known: a.known })
 }
 

@@ -2,15 +2,16 @@
 
 use super::constants::{Wanted, chooses, instrs, wanted};
 use super::matrices::Parts;
+use crate::engine::WeightSource;
 use std::collections::{HashMap, HashSet};
-use steer_compiler::plan::{Binary, NodeId, Op, Plan, Unary, WeightId};
+use steer_compiler::plan::{Binary, NodeId, Op, Plan, Unary};
 use steer_compiler::program::{ConstSource, Instr, MatrixView, Program};
 
 /// Matrices of which each row chooses some: they are read when a row first does.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Chosen {
-    /// What they are of.
-    pub weight: WeightId,
+    /// The same for equal views.
+    pub key: String,
     /// How many there are, the bytes of each, and of what is read for it.
     pub count: u64,
     pub bytes: u64,
@@ -27,7 +28,7 @@ impl Chosen {
 }
 
 /// All of them in a program, equal ones once.
-pub fn chosen(plan: &Plan, program: &Program) -> Vec<Chosen> {
+pub fn chosen(plan: &Plan, program: &Program, weights: &dyn WeightSource) -> Vec<Chosen> {
     let mut found: HashMap<String, Chosen> = HashMap::new();
     let mut order: Vec<String> = Vec::new();
     let all: HashSet<String> = instrs(program).filter(|i| !chooses(i)).flat_map(wanted).map(|w| w.key()).collect();
@@ -40,17 +41,20 @@ pub fn chosen(plan: &Plan, program: &Program) -> Vec<Chosen> {
         let by_row = most(plan, program.buffers[gates.0 as usize].node);
         for one in wanted(instr) {
             let Wanted::Matrix(view) = &one else { continue };
-            let (ConstSource::Weight(weight), Some(count), Some(reading)) = (view.source, entries(view), later(view))
-            else {
+            let (ConstSource::Weight(_), Some(count), Some(span)) = (view.source, entries(view), later(view)) else {
                 continue;
             };
+            // What is stored as it is computed with is not read apart.
+            let stored = one.format(plan, weights);
+            let reading = if stored.is_some() { 0 } else { span };
             let key = one.key();
             if all.contains(&key) {
                 continue;
             }
             let chosen = found.entry(key.clone()).or_insert_with(|| {
-                order.push(key);
-                Chosen { weight, count, bytes: one.bytes() / count.max(1), reading, by_row: 0 }
+                order.push(key.clone());
+                let bytes = one.bytes(stored.unwrap_or_default()) / count.max(1);
+                Chosen { key, count, bytes, reading, by_row: 0 }
             });
             chosen.by_row = chosen.by_row.max(by_row);
         }

@@ -2,6 +2,8 @@
 
 use super::cache::Place;
 use super::matrices::{Matrices, Parts, offsets};
+use super::memory::Held;
+use super::stored;
 use crate::engine::{TensorSource, WeightSource};
 use crate::error::Error;
 use crate::progress::{Bar, Unit};
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use steer_compiler::backend::RowKernels;
 use steer_compiler::plan::{Axis, Plan, Size};
 use steer_compiler::program::{Body, BufId, ConstSource, ConstView, Dim, Instr, KernelArg, MatrixView, Program};
-use steer_kernels::Packed;
+use steer_kernels::{Format, Packed};
 use steer_lang::codes;
 
 /// The constants among the arguments of a kernel.
@@ -99,7 +101,7 @@ impl Constants {
             let there = beside.zip(of_weight(plan, &view)).and_then(|(other, key)| other.packed.get(&key));
             loading.matrices.extend(there.map(|m| (matrix_key(&view), Arc::clone(m))));
         }
-        let bar = Bar::new("loading weights", Unit::Bytes(bytes(program)));
+        let bar = Bar::new("loading weights", Unit::Bytes(Held::of(plan, program, weights.as_ref()).bytes()));
         for instr in &program.prelude {
             loading.load(instr, &mut reader, &bar)?;
             loading.compute(instr, program, kernels)?;
@@ -170,7 +172,7 @@ impl Loading {
 
     fn load(&mut self, instr: &Instr, reader: &mut Reader, bar: &Bar) -> Result<(), Error> {
         for wanted in wanted(instr) {
-            let (key, bytes) = (wanted.key(), wanted.bytes());
+            let key = wanted.key();
             let known = match &wanted {
                 Wanted::Matrix(_) => self.matrices.contains_key(&key),
                 Wanted::View(_) => self.views.contains_key(&key),
@@ -183,7 +185,7 @@ impl Loading {
                 Wanted::Matrix(view) => self.matrix_of(key, view, chooses(instr), reader)?,
                 Wanted::View(view) => self.view_of(key, view, reader)?,
             }
-            bar.inc(bytes);
+            bar.inc(wanted.bytes(wanted.format(reader.plan, reader.weights.as_ref()).unwrap_or_default()));
         }
         Ok(())
     }
@@ -206,14 +208,18 @@ impl Loading {
 
     fn matrix_of(&mut self, key: String, view: &MatrixView, chosen: bool, reader: &mut Reader) -> Result<(), Error> {
         let parts = Parts::of(view);
-        let later = match view.source {
-            ConstSource::Weight(id) if chosen => {
-                Matrices::later(&parts, reader.weights, &reader.plan.weights[id.0 as usize])
+        let mut matrices = None;
+        if let ConstSource::Weight(id) = view.source {
+            let weight = &reader.plan.weights[id.0 as usize];
+            if chosen {
+                matrices = Matrices::later(&parts, reader.weights, weight);
             }
-            _ => None,
-        };
-        let matrices = match later {
-            Some(later) => later,
+            if matrices.is_none() {
+                matrices = Matrices::stored(&parts, reader.weights.as_ref(), weight)?;
+            }
+        }
+        let matrices = match matrices {
+            Some(matrices) => matrices,
             None => Matrices::packed(&parts, &reader.read(view.source, &self.computed)?)?,
         };
         self.matrices.insert(key, Arc::new(matrices));
@@ -331,13 +337,26 @@ impl Wanted<'_> {
         }
     }
 
-    /// The memory that it takes.
-    pub fn bytes(&self) -> u64 {
+    /// The format that it is packed in as its file has it; what has none is read as f32.
+    pub fn format(&self, plan: &Plan, weights: &dyn WeightSource) -> Option<Format> {
+        match (self, self.source()) {
+            (Wanted::Matrix(view), ConstSource::Weight(id)) => {
+                let weight = &plan.weights[id.0 as usize];
+                // Where there is none, offsets need not be known.
+                weights.piece(weight, 0)?;
+                stored::format_of(&Parts::of(view), 0, weights, weight)
+            }
+            _ => None,
+        }
+    }
+
+    /// The memory that it takes in a format.
+    pub fn bytes(&self, format: Format) -> u64 {
         let count = |dims: &[Dim]| dims.iter().map(|d| d.0).product::<usize>();
         match self {
             Wanted::Matrix(view) => {
                 let out = view.select.as_ref().map_or(count(&view.out), |s| s.len());
-                let one = Packed::bytes_of(out, count(&view.inner).max(1));
+                let one = Packed::bytes_of(format, out, count(&view.inner).max(1));
                 one as u64 * count(&view.batch) as u64
             }
             Wanted::View(view) => {
@@ -356,16 +375,6 @@ pub fn instrs(program: &Program) -> impl Iterator<Item = &Instr> {
 /// Whether of the matrices of an instruction those are needed that rows choose.
 pub fn chooses(instr: &Instr) -> bool {
     matches!(instr, Instr::Linear { active: Some(_), .. } | Instr::Experts(_))
-}
-
-/// The memory of all constants of a program, equal views once.
-pub fn bytes(program: &Program) -> u64 {
-    let mut seen: HashMap<String, u64> = HashMap::new();
-    for wanted in instrs(program).flat_map(wanted) {
-        seen.entry(wanted.key()).or_insert_with(|| wanted.bytes());
-    }
-    let computed = program.buffers.iter().filter(|b| !b.per_row).map(|b| b.len as u64 * 4);
-    seen.values().sum::<u64>() + computed.sum::<u64>()
 }
 
 fn view_key(v: &ConstView) -> String {

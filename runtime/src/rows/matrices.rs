@@ -1,5 +1,6 @@
 //! Packed matrices of products. Those of experts are read and packed when a row first chooses them.
 
+use super::stored;
 use crate::engine::WeightSource;
 use crate::error::Error;
 use crate::memory;
@@ -8,14 +9,21 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 use steer_compiler::plan::Weight;
 use steer_compiler::program::{Dim, MatrixView};
-use steer_kernels::{PANEL, Packed, fill_panel};
+use steer_kernels::{Format, PANEL, Packed, fill_panel};
 
 /// Where the elements of a view are: the weight from input `k` to output `o` of entry `b` is at
 /// `batch[b] + out[o] + inner[k]`.
+#[derive(Clone)]
 pub struct Parts {
-    batch: Vec<usize>,
-    out: Vec<usize>,
-    inner: Vec<usize>,
+    pub batch: Vec<usize>,
+    pub out: Vec<usize>,
+    pub inner: Vec<usize>,
+}
+
+/// A matrix to be filled.
+pub fn room(format: Format, outputs: usize, inputs: usize) -> Result<Packed, Error> {
+    Packed::try_with_format(format, outputs, inputs)
+        .ok_or_else(|| memory::refused(Packed::bytes_of(format, outputs, inputs) / 4, "a weight matrix"))
 }
 
 impl Parts {
@@ -30,8 +38,7 @@ impl Parts {
 
     fn pack(&self, data: &[f32]) -> Result<Packed, Error> {
         let inputs = self.inner.len().max(1);
-        let mut packed = Packed::try_with_shape(self.out.len(), inputs)
-            .ok_or_else(|| memory::refused(Packed::bytes_of(self.out.len(), inputs) / 4, "a weight matrix"))?;
+        let mut packed = room(Format::F32, self.out.len(), inputs)?;
         let panels = packed.as_mut_slice().par_chunks_exact_mut(PANEL * inputs);
         panels.zip(self.out.par_chunks(PANEL)).for_each(|(panel, out)| fill_panel(panel, data, out, &self.inner));
         Ok(packed)
@@ -66,8 +73,10 @@ pub struct Matrices {
 struct Later {
     weights: Arc<dyn WeightSource>,
     weight: Weight,
-    /// The elements of an entry from its own beginning on.
+    /// The elements of all entries.
     parts: Parts,
+    /// And of one from its own beginning on.
+    own: Parts,
     /// By entry: its elements in the weight.
     ranges: Vec<Range<usize>>,
 }
@@ -93,8 +102,20 @@ impl Matrices {
         let (out, inner) = (from_least(&parts.out), from_least(&parts.inner));
         let ranges = parts.batch.iter().map(|b| b + span.start..b + span.end).collect();
         let own = Parts { batch: vec![0], out, inner };
-        let later = Later { weights: Arc::clone(weights), weight: weight.clone(), parts: own, ranges };
+        let later = Later { weights: Arc::clone(weights), weight: weight.clone(), parts: parts.clone(), own, ranges };
         Some(Matrices { later: Some(later), ..Self::none(parts) })
+    }
+
+    /// All of them in the format of their file; `None` where some have to be read as float32.
+    pub fn stored(parts: &Parts, weights: &dyn WeightSource, weight: &Weight) -> Result<Option<Self>, Error> {
+        let mut entries = Vec::with_capacity(parts.batch.len());
+        for b in 0..parts.batch.len() {
+            match stored::pack(parts, b, weights, weight)? {
+                Some(packed) => entries.push(OnceLock::from(packed)),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(Matrices { entries, ..Self::none(parts) }))
     }
 
     pub fn len(&self) -> usize {
@@ -109,9 +130,9 @@ impl Matrices {
         self.inputs
     }
 
-    /// The memory of one entry.
+    /// The memory of one entry that is there.
     pub fn bytes_of_each(&self) -> usize {
-        Packed::bytes_of(self.outputs, self.inputs)
+        self.entries.iter().find_map(|e| e.get()).map_or(0, Packed::bytes)
     }
 
     pub fn is_later(&self) -> bool {
@@ -129,8 +150,10 @@ impl Matrices {
             return Ok(packed);
         }
         let Some(later) = &self.later else { return Err(super::broken("a matrix was not loaded")) };
-        let data = later.weights.read_range(&later.weight, later.ranges[b].clone())?;
-        let packed = later.parts.pack(&data)?;
+        let packed = match stored::pack(&later.parts, b, later.weights.as_ref(), &later.weight)? {
+            Some(packed) => packed,
+            None => later.own.pack(&later.weights.read_range(&later.weight, later.ranges[b].clone())?)?,
+        };
         Ok(self.entries[b].get_or_init(|| packed))
     }
 }

@@ -4,14 +4,16 @@
 
 use super::cache::{Homes, kept};
 use super::chosen::{Chosen, chosen};
-use super::constants::{self, Wanted, wanted};
+use super::constants::{self, wanted};
 use super::count::sees_all;
 use super::edits::acting;
 use super::exec_experts::pairs_of_row;
 use super::lives::{Lives, buffers_of};
-use std::collections::HashSet;
-use steer_compiler::plan::{Axis, Output, Plan, Sight, Size, Stat};
+use crate::engine::WeightSource;
+use std::collections::{BTreeMap, HashSet};
+use steer_compiler::plan::{Axis, Output, Plan, Sight, Size, Stat, Weight};
 use steer_compiler::program::{BufId, ConstSource, Dim, Instr, MatrixView, OutputPlace, Program};
+use steer_kernels::Format;
 use steer_kernels::attention::CacheFormat;
 
 /// What the engine notes of a row besides its values: numbers, places, slots.
@@ -23,15 +25,63 @@ const FEW: u64 = 4096;
 /// And of a row in each stretch.
 const NOTES_OF_STRETCH: u64 = 8;
 
-/// The memory that a program takes, in bytes.
+/// The memory that the constants of a program take, in bytes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Held {
+    /// Matrices as they are packed, contiguous copies of other constants, and computed ones; by the format of their numbers.
+    pub formats: BTreeMap<Format, u64>,
+    /// Those of experts, of which those take memory that a row has chosen.
+    pub chosen: Vec<Chosen>,
+    /// The largest weight that is read as a whole, before it is packed.
+    pub reading: u64,
+}
+
+impl Held {
+    /// Equal views are there once.
+    pub fn of(plan: &Plan, program: &Program, weights: &dyn WeightSource) -> Self {
+        let mut held = Held { chosen: chosen(plan, program, weights), ..Held::default() };
+        let alone: HashSet<String> = held.chosen.iter().map(|c| c.key.clone()).collect();
+        let mut seen: HashSet<String> = HashSet::new();
+        for wanted in constants::instrs(program).flat_map(wanted) {
+            if !seen.insert(wanted.key()) {
+                continue;
+            }
+            let stored = wanted.format(plan, weights);
+            let format = stored.unwrap_or_default();
+            *held.formats.entry(format).or_default() += wanted.bytes(format);
+            if let (ConstSource::Weight(id), None) = (wanted.source(), stored)
+                && !alone.contains(&wanted.key())
+            {
+                held.reading = held.reading.max(reading(&plan.weights[id.0 as usize]));
+            }
+        }
+        let computed = program.buffers.iter().filter(|b| !b.per_row).map(|b| b.len as u64 * 4).sum::<u64>();
+        if computed > 0 {
+            *held.formats.entry(Format::F32).or_default() += computed;
+        }
+        held
+    }
+
+    /// All of them.
+    pub fn bytes(&self) -> u64 {
+        self.formats.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
+    }
+
+    /// Those that so many rows take at most.
+    pub fn weights(&self, rows: u64) -> u64 {
+        let all: u64 = self.chosen.iter().map(|c| c.of_rows(u64::MAX)).sum();
+        self.chosen.iter().map(|c| c.of_rows(rows)).fold(self.bytes().saturating_sub(all), u64::saturating_add)
+    }
+
+    /// What is read for the largest matrix that rows choose.
+    pub fn reading_chosen(&self) -> u64 {
+        self.chosen.iter().map(|c| c.reading).max().unwrap_or(0)
+    }
+}
+
+/// The memory that the rows of a program take, in bytes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sizes {
-    /// Matrices as they are packed, contiguous copies of other constants, and computed ones; but `chosen`.
-    pub fixed: u64,
-    /// Matrices of experts, of which those take memory that a row has chosen.
-    pub chosen: Vec<Chosen>,
-    /// The largest weight that is read as a whole before it is packed.
-    pub reading: u64,
     pub stretches: Vec<RowSizes>,
 }
 
@@ -106,19 +156,7 @@ impl Sizes {
             stretches[s].buffers = most + beside;
             stretches[s].many = many + beside;
         }
-        let chosen = chosen(plan, program);
-        let fixed = constants::bytes(program) - chosen.iter().map(|c| c.of_rows(u64::MAX)).sum::<u64>();
-        Sizes { fixed, reading: largest(plan, program, &chosen), chosen, stretches }
-    }
-
-    /// The weights that so many rows take at most.
-    pub fn weights(&self, rows: u64) -> u64 {
-        self.chosen.iter().map(|c| c.of_rows(rows)).fold(self.fixed, u64::saturating_add)
-    }
-
-    /// What is read for the largest matrix that rows choose.
-    pub fn reading_chosen(&self) -> u64 {
-        self.chosen.iter().map(|c| c.reading).max().unwrap_or(0)
+        Sizes { stretches }
     }
 
     /// The most that each distinct row of a pass takes, whatever stretch it is in.
@@ -151,25 +189,12 @@ impl Sizes {
     }
 }
 
-/// The largest weight that a program reads as a whole, as f32 in file order. One that is spread over several tensors
-/// is put together from them one by one.
-fn largest(plan: &Plan, program: &Program, chosen: &[Chosen]) -> u64 {
-    let mut most = 0;
-    for instr in constants::instrs(program) {
-        let of = |id| constants::chooses(instr) && chosen.iter().any(|c| c.weight == id);
-        for wanted in wanted(instr) {
-            let ConstSource::Weight(id) = wanted.source() else { continue };
-            if matches!(wanted, Wanted::Matrix(_)) && of(id) {
-                continue;
-            }
-            let weight = &plan.weights[id.0 as usize];
-            let size = |a: &Axis| if let Size::Fixed(n) = a.size { n as u64 } else { 1 };
-            let bytes = weight.dims.iter().flatten().map(size).fold(4u64, u64::saturating_mul);
-            let pieces: u64 = weight.spread().map(size).product();
-            most = most.max(if pieces > 1 { bytes + bytes / pieces } else { bytes });
-        }
-    }
-    most
+/// What a weight takes as f32 in file order. One that is spread over several tensors is put together from them one by one.
+fn reading(weight: &Weight) -> u64 {
+    let size = |a: &Axis| if let Size::Fixed(n) = a.size { n as u64 } else { 1 };
+    let bytes = weight.dims.iter().flatten().map(size).fold(4u64, u64::saturating_mul);
+    let pieces: u64 = weight.spread().map(size).product();
+    if pieces > 1 { bytes + bytes / pieces } else { bytes }
 }
 
 /// What an instruction takes for each row only while it works.

@@ -26,9 +26,10 @@ mod pool;
 mod runs;
 mod segments;
 mod share;
+mod stored;
 
 pub use count::{Counter, Pass, count};
-pub use memory::{RowSizes, Sizes};
+pub use memory::{Held, RowSizes, Sizes};
 
 use crate::engine::{Engine, Extend, Run, StepResult, TensorSource, Watcher, WeightSource};
 use crate::error::Error;

@@ -6,6 +6,7 @@ use crate::memory;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
+use steer_kernels::Format;
 use steer_lang::codes;
 
 /// An element type by the name that safetensors gives it.
@@ -90,6 +91,21 @@ impl Dtype {
     /// Whether weights may have it as they are, without scales beside them.
     pub fn is_weight(self) -> bool {
         matches!(self, Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::Blocks(_))
+    }
+
+    /// The format in which products take it as it is.
+    pub fn format(self) -> Option<Format> {
+        Some(match self {
+            Dtype::F32 => Format::F32,
+            Dtype::F16 => Format::F16,
+            Dtype::BF16 => Format::Bf16,
+            Dtype::Blocks(Blocks::Q8_0) => Format::Q8_0,
+            Dtype::Blocks(Blocks::Q4_0) => Format::Q4_0,
+            Dtype::Blocks(Blocks::Q4K) => Format::Q4K,
+            Dtype::Blocks(Blocks::Q5K) => Format::Q5K,
+            Dtype::Blocks(Blocks::Q6K) => Format::Q6K,
+            _ => return None,
+        })
     }
 
     /// Bits of one element; of quantized ones on the average.

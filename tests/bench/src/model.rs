@@ -95,7 +95,8 @@ impl Steer {
         };
         let logits = OutputSpec::Site { name: "logits".into(), before: false };
         let options = PhaseOptions::default();
-        let Prepared { plan, program, engine_runs, .. } = prepare(&session.script, &[run], &[logits], &options)?;
+        let Prepared { plan, program, engine_runs, .. } =
+            prepare((&session.script, &session.checkpoint), &[run], &[logits], &options)?;
         let wanted: BTreeSet<String> = plan.tensors.iter().map(|t| t.name.clone()).collect();
         let values = tensors(&session, &wanted, &options)?;
         let backend = row_backend(&options.backend).expect("the default is a row backend");

@@ -1,13 +1,13 @@
 //! Sixteen lanes in two 256-bit registers.
 
-use super::{Lanes, Wide, fold16, operators};
+use super::{Lanes, Whole, Wide, fold16, operators};
 use std::arch::x86_64::*;
 
 /// Sixteen numbers in two registers.
 #[derive(Clone, Copy)]
 pub(crate) struct V256(__m256, __m256);
 
-// The operations below are reached only from functions that enable AVX2 and FMA, which is what
+// The operations below are reached only from functions that enable AVX2, FMA and F16C, which is what
 // makes each of these calls sound.
 
 macro_rules! both {
@@ -231,7 +231,78 @@ unsafe fn transpose8(r: [__m256; 8]) -> [__m256; 8] {
     }
 }
 
+/// Sixteen whole numbers in two registers.
+#[derive(Clone, Copy)]
+pub(crate) struct W256(__m256i, __m256i);
+
+impl Whole for W256 {
+    #[inline(always)]
+    unsafe fn load(p: *const u8) -> W256 {
+        unsafe { W256(_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_u8(p: *const u8) -> W256 {
+        unsafe {
+            W256(
+                _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast())),
+                _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.add(8).cast())),
+            )
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const u8) -> W256 {
+        unsafe {
+            W256(
+                _mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())),
+                _mm256_cvtepi8_epi32(_mm_loadl_epi64(p.add(8).cast())),
+            )
+        }
+    }
+    #[inline(always)]
+    fn and(self, mask: i32) -> W256 {
+        unsafe {
+            let mask = _mm256_set1_epi32(mask);
+            W256(_mm256_and_si256(self.0, mask), _mm256_and_si256(self.1, mask))
+        }
+    }
+    #[inline(always)]
+    fn or(self, b: W256) -> W256 {
+        unsafe { W256(_mm256_or_si256(self.0, b.0), _mm256_or_si256(self.1, b.1)) }
+    }
+    #[inline(always)]
+    fn left(self, n: i32) -> W256 {
+        unsafe {
+            let n = _mm256_set1_epi32(n);
+            W256(_mm256_sllv_epi32(self.0, n), _mm256_sllv_epi32(self.1, n))
+        }
+    }
+    #[inline(always)]
+    fn right(self, n: i32) -> W256 {
+        unsafe {
+            let n = _mm256_set1_epi32(n);
+            W256(_mm256_srlv_epi32(self.0, n), _mm256_srlv_epi32(self.1, n))
+        }
+    }
+}
+
 impl Wide for V256 {
+    type Whole = W256;
+    #[inline(always)]
+    fn of(n: W256) -> V256 {
+        unsafe { V256(_mm256_cvtepi32_ps(n.0), _mm256_cvtepi32_ps(n.1)) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u8) -> V256 {
+        unsafe { V256(_mm256_cvtph_ps(_mm_loadu_si128(p.cast())), _mm256_cvtph_ps(_mm_loadu_si128(p.add(16).cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u8) -> V256 {
+        unsafe {
+            let a = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+            let b = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.add(16).cast()));
+            V256(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(a)), _mm256_castsi256_ps(_mm256_slli_epi32::<16>(b)))
+        }
+    }
     #[inline(always)]
     fn transpose(r: [V256; 16]) -> [V256; 16] {
         unsafe {

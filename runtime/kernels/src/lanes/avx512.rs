@@ -1,6 +1,6 @@
 //! Sixteen lanes in one 512-bit register.
 
-use super::{Lanes, Wide, fold16, operators};
+use super::{Lanes, Whole, Wide, fold16, operators};
 use std::arch::x86_64::*;
 
 /// Sixteen numbers in a register.
@@ -168,7 +168,59 @@ fn part(n: usize) -> __mmask16 {
     (1u16 << n).wrapping_sub(1)
 }
 
+/// Sixteen whole numbers in a register.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct W512(__m512i);
+
+impl Whole for W512 {
+    #[inline(always)]
+    unsafe fn load(p: *const u8) -> W512 {
+        W512(unsafe { _mm512_loadu_si512(p.cast()) })
+    }
+    #[inline(always)]
+    unsafe fn load_u8(p: *const u8) -> W512 {
+        W512(unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast())) })
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const u8) -> W512 {
+        W512(unsafe { _mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())) })
+    }
+    #[inline(always)]
+    fn and(self, mask: i32) -> W512 {
+        W512(unsafe { _mm512_and_si512(self.0, _mm512_set1_epi32(mask)) })
+    }
+    #[inline(always)]
+    fn or(self, b: W512) -> W512 {
+        W512(unsafe { _mm512_or_si512(self.0, b.0) })
+    }
+    #[inline(always)]
+    fn left(self, n: i32) -> W512 {
+        W512(unsafe { _mm512_sllv_epi32(self.0, _mm512_set1_epi32(n)) })
+    }
+    #[inline(always)]
+    fn right(self, n: i32) -> W512 {
+        W512(unsafe { _mm512_srlv_epi32(self.0, _mm512_set1_epi32(n)) })
+    }
+}
+
 impl Wide for V512 {
+    type Whole = W512;
+    #[inline(always)]
+    fn of(n: W512) -> V512 {
+        V512(unsafe { _mm512_cvtepi32_ps(n.0) })
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u8) -> V512 {
+        V512(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) })
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u8) -> V512 {
+        unsafe {
+            let tops = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()));
+            V512(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(tops)))
+        }
+    }
     #[inline(always)]
     fn transpose(r: [V512; 16]) -> [V512; 16] {
         unsafe {

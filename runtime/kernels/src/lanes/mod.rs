@@ -80,8 +80,40 @@ pub(crate) trait Lanes:
     fn sum(self) -> f32;
 }
 
+/// Sixteen whole numbers of 32 bits, out of which stored weights are unpacked.
+pub(crate) trait Whole: Copy {
+    /// # Safety
+    /// `p` is readable for 64 bytes.
+    unsafe fn load(p: *const u8) -> Self;
+    /// # Safety
+    /// `p` is readable for 16 bytes.
+    unsafe fn load_u8(p: *const u8) -> Self;
+    /// # Safety
+    /// `p` is readable for 16 bytes.
+    unsafe fn load_i8(p: *const u8) -> Self;
+    fn and(self, mask: i32) -> Self;
+    fn or(self, b: Self) -> Self;
+    /// To the left by `n < 32` bits.
+    fn left(self, n: i32) -> Self;
+    /// To the right by `n < 32` bits, zeros coming in.
+    fn right(self, n: i32) -> Self;
+}
+
 /// Vectors of sixteen lanes that the matrix and attention loops use.
 pub(crate) trait Wide: Lanes {
+    type Whole: Whole;
+    /// Whole numbers of which at most 24 bits follow one another.
+    fn of(n: Self::Whole) -> Self;
+    /// Sixteen f16.
+    ///
+    /// # Safety
+    /// `p` is readable for 32 bytes.
+    unsafe fn load_f16(p: *const u8) -> Self;
+    /// Sixteen bf16.
+    ///
+    /// # Safety
+    /// `p` is readable for 32 bytes.
+    unsafe fn load_bf16(p: *const u8) -> Self;
     /// Rows become columns.
     fn transpose(rows: [Self; 16]) -> [Self; 16];
     /// Asks for the cache line at `p`, which need not be readable.

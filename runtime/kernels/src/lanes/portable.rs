@@ -1,6 +1,6 @@
 //! The lanes in plain Rust: `f32` itself, and sixteen of them in an array.
 
-use super::{Lanes, Wide, fold16, operators};
+use super::{Lanes, Whole, Wide, fold16, operators};
 use std::array::from_fn;
 
 impl Lanes for f32 {
@@ -248,7 +248,73 @@ impl Lanes for P16 {
     }
 }
 
+/// Sixteen whole numbers.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct W16([i32; 16]);
+
+impl Whole for W16 {
+    #[inline(always)]
+    unsafe fn load(p: *const u8) -> W16 {
+        W16(unsafe { p.cast::<[[u8; 4]; 16]>().read() }.map(i32::from_le_bytes))
+    }
+    #[inline(always)]
+    unsafe fn load_u8(p: *const u8) -> W16 {
+        let bytes = unsafe { p.cast::<[u8; 16]>().read() };
+        W16(bytes.map(i32::from))
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const u8) -> W16 {
+        let bytes = unsafe { p.cast::<[i8; 16]>().read() };
+        W16(bytes.map(i32::from))
+    }
+    #[inline(always)]
+    fn and(self, mask: i32) -> W16 {
+        W16(self.0.map(|x| x & mask))
+    }
+    #[inline(always)]
+    fn or(self, b: W16) -> W16 {
+        W16(from_fn(|i| self.0[i] | b.0[i]))
+    }
+    #[inline(always)]
+    fn left(self, n: i32) -> W16 {
+        W16(self.0.map(|x| x << n))
+    }
+    #[inline(always)]
+    fn right(self, n: i32) -> W16 {
+        W16(self.0.map(|x| (x.cast_unsigned() >> n).cast_signed()))
+    }
+}
+
+/// An f16 by its bits.
+#[inline(always)]
+fn half(bits: u16) -> f32 {
+    let (sign, rest) = (u32::from(bits >> 15) << 31, u32::from(bits & 0x7fff));
+    let size = match rest >> 10 {
+        // Beside the exponent 2^-24 the fraction is a whole number.
+        0 => rest as f32 * f32::from_bits(103 << 23),
+        31 => f32::from_bits(0x7f80_0000 | (rest & 0x3ff) << 13),
+        _ => f32::from_bits((rest << 13) + (112 << 23)),
+    };
+    f32::from_bits(size.to_bits() | sign)
+}
+
 impl Wide for P16 {
+    type Whole = W16;
+    #[inline(always)]
+    fn of(n: W16) -> P16 {
+        P16(n.0.map(|x| x as f32))
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u8) -> P16 {
+        let bytes = unsafe { p.cast::<[[u8; 2]; 16]>().read() };
+        P16(bytes.map(|b| half(u16::from_le_bytes(b))))
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u8) -> P16 {
+        let bytes = unsafe { p.cast::<[[u8; 2]; 16]>().read() };
+        P16(bytes.map(|b| f32::from_bits(u32::from(u16::from_le_bytes(b)) << 16)))
+    }
     #[inline(always)]
     fn transpose(rows: [P16; 16]) -> [P16; 16] {
         from_fn(|i| P16(from_fn(|j| rows[j].0[i])))

@@ -1,5 +1,6 @@
 //! How a tensor lies otherwise in a GGUF file than in the checkpoint that it was made of.
 
+use crate::engine::Order;
 use crate::error::Error;
 use crate::memory;
 
@@ -61,21 +62,39 @@ impl Change {
             }
             Change::Transposed if shape.len() < 2 => data,
             Change::Transposed => gathered(&data, 1, data.len(), |i| i % len * rows + i / len)?,
+            Change::Pairs(_) | Change::Parts(_) => gathered(&data, len, rows, |r| self.row(r, rows))?,
+        })
+    }
+
+    /// The file's row that is a row of the checkpoint.
+    fn row(self, r: usize, rows: usize) -> usize {
+        match self {
             Change::Pairs(heads) => {
                 let n = rows / heads;
-                gathered(&data, len, rows, |r| {
-                    let (head, i) = (r / n, r % n);
-                    head * n + i % (n / 2) * 2 + i / (n / 2)
-                })?
+                let (head, i) = (r / n, r % n);
+                head * n + i % (n / 2) * 2 + i / (n / 2)
             }
             Change::Parts(heads) => {
                 let n = rows / heads / 3;
-                gathered(&data, len, rows, |r| {
-                    let (head, part, i) = (r / (3 * n), r / n % 3, r % n);
-                    (part * heads + head) * n + i
-                })?
+                let (head, part, i) = (r / (3 * n), r / n % 3, r % n);
+                (part * heads + head) * n + i
             }
-        })
+            _ => r,
+        }
+    }
+
+    /// How elements lie in the file where the checkpoint has them in this shape; `None` where they are others.
+    pub fn order(self, shape: &[usize]) -> Option<Order> {
+        let rows = shape.first().copied().unwrap_or(1);
+        let columns = shape.iter().skip(1).product();
+        match self {
+            Change::PlusOne | Change::MinusExp => None,
+            Change::Transposed if shape.len() < 2 => Some(Order::Same),
+            Change::Transposed => Some(Order::Turned(rows, columns)),
+            Change::Pairs(_) | Change::Parts(_) => {
+                Some(Order::Rows((0..rows).map(|r| self.row(r, rows)).collect(), columns))
+            }
+        }
     }
 }
 
@@ -106,6 +125,42 @@ mod tests {
         assert_eq!(undo(Change::Transposed, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[3, 2]), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
         assert_eq!(undo(Change::PlusOne, &[1.5], &[1]), [0.5]);
         assert_eq!(undo(Change::MinusExp, &[-1.0], &[1]), [0.0]);
+    }
+
+    /// What is undone after reading is where the order says before.
+    #[test]
+    fn orders_are_those_of_what_is_undone() {
+        let data: Vec<f32> = (0..48).map(|i| i as f32).collect();
+        for (change, shape) in [
+            (Change::Pairs(2), [8, 6]),
+            (Change::Parts(2), [12, 4]),
+            (Change::Parts(4), [12, 4]),
+            (Change::Transposed, [8, 6]),
+        ] {
+            let (rows, columns) = (shape[0], shape[1]);
+            let plain = undo(change, &data, &shape);
+            let order = change.order(&shape).unwrap();
+            // By rows and, as GPT-2 computes, by columns.
+            for (outs, ins) in [
+                ((0..rows).map(|r| r * columns).collect::<Vec<_>>(), (0..columns).collect::<Vec<_>>()),
+                ((0..columns).collect(), (0..rows).map(|r| r * columns).collect()),
+            ] {
+                let found = order.offsets(outs.clone(), ins.clone());
+                if let Order::Rows(..) = order
+                    && ins[1] != 1
+                {
+                    assert_eq!(found, None);
+                    continue;
+                }
+                let (to_outs, to_ins) = found.unwrap();
+                for (o, to_o) in outs.iter().zip(&to_outs) {
+                    for (k, to_k) in ins.iter().zip(&to_ins) {
+                        assert_eq!(plain[o + k], data[to_o + to_k], "{change:?}");
+                    }
+                }
+            }
+        }
+        assert_eq!(Change::PlusOne.order(&[4]), None);
     }
 
     #[test]

@@ -1,0 +1,41 @@
+//! Q8_0: blocks of 32 whole numbers of eight bits and their scale.
+
+use super::{Record, Stored, finite_halves, layout, top};
+use crate::lanes::{Whole, Wide};
+
+struct Q8;
+
+layout!(
+    Q8,
+    "q8_0",
+    (32, 34),
+    Record { head: &[(1, 2)], parts: (1, &[(8, 4)]) },
+    |from, to| to.copy_from_slice(from),
+    |blocks| finite_halves(blocks, 34, &[0])
+);
+
+impl Stored for Q8 {
+    const PART: usize = 32;
+    const BYTES: usize = 16 * 34;
+    const STEP: usize = 4;
+    type Scale<V: Wide> = V;
+    type Words<V: Wide> = V::Whole;
+
+    #[inline(always)]
+    fn part(panel: *const u8, part: usize) -> *const u8 {
+        panel.wrapping_add(part * Self::BYTES)
+    }
+    /// The numbers are unpacked to the upper bytes of words.
+    #[inline(always)]
+    unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> V {
+        unsafe { V::load_f16(Self::part(panel, part)) * V::splat(f32::from_bits((127 - 24) << 23)) }
+    }
+    #[inline(always)]
+    unsafe fn words<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
+        unsafe { V::Whole::load(part.add(32 + step * 64)) }
+    }
+    #[inline(always)]
+    fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &V) -> V {
+        top::<V, J>(*words) * *scale
+    }
+}

@@ -105,9 +105,9 @@ impl Matrices {
         self.inputs
     }
 
-    /// The memory of one entry.
+    /// The memory of one entry that is there.
     pub fn bytes_of_each(&self) -> usize {
-        Packed::bytes_of(self.outputs, self.inputs)
+        self.entries.iter().find_map(|entry| entry.get()).map_or(0, Packed::bytes)
     }
 
     pub fn is_later(&self) -> bool {

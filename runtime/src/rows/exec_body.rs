@@ -11,7 +11,9 @@ use crate::error::Error;
 use rayon::prelude::*;
 use std::ops::Range;
 use steer_compiler::program::{Body, KernelArg};
-use steer_kernels::attention::{Heads, mix, scores};
+use steer_kernels::Binary;
+use steer_kernels::attention::{Heads, Row};
+use steer_kernels::rows::binary_vs;
 
 /// The results of a body for one row, but those that are its owner's.
 pub type Results = Vec<(u32, Vec<f32>)>;
@@ -109,23 +111,23 @@ impl Hooked<'_> {
     }
 
     fn row(&self, engine: &RowsEngine, frame: &Frame, base: &[Shared], given: &Given, j: usize) -> Results {
-        let Heads { heads, d_head, .. } = self.shape;
+        let Heads { heads, kv_heads, d_head } = self.shape;
         let row = *frame.row(j);
         let range = (self.seen)(&row);
         let list = &slots(engine, self.home, &row, range.end)[range.clone()];
         let keys = list.len();
-        let mut products = vec![0.0; heads * keys];
-        let mut pattern = vec![0.0; heads * keys];
-        let q = j * heads * d_head;
-        for (h, s) in products.chunks_exact_mut(keys).enumerate() {
-            let cache = self.cache.get();
-            let keys = cache.keys.wrapping_add(h / self.shape.group() * cache.key_head);
-            // SAFETY: head `h` of row `j`'s query; every slot was stored.
-            unsafe {
-                let q = self.queries.get().add(q + h * d_head);
-                scores(engine.isa, q, (keys, cache.key_stride, cache.format), list, d_head, self.scale, s);
-            }
-        }
+        let whole = Row::new(engine.isa, &self.shape, self.scale, self.cache.get(), list);
+        // The keys of a group are read once for all of its queries; the body has scores and pattern side by side.
+        let stride = whole.stride();
+        let mut products = vec![0.0; heads * stride];
+        let at = j * heads * d_head;
+        // SAFETY: row `j`'s query; every slot was stored.
+        unsafe { whole.scores(self.queries.get().add(at), 0..kv_heads, 0..keys, products.as_mut_ptr()) };
+        (0..heads).for_each(|h| products.copy_within(h * stride..h * stride + keys, h * keys));
+        let scale = binary_vs(engine.isa, Binary::Mul);
+        // SAFETY: numbers of one vector, in place.
+        unsafe { scale(products.as_mut_ptr(), products.as_ptr(), self.scale, heads * keys) };
+        let mut pattern = vec![0.0; heads * stride];
         let mut first = range.start as f32;
         let mut own = |arg: &KernelArg| match arg {
             KernelArg::Body(_) => Some(products.as_mut_ptr()),
@@ -134,15 +136,9 @@ impl Hooked<'_> {
             _ => None,
         };
         let results = call(engine, self.body, given, base, (j, keys), &mut own);
-        for (h, p) in pattern.chunks_exact(keys).enumerate() {
-            let cache = self.cache.get();
-            let values = cache.values.wrapping_add(h / self.shape.group() * cache.value_head);
-            // SAFETY: head `h` of row `j`'s result; every slot was stored.
-            unsafe {
-                let out = std::slice::from_raw_parts_mut(self.out.get().add(q + h * d_head), d_head);
-                mix(engine.isa, p, (values, cache.value_stride, cache.format), list, out);
-            }
-        }
+        (0..heads).rev().for_each(|h| pattern.copy_within(h * keys..(h + 1) * keys, h * stride));
+        // SAFETY: row `j`'s result; every slot was stored.
+        unsafe { whole.results(0..kv_heads, 0..d_head, pattern.as_ptr(), self.out.get().add(at)) };
         results
     }
 }

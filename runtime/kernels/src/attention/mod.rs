@@ -3,8 +3,8 @@
 //! For a query and a head: score `j` is `scale` times one chain of fused multiply-adds over the
 //! head's coordinates in ascending order, beginning at zero; the pattern is the scores'
 //! [`crate::rows::softmax`]; coordinate `d` of the result is one chain over the keys in the order
-//! of their list, beginning at zero. [`scores`], [`softmax_in_place`] and [`mix`] are these steps
-//! for edits in between; [`attend`] and [`attend_block`] do all of them, with the same bits.
+//! of their list, beginning at zero. [`Row`] has these steps, for threads that share them and for
+//! edits in between; [`attend`] and [`attend_block`] do all of them, with the same bits.
 
 mod block;
 mod format;
@@ -16,11 +16,10 @@ pub use row::Row;
 
 use crate::gemm::even;
 use crate::isa::Isa;
-use crate::ops::Binary;
 use crate::pack::PANEL;
 use crate::rows;
 use crate::tile::tiles;
-use loops::{Loops, Mix, Scores, loops};
+use loops::{Loops, Mix, loops};
 use std::ops::Range;
 
 /// Keys worked on at a time.
@@ -89,52 +88,6 @@ fn room(v: &mut Vec<f32>, len: usize) -> *mut f32 {
     v.as_mut_ptr()
 }
 
-/// `out[j] = scale * dot(q, keys[slots[j]])` for one query of one head; `keys` is the head in slot 0, and its keys are
-/// stored in `format`.
-///
-/// # Safety
-/// `q` is readable for `d_head` numbers, and so is every slot of `keys`.
-///
-/// # Panics
-/// When `out` and `slots` differ in length or this processor lacks `isa`.
-#[allow(clippy::too_many_arguments)]
-pub unsafe fn scores(
-    isa: Isa,
-    q: *const f32,
-    (keys, key_stride, format): (*const f32, usize, CacheFormat),
-    slots: &[u32],
-    d_head: usize,
-    scale: f32,
-    out: &mut [f32],
-) {
-    let loops = loops(isa, format);
-    assert_eq!(slots.len(), out.len(), "a score for each key");
-    for (slots, out) in slots.chunks(PANEL).zip(out.chunks_mut(PANEL)) {
-        let key = |slot: u32| keys.wrapping_add(slot as usize * key_stride);
-        let mut panel = [key(slots[0]); PANEL];
-        panel.iter_mut().zip(slots).for_each(|(at, &slot)| *at = key(slot));
-        let mut all = [0.0; PANEL];
-        let (next, out_at) = (panel, all.as_mut_ptr());
-        // SAFETY: the caller; `all` has room for a panel.
-        unsafe {
-            (loops.scores)(&Scores {
-                q,
-                q_row: 0,
-                queries: 1,
-                keys: panel,
-                next,
-                asks: 0,
-                d_head,
-                out: out_at,
-                out_row: 0,
-            });
-        }
-        out.copy_from_slice(&all[..out.len()]);
-    }
-    // SAFETY: one row, in place.
-    unsafe { rows::binary_vs(isa, Binary::Mul)(out.as_mut_ptr(), out.as_ptr(), scale, out.len()) }
-}
-
 /// The first block of keys as columns, in panels of 16 as weights are; the next block is asked
 /// for.
 unsafe fn pack_keys(loops: &Loops, keys: *const f32, stride: usize, slots: &[u32], d_head: usize, dst: *mut f32) {
@@ -162,43 +115,6 @@ unsafe fn pack_keys(loops: &Loops, keys: *const f32, stride: usize, slots: &[u32
 pub fn softmax_in_place(isa: Isa, row: &mut [f32]) {
     // SAFETY: one row, in place.
     unsafe { rows::softmax(isa)(row.as_mut_ptr(), row.as_ptr(), row.len()) }
-}
-
-/// `out[d] = sum over j of p[j] * values[slots[j]][d]` for one query of one head; `values` is the
-/// head in slot 0, stored in `format`, and `out` holds `d_head` numbers.
-///
-/// # Safety
-/// Every slot of `values` is readable for `out.len()` numbers.
-///
-/// # Panics
-/// When `p` and `slots` differ in length or this processor lacks `isa`.
-pub unsafe fn mix(
-    isa: Isa,
-    p: &[f32],
-    (values, stride, format): (*const f32, usize, CacheFormat),
-    slots: &[u32],
-    out: &mut [f32],
-) {
-    assert_eq!(p.len(), slots.len(), "a weight for each key");
-    out.fill(0.0);
-    // SAFETY: the caller.
-    unsafe {
-        loops(isa, format).mix[0](&Mix {
-            weights: p.as_ptr(),
-            weights_row: 0,
-            values,
-            stride,
-            slots: slots.as_ptr(),
-            count: slots.len(),
-            next: slots.as_ptr(),
-            asks: 0,
-            d_head: out.len(),
-            from: 0,
-            to: out.len(),
-            out: out.as_mut_ptr(),
-            out_row: 0,
-        });
-    }
 }
 
 /// Rows of weights over the same keys, and where their results are added up.

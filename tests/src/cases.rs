@@ -216,7 +216,7 @@ impl Case {
 
     fn phase(&self) -> PhaseOptions {
         PhaseOptions {
-            backend: self.option("backend").unwrap_or("cranelift").into(),
+            backend: self.option("backend").unwrap_or(steer_compiler::backend::DEFAULT).into(),
             rules: rules::Options {
                 disable: self.all("disable-rule").map(str::to_string).collect(),
                 stop_after: self.option("stop-after").map(str::to_string),

@@ -7,6 +7,8 @@ use crate::progress::{Bar, Unit};
 use crate::report;
 use clap::Args;
 use std::path::Path;
+use steer_compiler::backend::DEFAULT;
+use steer_kernels::Isa;
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostics, Sources, codes};
 
@@ -52,7 +54,8 @@ fn text_of(path: &Path, args: &ExplainArgs, sources: &mut Sources) -> Result<Str
     let mut warnings = session.warnings.clone();
     warnings.extend(experiment.prepared.warnings.iter().cloned());
     super::show(&warnings, sources, report::errors_in_color());
-    Ok(experiment::explanation(&session, &experiment))
+    let kernels = format!("\nKernels are compiled by {DEFAULT}, on this machine for {}\n", Isa::detect().name());
+    Ok(experiment::explanation(&session, &experiment) + &kernels)
 }
 
 fn unknown(what: &str) -> Error {

@@ -48,6 +48,8 @@ pub fn run(args: &MergeArgs) -> Result<(), Failure> {
 
 fn merge(args: &MergeArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     let clock = Instant::now();
+    let backend = args.backend.available().map_err(|e| vec![*e.0])?;
+    let options = PhaseOptions { backend: backend.into(), seed: args.seed, ..PhaseOptions::default() };
     let bar = Bar::new("checking", Unit::Unknown);
     let mut open = super::session_options(&args.model, &args.set);
     let mut session = Session::open(&args.file, &open, sources)?;
@@ -56,7 +58,6 @@ fn merge(args: &MergeArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
         session = Session::open(&args.file, &open, sources)?;
     }
     drop(bar);
-    let options = PhaseOptions { backend: args.backend.name().into(), seed: args.seed, ..PhaseOptions::default() };
     let checked = clock.elapsed().as_secs_f64();
     if let Some(path) = &args.json {
         session.may_write(path).map_err(|e| vec![*e.0])?;

@@ -27,11 +27,18 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use steer_lang::{Diagnostic, Diagnostics, Severity, Sources, codes};
 
+/// The version, and what compiles kernels where nobody chooses.
+const VERSION: &str = if cfg!(feature = "llvm") {
+    concat!(env!("CARGO_PKG_VERSION"), " (kernels by LLVM)")
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), " (kernels by Cranelift)")
+};
+
 /// The exit code after a bug in steer.
 const BUG: u8 = 70;
 
 #[derive(Parser)]
-#[command(name = "steer", version, about = "Checks, compiles and runs scripts that intervene in models")]
+#[command(name = "steer", version = VERSION, about = "Checks, compiles and runs scripts that intervene in models")]
 #[command(disable_help_subcommand = true, color = clap::ColorChoice::Never)]
 struct Cli {
     /// Print without colours (also with NO_COLOR set)
@@ -218,7 +225,7 @@ mod tests {
             ("run a.steer --set alpha", "name=value"),
             ("run a.steer --set =3", "name=value"),
             ("run a.steer --threads 0", "0 is not in"),
-            ("run a.steer --backend gpu", "possible values: cranelift, interp, candle"),
+            ("run a.steer --backend gpu", "possible values: llvm, cranelift, interp, candle"),
             ("rnu a.steer", "unrecognized subcommand"),
         ] {
             let e = parse(line).err().unwrap();

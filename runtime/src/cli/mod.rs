@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 diagnostics, 2 usage, 70 a bug in steer, 130 stopped by ctrl-C.
 
+mod build;
 mod check;
 mod emit;
 mod explain;
@@ -54,6 +55,8 @@ enum Command {
     Run(RunArgs),
     /// Join the shards of a run, and report
     Merge(merge::MergeArgs),
+    /// Build the hooks of a script for other programs: an object file, a header, a shared library
+    Build(build::BuildArgs),
     /// Check a script against a model without reading its weights
     Check(CheckArgs),
     /// Format scripts in place
@@ -143,6 +146,7 @@ fn parse_and_run() -> u8 {
     let result = match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Merge(args) => merge::run(args),
+        Command::Build(args) => build::run(args),
         Command::Check(args) => check::run(args),
         Command::Fmt(args) => fmt::run(args),
         Command::Explain(args) => explain::run(args),

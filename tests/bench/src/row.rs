@@ -74,9 +74,11 @@ impl Rows {
             (state >> 40) as f32 / (1 << 23) as f32 - 1.0
         };
         let mut many = |n: usize| (0..n).map(|_| number()).collect::<Vec<f32>>();
-        let (h, v, mut u) = (many(rows * D), many(D), many(D));
+        let (mut h, v, mut u) = (many(rows * D), many(D), many(D));
         let norm = u.iter().map(|x| x * x).sum::<f32>().sqrt();
         u.iter_mut().for_each(|x| *x /= norm);
+        // Far enough along u that the condition holds on every row.
+        h.chunks_mut(D).for_each(|row| row.iter_mut().zip(&u).for_each(|(x, u)| *x += 8.0 * u));
         Rows { h, out: vec![0.0; rows * D], v, u }
     }
 }

@@ -8,8 +8,11 @@ mod formula;
 mod group;
 mod ir;
 mod line;
+mod object;
 mod search;
 mod sum;
+
+pub use object::{ObjectArg, ObjectHook, ObjectLayer, object, outside};
 
 use super::{RowBackend, RowKernels};
 use crate::kernel::{Kernel, Lin};

@@ -32,7 +32,30 @@ fn usage_is_2_and_help_is_0() {
     let wrong = steer(&["run"]);
     assert_eq!((wrong.status.code(), wrong.stdout.is_empty()), (Some(2), true));
     assert!(text(&wrong.stderr).contains("Usage: steer run"));
-    assert_eq!(steer(&["--version"]).status.code(), Some(0));
+    let version = steer(&["--version"]);
+    let kernels = if cfg!(feature = "llvm") { "(kernels by LLVM)" } else { "(kernels by Cranelift)" };
+    assert_eq!(version.status.code(), Some(0));
+    assert!(text(&version.stdout).contains(kernels), "{}", text(&version.stdout));
+}
+
+/// Without LLVM what needs it says how to have it.
+#[cfg(not(feature = "llvm"))]
+#[test]
+fn what_needs_llvm_says_so() {
+    let folder = Folder::new("no-llvm");
+    let script = folder.write("a.steer", b"model \"tiny-llama\"\n");
+    let script = script.to_str().unwrap();
+    for (args, what) in [
+        (vec!["run", script, "--backend", "llvm"], "cannot compile kernels with LLVM"),
+        (vec!["run", script, "--emit", "llvm"], "cannot print LLVM's form of the kernels"),
+        (vec!["build", script, "-o", "out"], "cannot build the hooks of a script"),
+    ] {
+        let out = steer(&args);
+        assert_eq!(out.status.code(), Some(1), "{args:?}");
+        let said = text(&out.stderr);
+        assert!(said.contains("E0801") && said.contains(what) && said.contains("--features llvm"), "{said}");
+    }
+    assert!(!std::path::Path::new("out").exists());
 }
 
 #[test]

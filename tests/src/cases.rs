@@ -219,7 +219,7 @@ impl Case {
     fn phase(&self) -> PhaseOptions {
         let cache = self.option("cache").map(|name| CacheFormat::from_name(name).expect("a format of caches"));
         PhaseOptions {
-            backend: self.option("backend").unwrap_or("cranelift").into(),
+            backend: self.option("backend").unwrap_or(steer_compiler::backend::DEFAULT).into(),
             cache: cache.unwrap_or_default(),
             rules: rules::Options {
                 disable: self.all("disable-rule").map(str::to_string).collect(),

@@ -36,7 +36,16 @@ pub fn compile_sites(model: &Model, sites: &[String], options: &Options) -> Comp
     compile(built.plan, options)
 }
 
-/// `cranelift`, `interp` or `candle`.
+/// What executes Plans, the default first; candle is the reference.
+pub const BACKENDS: &[&str] = &[
+    #[cfg(feature = "llvm")]
+    "llvm",
+    "cranelift",
+    "interp",
+    "candle",
+];
+
+/// The engine of one of [`BACKENDS`].
 pub fn engine(
     backend: &str,
     compiled: &Compiled,

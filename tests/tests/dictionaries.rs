@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use steer::experiment::{PhaseOptions, run};
 use steer::report::Output;
 use steer::tensors::Array;
+use steer_compiler::backend::DEFAULT;
 use steer_tests::fixture::{distance, folder, model, size, stored};
 use steer_tests::script::{session, words};
 
@@ -31,7 +32,7 @@ fn features_reconstructions_and_edits_are_those_of_saelens() {
     let model = model(&folder("parity/gpt2-inner"));
     let mut saes: BTreeMap<&str, f32> = BTreeMap::new();
     for name in expected.tensors.keys().filter_map(|k| k.strip_suffix(".features")) {
-        for backend in ["cranelift", "candle"] {
+        for backend in [DEFAULT, "candle"] {
             for at in [4, tokens.len() - 1] {
                 let text = format!(
                     "sae lens = \"{name}\"\nprompt own = \"{}\"\n\

@@ -3,11 +3,11 @@
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 use steer::experiment::{PhaseOptions, Session};
+use steer_compiler::backend::DEFAULT;
 use steer_tests::fixture::{FAMILIES, Stored, TOLERANCE, distance, folder, model, site_of, size, stored};
+use steer_tests::run::BACKENDS;
 use steer_tests::run::{all, engine, feed};
 use steer_tests::script::{compiled, feeds, generated, loaded, phase, session, words};
-
-const BACKENDS: &[&str] = &["cranelift", "interp", "candle"];
 
 struct Effect {
     name: String,
@@ -240,7 +240,7 @@ fn behind_the_last_keys(site: &str, layers: u32) -> bool {
 fn scripts_generate_the_same_tokens_and_say_what_they_did() {
     for effect in effects() {
         let session = open(&effect);
-        for backend in ["cranelift", "candle"] {
+        for backend in [DEFAULT, "candle"] {
             let options = PhaseOptions { backend: backend.into(), ..PhaseOptions::default() };
             let done = steer::experiment::run(&session, &options, &mut |_| Ok(()))
                 .unwrap_or_else(|d| panic!("{} {backend}: {d:?}", effect.name));
@@ -291,7 +291,7 @@ fn a_patch_takes_the_edited_value() {
         let runs = generated(&session.script);
         let prepared =
             phase(&session, &runs, &["logits"], &PhaseOptions::default()).unwrap_or_else(|d| panic!("{d:?}"));
-        let mut engine = engine("cranelift", &compiled(&prepared), &session.checkpoint, &loaded(&session));
+        let mut engine = engine(DEFAULT, &compiled(&prepared), &session.checkpoint, &loaded(&session));
         let feeds = feeds(&prepared, &|_| Vec::new());
         let outcome = feed(engine.as_mut(), &feeds, &[], 1, &all).unwrap_or_else(|e| panic!("{e}"));
         (0..4).map(|p| outcome.value(0, 0, p).to_vec()).collect::<Vec<_>>()

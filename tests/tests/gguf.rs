@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use steer::checkpoint::Checkpoint;
 use steer::tensors::gguf::Gguf;
 use steer::tokens::Tokens;
+use steer_compiler::backend::DEFAULT;
 use steer_compiler::elaborate::{Chat, Message};
 use steer_compiler::plan::rules::Options;
 use steer_lang::Span;
@@ -36,7 +37,7 @@ fn logits_are_those_of_transformers() {
     for path in files {
         let expected = stored(&path.with_extension("safetensors"));
         let array = &expected.tensors["logits"];
-        for backend in ["cranelift", "candle"] {
+        for backend in [DEFAULT, "candle"] {
             let have = logits(&path, backend).concat();
             let off = distance(&have, &array.data, size(&array.data));
             println!("{} {backend}: {off:.1e}", path.file_stem().unwrap().display());
@@ -49,8 +50,8 @@ fn logits_are_those_of_transformers() {
 #[test]
 fn the_same_model_from_both_files_is_the_same_bit_for_bit() {
     for name in ["llama-grouped", "llama-wide", "mixtral-top2", "gpt2-inner", "neox-parallel", "olmo2-grouped"] {
-        let of_file = logits(&folder("gguf").join(format!("{name}.gguf")), "cranelift");
-        let of_folder = logits(&folder("parity").join(name), "cranelift");
+        let of_file = logits(&folder("gguf").join(format!("{name}.gguf")), DEFAULT);
+        let of_folder = logits(&folder("parity").join(name), DEFAULT);
         assert_eq!(of_file, of_folder, "{name}");
     }
 }

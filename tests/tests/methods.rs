@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use steer::experiment::{self, ModelSession, PhaseOptions, Session, SessionOptions};
 use steer::report::Output;
 use steer::tensors::{Named, write_safetensors};
+use steer_compiler::backend::DEFAULT;
 use steer_lang::Sources;
 use steer_tests::script::session;
 
@@ -50,7 +51,7 @@ fn direct_effects_sum_to_the_logit_difference() {
             direct(&format!("blocks[{}].resid.post", layers - 1)),
             each.join(", ")
         );
-        let found = numbers(&open(&text), "cranelift");
+        let found = numbers(&open(&text), DEFAULT);
         let (ld, all) = (found[0][0], found[1][0]);
         let sum: f64 = found[2..].iter().map(|c| c[0]).sum();
         assert!(close(sum, all, 1e-4), "{model}: {sum} and {all}");
@@ -93,7 +94,7 @@ fn heads_and_neurons_sum_to_their_layer() {
             &mut Sources::default(),
         )
         .unwrap_or_else(|d| panic!("{d:#?}\n{text}"));
-        for backend in ["cranelift", "candle"] {
+        for backend in [DEFAULT, "candle"] {
             let found = numbers(&session, backend);
             assert!(close(found[0][0], found[1][0], 1e-4), "{model} {backend} heads: {found:?}");
             assert!(close(found[2][0], found[3][0], 1e-4), "{model} {backend} neurons: {found:?}");
@@ -112,7 +113,7 @@ fn noise_is_normal_and_independent() {
         metric one = noise(blocks[1].attn.z, 3)[head = 2, d_head = 5] at [7]\n\
         measure first, second, fourth, seeds, one on p\n";
     let session = open(text);
-    let found = numbers(&session, "cranelift");
+    let found = numbers(&session, DEFAULT);
     let n = 128.0 * 15.0;
     let within = |x: f64, mean: f64, deviation: f64| (x - mean).abs() < 4.0 * deviation / f64::sqrt(n);
     assert!(within(found[0][0], 0.0, 1.0), "mean {found:?}");
@@ -176,7 +177,7 @@ fn the_subspace_illusion_is_exact_on_the_toy() {
         run a = own with whole\nrun b = own with row\nrun c = own with null\n\
         measure logit(0) on own, source, a, b, c\n";
     let session = session(&model, &toy.0, text).unwrap_or_else(|d| panic!("{d:#?}"));
-    let found = numbers(&session, "cranelift");
+    let found = numbers(&session, DEFAULT);
     // Along (1, 1, 0) the output becomes the source's, through a part that is never active by itself: alone, what is
     // read of the direction does the same here, and what is not read does nothing.
     for (have, want) in found[0].iter().zip([2.0, 7.0, 7.0, 7.0, 2.0]) {

@@ -10,7 +10,7 @@ use steer::error::Error;
 use steer::experiment::{self, PhaseOptions};
 use steer::report::Output;
 use steer::rows::RowsEngine;
-use steer_compiler::backend::row_backend;
+use steer_compiler::backend::{DEFAULT, row_backend};
 use steer_compiler::plan::rules::Options;
 use steer_compiler::plan::{Size, Weight};
 use steer_compiler::program::Instr;
@@ -71,13 +71,13 @@ fn reading_everything_changes_no_bit() {
                 _ => {}
             }
         }
-        let plain = logits(&run(&alone, "cranelift"), 0);
+        let plain = logits(&run(&alone, DEFAULT), 0);
         sites.extend(expected.tensors.keys().map(|k| site_of(k)).filter(|s| s != "logits"));
         let everything = compile_sites(&session.model, &sites, &Options::default());
-        assert!(plain == logits(&run(&everything, "cranelift"), 0), "{name}: reading more changed a bit");
+        assert!(plain == logits(&run(&everything, DEFAULT), 0), "{name}: reading more changed a bit");
         let apart = Options { disable: vec!["fuse".into()], ..Options::default() };
         let apart = compile_sites(&session.model, &sites[..1], &apart);
-        assert!(plain == logits(&run(&apart, "cranelift"), 0), "{name}: one operation after another changed a bit");
+        assert!(plain == logits(&run(&apart, DEFAULT), 0), "{name}: one operation after another changed a bit");
         assert!(plain == logits(&run(&alone, "interp"), 0), "{name}: the interpreter changed a bit");
     }
     assert!(recurrences > 10 && sums > 10 && bodies == 0, "{recurrences} recurrences, {sums} sums, {bodies} bodies");
@@ -194,7 +194,7 @@ fn an_expert_that_no_row_chose_is_never_read() {
         let compiled = compile_sites(sites, &outputs, &Options::default());
         let tokens = stored(&at.join("expected.safetensors")).tokens;
         let noting = Arc::new(Noting { checkpoint: Arc::clone(&session.checkpoint), read: Mutex::default() });
-        let backend = row_backend("cranelift").expect("a backend");
+        let backend = row_backend(DEFAULT).expect("a backend");
         let (plan, program) = (Arc::clone(&compiled.plan), Arc::clone(&compiled.program));
         let mut engine = RowsEngine::new(plan, program, backend, Arc::clone(&noting) as _, no_tensors().as_ref())
             .unwrap_or_else(|e| panic!("{name}: {e}"));

@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 use steer::experiment::{Done, PhaseOptions, Session, SessionOptions};
 use steer::report::Output;
+use steer_compiler::backend::DEFAULT;
 use steer_lang::Sources;
 use steer_tests::fixture::folder;
 use steer_tests::script::Scratch;
@@ -24,7 +25,7 @@ fn script(name: &str, model: &str, text: &str) -> Done {
     let scratch = Scratch::new(name);
     let path = scratch.0.join("script.steer");
     std::fs::write(&path, text).expect("a script");
-    run(&open(&path, Some(model)), "cranelift")
+    run(&open(&path, Some(model)), DEFAULT)
 }
 
 /// Every completion of every `generate`, in order: prompt, edits, text.
@@ -72,7 +73,7 @@ fn stories260k_writes_the_known_story() {
     std::fs::write(&path, "generate \"\" { max: 200, stop: false }\n").expect("a script");
     let session = open(&path, at.to_str());
     let expected = std::fs::read_to_string(at.join("greedy200.txt")).expect("greedy200.txt");
-    for backend in ["cranelift", "candle"] {
+    for backend in [DEFAULT, "candle"] {
         let done = run(&session, backend);
         assert_eq!(completions(&done)[0].2.trim(), expected.trim(), "{backend}");
     }
@@ -390,7 +391,7 @@ fn an_emptied_state_forgets_what_stood_before_a_full_stop() {
     let path = scratch.0.join("forget.steer");
     std::fs::write(&path, text).expect("a script");
     let session = open(&path, Some("tiny-mamba"));
-    let done = run(&session, "cranelift");
+    let done = run(&session, DEFAULT);
     let shares: Vec<f64> = done
         .outputs
         .iter()
@@ -423,7 +424,7 @@ fn a_patched_state_and_window_resume_the_other_text() {
     );
     let path = scratch.0.join("resume.steer");
     std::fs::write(&path, text).expect("a script");
-    run(&open(&path, Some("tiny-mamba")), "cranelift");
+    run(&open(&path, Some("tiny-mamba")), DEFAULT);
     let [donor, other, patched] = ["donor", "other", "patched"].map(|name| {
         let logits =
             steer::tensors::load(&scratch.0.join(format!("{name}.safetensors")), Some("logits")).expect("a capture");

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 use steer::experiment::ModelSession;
+use steer_compiler::backend::DEFAULT;
 use steer_compiler::elaborate::Scope;
 use steer_compiler::plan::rules::Options;
 use steer_compiler::plan::{Plan, Size};
 use steer_tests::fixture::{
     ENCODERS, FAMILIES, MORE, Stored, TOLERANCE, checkpoints, distance, folder, model, site_of, size, stored,
 };
+use steer_tests::run::BACKENDS;
 use steer_tests::run::{Compiled, Feed, Outcome, all, compile_sites, engine, feed, no_tensors};
-
-const BACKENDS: &[&str] = &["cranelift", "interp", "candle"];
 
 struct Case {
     name: String,
@@ -120,7 +120,7 @@ fn reading_a_site_changes_no_bit_of_the_logits() {
         let bits = |sites: &[String]| {
             let compiled = compile_sites(&case.session.model, sites, &Options::default());
             let logits = sites.iter().position(|s| s == "logits").expect("logits");
-            let outcome = run(&case, &compiled, "cranelift", &[]);
+            let outcome = run(&case, &compiled, DEFAULT, &[]);
             let row = |p| outcome.value(0, logits, p).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             (0..case.expected.tokens.len()).map(row).collect::<Vec<_>>()
         };

@@ -9,7 +9,7 @@ use steer::error::Error;
 use steer::experiment::{ModelSession, PhaseOptions, Prepared, Session};
 use steer::reference::Reference;
 use steer::rows::RowsEngine;
-use steer_compiler::backend::row_backend;
+use steer_compiler::backend::{DEFAULT, row_backend};
 use steer_compiler::elaborate::RunSpec;
 use steer_compiler::plan::generate::{self, Lcg, VOCAB};
 use steer_compiler::plan::rules::{self, Options, RULES};
@@ -78,7 +78,7 @@ impl Case {
     }
 
     fn rows(&self, prepared: &Prepared) -> RowsEngine {
-        rows_engine("cranelift", &compiled(prepared), &self.session.checkpoint, &self.tensors)
+        rows_engine(DEFAULT, &compiled(prepared), &self.session.checkpoint, &self.tensors)
     }
 
     fn run(&self, engine: &mut dyn Engine, feeds: &[Feed], cuts: &[usize]) -> Outcome {
@@ -233,7 +233,7 @@ fn threads_change_no_bit() {
         let feeds = case.feeds(&prepared, case.runs.len());
         let (compiled, outputs) = (compiled(&prepared), case.sites.len());
         let (weights, tensors) = (&case.session.checkpoint, &case.tensors);
-        let on = |_| feed(&mut rows_engine("cranelift", &compiled, weights, tensors), &feeds, &[], outputs, &all);
+        let on = |_| feed(&mut rows_engine(DEFAULT, &compiled, weights, tensors), &feeds, &[], outputs, &all);
         let [one, rest @ ..] = pools.each_ref().map(|p| p.install(|| on(())));
         let one = case.done(one);
         for other in rest.map(|r| case.done(r)) {
@@ -329,7 +329,7 @@ fn rules_and_backends_agree() {
             let exact = disable.iter().all(|d| rules::find(d).is_ok_and(|r| r.exact));
             let options = PhaseOptions { rules: Options { disable, stop_after: None }, ..PhaseOptions::default() };
             let plain = case.prepare(&case.runs, &options);
-            let outcome = on("cranelift", &plain);
+            let outcome = on(DEFAULT, &plain);
             if exact {
                 // Op by op no bit changes; a kernel may be cut in another place.
                 case.same(&format!("without {name}"), &reference, &on("candle", &plain), &|r| Some(r));
@@ -392,13 +392,13 @@ fn generated_plans_compute_what_the_reference_does() {
             feed(engine, feeds, cuts, outputs, &all).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{about}"))
         };
         let compiled = compile(plan.clone(), &Options::default());
-        let whole = run(&mut rows(&compiled, "cranelift"), &feeds, &[]);
+        let whole = run(&mut rows(&compiled, DEFAULT), &feeds, &[]);
         let bits = |o: &Outcome| {
             let of =
                 |(k, v): (&(usize, usize, usize), &Arc<[f32]>)| (*k, v.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
             o.values.iter().map(of).collect::<BTreeMap<_, _>>()
         };
-        let parts = run(&mut rows(&compiled, "cranelift"), &feeds, &[1, 2, 5]);
+        let parts = run(&mut rows(&compiled, DEFAULT), &feeds, &[1, 2, 5]);
         assert_eq!(bits(&whole), bits(&parts), "seed {seed} in parts\n{about}");
         let interpreted = run(&mut rows(&compiled, "interp"), &feeds, &[]);
         assert_eq!(bits(&whole), bits(&interpreted), "seed {seed} interpreted\n{about}");

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use steer::experiment::{ModelSession, PhaseOptions};
 use steer::tensors::{Named, write_safetensors};
+use steer_compiler::backend::DEFAULT;
 use steer_compiler::plan::Stat;
 use steer_tests::fixture::{TOLERANCE, distance, folder, model, size, stored};
+use steer_tests::run::BACKENDS;
 use steer_tests::run::{Outcome, all, engine, feed};
 use steer_tests::script::{Scratch, compiled, feeds, generated, loaded, phase, session, words};
 
-const BACKENDS: &[&str] = &["cranelift", "interp", "candle"];
 const TOKENS: &[u32] = &[5, 9, 33, 2, 44, 17, 41, 8, 3, 21];
 
 /// What the runs of a script give at these sites.
@@ -74,8 +75,7 @@ fn routes_do_what_hooks_on_transformers_do() {
             );
             let want = &expected[&i.to_string()].data;
             let scale = size(want);
-            for (backend, cuts) in
-                BACKENDS.iter().map(|b| (*b, vec![])).chain([("cranelift", (1..tokens.len()).collect())])
+            for (backend, cuts) in BACKENDS.iter().map(|b| (*b, vec![])).chain([(DEFAULT, (1..tokens.len()).collect())])
             {
                 let got = outcome(&checkpoint, &text, &["logits"], &cuts, backend);
                 for p in 0..tokens.len() {
@@ -278,16 +278,16 @@ fn routes_share_a_batch() {
     for name in ["mixtral-top2", "olmoe-hub", "qwen2moe-shared"] {
         let checkpoint = open(name);
         let together = declared.clone() + &generate("") + &uses.map(generate).concat();
-        let all = outcome(&checkpoint, &together, &["logits"], &[3, 4], "cranelift");
+        let all = outcome(&checkpoint, &together, &["logits"], &[3, 4], DEFAULT);
         for (i, one) in uses.iter().enumerate() {
-            let single = outcome(&checkpoint, &(declared.clone() + &generate(one)), &["logits"], &[7], "cranelift");
+            let single = outcome(&checkpoint, &(declared.clone() + &generate(one)), &["logits"], &[7], DEFAULT);
             for p in 0..TOKENS.len() {
                 let (a, b) = (all.value(i + 1, 0, p), single.value(0, 0, p));
                 assert_eq!(bits(a), bits(b), "{name}: {one}, row {p}");
             }
         }
         // As many as the configuration says is nothing, and more is something.
-        let k = outcome(&checkpoint, &together, &["blocks[0].moe.top_k"], &[], "cranelift").value(0, 0, 0)[0] as usize;
+        let k = outcome(&checkpoint, &together, &["blocks[0].moe.top_k"], &[], DEFAULT).value(0, 0, 0)[0] as usize;
         for n in 1..=4 {
             let same = bits(all.value(n, 0, 5)) == bits(all.value(0, 0, 5));
             assert_eq!(same, n == k, "{name}: {n} of {k}");

@@ -2,6 +2,8 @@
 
 pub mod cranelift;
 mod interp;
+#[cfg(feature = "llvm")]
+pub mod llvm;
 
 use crate::kernel::Kernel;
 use crate::program::KernelId;
@@ -37,7 +39,15 @@ pub trait RowKernels: Send + Sync {
 }
 
 /// Every row backend, the default first.
-pub const ROW_BACKENDS: &[&dyn RowBackend] = &[&cranelift::Cranelift, &interp::Interp];
+pub const ROW_BACKENDS: &[&dyn RowBackend] = &[
+    #[cfg(feature = "llvm")]
+    &llvm::Llvm,
+    &cranelift::Cranelift,
+    &interp::Interp,
+];
+
+/// The name of the backend that is used where nobody chooses one.
+pub const DEFAULT: &str = if cfg!(feature = "llvm") { "llvm" } else { "cranelift" };
 
 /// The row backend of a name.
 pub fn row_backend(name: &str) -> Option<&'static dyn RowBackend> {

@@ -7,6 +7,7 @@ mod emit;
 mod experts;
 mod fuse;
 mod graph;
+mod hook;
 mod legalize;
 mod needs;
 mod order;
@@ -15,6 +16,7 @@ mod recurrence;
 mod view;
 
 pub use emit::{Computed, EditPlace, Explain};
+pub use hook::{HookKernel, hook_kernel};
 
 use crate::plan::Plan;
 use crate::plan::rules::{self, FUSE, NARROW};

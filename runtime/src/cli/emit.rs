@@ -5,6 +5,7 @@ use crate::experiment::{PhaseOptions, Session, prepare_all};
 use crate::{files, report};
 use std::path::Path;
 use steer_compiler::backend::cranelift::clif;
+use steer_compiler::kernel::Kernel;
 use steer_lang::{Diagnostics, Sources};
 
 /// The syntax tree of a script.
@@ -22,6 +23,7 @@ pub fn ast(path: &Path, sources: &mut Sources) -> Result<(), Diagnostics> {
 pub fn stage(session: &Session, options: &PhaseOptions, stage: Emit) -> Result<(), Diagnostics> {
     let experiment = prepare_all(session, options)?;
     let text = match stage {
+        Emit::Llvm => llvm(&experiment.prepared.program.kernels)?,
         Emit::Ast => String::new(),
         Emit::Plan => experiment.prepared.plan.to_string(),
         Emit::Kir => experiment.prepared.program.to_string(),
@@ -35,4 +37,14 @@ pub fn stage(session: &Session, options: &PhaseOptions, stage: Emit) -> Result<(
         }
     };
     report::print(&text).map_err(|e| vec![*e.0])
+}
+
+#[cfg(feature = "llvm")]
+fn llvm(kernels: &[Kernel]) -> Result<String, Diagnostics> {
+    steer_compiler::backend::llvm::llvm_ir(kernels).map_err(|d| vec![d])
+}
+
+#[cfg(not(feature = "llvm"))]
+fn llvm(_: &[Kernel]) -> Result<String, Diagnostics> {
+    Err(vec![*super::options::without_llvm("print LLVM's form of the kernels").0])
 }

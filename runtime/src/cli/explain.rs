@@ -7,6 +7,8 @@ use crate::progress::{Bar, Unit};
 use crate::report;
 use clap::Args;
 use std::path::Path;
+use steer_compiler::backend::DEFAULT;
+use steer_kernels::Isa;
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostics, Sources, codes};
 
@@ -57,7 +59,8 @@ fn text_of(path: &Path, args: &ExplainArgs, sources: &mut Sources) -> Result<Str
     warnings.extend(experiment.prepared.warnings.iter().cloned());
     super::show(&warnings, sources, report::errors_in_color());
     let caches = experiment::caches(&experiment, options.cache);
-    Ok(experiment::explanation(&session, &experiment) + &caches)
+    let kernels = format!("\nKernels are compiled by {DEFAULT}, on this machine for {}\n", Isa::detect().name());
+    Ok(experiment::explanation(&session, &experiment) + &caches + &kernels)
 }
 
 fn unknown(what: &str) -> Error {

@@ -50,6 +50,13 @@ pub fn run(args: &MergeArgs) -> Result<(), Failure> {
 
 fn merge(args: &MergeArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     let clock = Instant::now();
+    let backend = args.backend.available().map_err(|e| vec![*e.0])?;
+    let options = PhaseOptions {
+        backend: backend.into(),
+        seed: args.seed,
+        cache: args.cache.format(),
+        ..PhaseOptions::default()
+    };
     let bar = Bar::new("checking", Unit::Unknown);
     let mut open = super::session_options(&args.model, &args.set);
     let mut session = Session::open(&args.file, &open, sources)?;
@@ -58,12 +65,6 @@ fn merge(args: &MergeArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
         session = Session::open(&args.file, &open, sources)?;
     }
     drop(bar);
-    let options = PhaseOptions {
-        backend: args.backend.name().into(),
-        seed: args.seed,
-        cache: args.cache.format(),
-        ..PhaseOptions::default()
-    };
     let checked = clock.elapsed().as_secs_f64();
     outcome::check_target(&session, args.json.as_deref())?;
     let done = experiment::merge_on(&session, &options, &args.parts, outcome::page(args.json.as_deref()).as_mut())?;

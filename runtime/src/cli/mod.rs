@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 diagnostics, 2 usage, 70 a bug in steer, 130 stopped by ctrl-C.
 
+mod build;
 mod check;
 mod emit;
 mod explain;
@@ -27,11 +28,18 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use steer_lang::{Diagnostic, Diagnostics, Severity, Sources, codes};
 
+/// The version, and what compiles kernels where nobody chooses.
+const VERSION: &str = if cfg!(feature = "llvm") {
+    concat!(env!("CARGO_PKG_VERSION"), " (kernels by LLVM)")
+} else {
+    concat!(env!("CARGO_PKG_VERSION"), " (kernels by Cranelift)")
+};
+
 /// The exit code after a bug in steer.
 const BUG: u8 = 70;
 
 #[derive(Parser)]
-#[command(name = "steer", version, about = "Checks, compiles and runs scripts that intervene in models")]
+#[command(name = "steer", version = VERSION, about = "Checks, compiles and runs scripts that intervene in models")]
 #[command(disable_help_subcommand = true, color = clap::ColorChoice::Never)]
 struct Cli {
     /// Print without colours (also with NO_COLOR set)
@@ -47,6 +55,8 @@ enum Command {
     Run(RunArgs),
     /// Join the shards of a run, and report
     Merge(merge::MergeArgs),
+    /// Build the hooks of a script for other programs: an object file, a header, a shared library
+    Build(build::BuildArgs),
     /// Check a script against a model without reading its weights
     Check(CheckArgs),
     /// Format scripts in place
@@ -136,6 +146,7 @@ fn parse_and_run() -> u8 {
     let result = match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Merge(args) => merge::run(args),
+        Command::Build(args) => build::run(args),
         Command::Check(args) => check::run(args),
         Command::Fmt(args) => fmt::run(args),
         Command::Explain(args) => explain::run(args),
@@ -218,7 +229,7 @@ mod tests {
             ("run a.steer --set alpha", "name=value"),
             ("run a.steer --set =3", "name=value"),
             ("run a.steer --threads 0", "0 is not in"),
-            ("run a.steer --backend gpu", "possible values: cranelift, interp, candle"),
+            ("run a.steer --backend gpu", "possible values: llvm, cranelift, interp, candle"),
             ("rnu a.steer", "unrecognized subcommand"),
         ] {
             let e = parse(line).err().unwrap();

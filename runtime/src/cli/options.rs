@@ -1,8 +1,10 @@
 //! Options that several subcommands share.
 
+use crate::error::Error;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use steer_kernels::attention::CacheFormat;
+use steer_lang::codes;
 
 /// Which model, and how it is described.
 #[derive(Args, Clone, Debug, Default)]
@@ -38,8 +40,11 @@ impl std::str::FromStr for Setting {
 /// What executes the Plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
+    /// Compiled for this processor by LLVM, where steer was built with it
+    #[cfg_attr(feature = "llvm", default)]
+    Llvm,
     /// Compiled for this processor
-    #[default]
+    #[cfg_attr(not(feature = "llvm"), default)]
     Cranelift,
     /// The kernels, interpreted
     Interp,
@@ -51,11 +56,27 @@ impl Backend {
     /// How reports call it.
     pub fn name(self) -> &'static str {
         match self {
+            Backend::Llvm => "llvm",
             Backend::Cranelift => "cranelift",
             Backend::Interp => "interp",
             Backend::Candle => "candle",
         }
     }
+
+    /// The name, if this steer has it.
+    pub fn available(self) -> Result<&'static str, Error> {
+        if self == Backend::Llvm && !cfg!(feature = "llvm") {
+            return Err(without_llvm("compile kernels with LLVM"));
+        }
+        Ok(self.name())
+    }
+}
+
+/// What a steer without LLVM cannot do: `doing` completes "cannot ...".
+pub fn without_llvm(doing: &str) -> Error {
+    Error::new(codes::COMMAND, format!("cannot {doing}: this steer was built without LLVM")).help(
+        "build it with `cargo build --release --features llvm`, which needs LLVM 19; the README says how to install that",
+    )
 }
 
 /// How keys and values are stored for later tokens.
@@ -109,6 +130,8 @@ pub enum Emit {
     Kir,
     /// Cranelift's form of the kernels
     Clif,
+    /// LLVM's form of the kernels, where steer was built with it
+    Llvm,
 }
 
 /// The folder that relative paths of a script begin at.

@@ -2,6 +2,7 @@
 
 use super::outcome::{self, Outcome};
 use super::{Backend, Cache, Emit, Failure, ModelArgs, Setting, Weights};
+use crate::error::Error;
 use crate::experiment::{self, Keeping, KeepingPlace, PhaseOptions, Session, SessionOptions, Shard, shard_file};
 use crate::progress::{Bar, Unit};
 use clap::Args;
@@ -78,13 +79,13 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 
 fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     let clock = Instant::now();
+    let options = args.options().map_err(|e| vec![*e.0])?;
     if args.emit == Some(Emit::Ast) {
         return super::emit::ast(&args.file, sources);
     }
     let bar = Bar::new("checking", Unit::Unknown);
     let session = Session::open(&args.file, &args.session(), sources)?;
     drop(bar);
-    let options = args.options();
     if let Some(stage) = args.emit {
         return super::emit::stage(&session, &options, stage);
     }
@@ -125,9 +126,9 @@ impl RunArgs {
         SessionOptions { weights: self.emit.is_none(), ..super::session_options(&self.model, &self.set) }
     }
 
-    fn options(&self) -> PhaseOptions {
-        PhaseOptions {
-            backend: self.backend.name().into(),
+    fn options(&self) -> Result<PhaseOptions, Error> {
+        Ok(PhaseOptions {
+            backend: self.backend.available()?.into(),
             rules: rules::Options { disable: self.disable_rule.clone(), stop_after: self.stop_after.clone() },
             chunk: self.chunk.map_or(PhaseOptions::default().chunk, |c| c as usize),
             seed: self.seed,
@@ -136,6 +137,6 @@ impl RunArgs {
             measure: self.time,
             widen: self.weights == Weights::F32,
             ..PhaseOptions::default()
-        }
+        })
     }
 }

@@ -1,6 +1,8 @@
 //! Whole scripts: loading, checking, deriving tensors, running every statement, reporting.
 
 mod answer;
+#[cfg(feature = "llvm")]
+mod build;
 mod derive;
 mod execute;
 mod explain;
@@ -26,6 +28,8 @@ mod table;
 mod targets;
 mod top;
 
+#[cfg(feature = "llvm")]
+pub use build::{Library, library};
 pub use derive::tensors;
 pub use execute::{Done, merge_on, merging_computes, run, run_on};
 pub use explain::{caches, explanation};

@@ -21,7 +21,7 @@ use steer_lang::{Diagnostic, Diagnostics, codes};
 /// What decides how a phase is compiled and executed.
 #[derive(Clone, Debug)]
 pub struct PhaseOptions {
-    /// `cranelift`, `interp` or `candle`.
+    /// `llvm`, `cranelift`, `interp` or `candle`.
     pub backend: String,
     pub rules: rules::Options,
     /// Rows that one pass of a prompt takes at most from each run.
@@ -42,7 +42,7 @@ pub struct PhaseOptions {
 impl Default for PhaseOptions {
     fn default() -> Self {
         PhaseOptions {
-            backend: "cranelift".into(),
+            backend: steer_compiler::backend::DEFAULT.into(),
             rules: rules::Options::default(),
             chunk: 256,
             share: true,

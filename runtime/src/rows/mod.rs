@@ -34,7 +34,7 @@ pub use memory::{Held, RowSizes, Sizes};
 use crate::engine::{Engine, Extend, Run, StepResult, TensorSource, Watcher, WeightSource};
 use crate::error::Error;
 use cache::{Caches, Homes};
-use constants::Constants;
+pub(crate) use constants::Constants;
 use lives::Lives;
 use meter::Meter;
 use operations::Cost;

@@ -9,6 +9,7 @@ mod model;
 mod models;
 mod numbering;
 mod random;
+mod row;
 mod serve;
 mod shapes;
 mod turns;
@@ -41,6 +42,8 @@ enum What {
     },
     /// What it costs to find rows that are equal
     Numbering,
+    /// One fused kernel by hand, by LLVM (built with `--features llvm`), by Cranelift and interpreted
+    Row,
     /// Writes a checkpoint and what hooks load beside it, and says what a new token reads and a prompt takes
     Write {
         /// Such as qwen2.5-0.5b
@@ -87,6 +90,7 @@ fn main() -> Result<(), String> {
         #[cfg(not(feature = "candle"))]
         What::Candle { .. } => Err("this program was built without candle: build it with `--features candle`".into()),
         What::Numbering => numbering::measure(),
+        What::Row => row::measure(),
         What::Write { shape, format, folder, gguf, layers, prompt } => {
             let shape = models::shape(&shape, layers)?;
             let path = write::write(&shape, format, &folder, gguf)?;

@@ -37,7 +37,8 @@ fn open(path: PathBuf, text: &str) -> Result<Session, Diagnostics> {
 fn built(folder: &Path) -> String {
     let session = open(folder.join("script.steer"), SCRIPT).unwrap_or_else(|d| panic!("{d:#?}"));
     experiment::run(&session, &PhaseOptions::default(), &mut |_| Ok(())).unwrap_or_else(|d| panic!("{d:#?}"));
-    let built = library(&session, &PhaseOptions::default(), Isa::detect(), "script").unwrap_or_else(|d| panic!("{d:#?}"));
+    let built =
+        library(&session, &PhaseOptions::default(), Isa::detect(), "script").unwrap_or_else(|d| panic!("{d:#?}"));
     std::fs::write(folder.join("script.o"), &built.object).unwrap();
     std::fs::write(folder.join("script.h"), &built.header).unwrap();
     for (when, file) in [("before", "before.safetensors"), ("after", "after.safetensors")] {
@@ -106,11 +107,16 @@ int main(void) {
 fn a_c_program_edits_rows_as_a_run_does() {
     let folder = Scratch::new("build-c");
     let header = built(&folder.0);
-    for line in ["int steer_turned(int64_t layer, float *rows", "Layers: 1, 2. A row: [d_model 128], 128 floats.", "params[0]: alpha, 4"] {
+    for line in [
+        "int steer_turned(int64_t layer, float *rows",
+        "Layers: 1, 2. A row: [d_model 128], 128 floats.",
+        "params[0]: alpha, 4",
+    ] {
         assert!(header.contains(line), "{line} in\n{header}");
     }
     std::fs::write(folder.0.join("main.c"), C).unwrap();
-    let flags = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-D_POSIX_C_SOURCE=200809L", "main.c", "script.o", "-o", "main"];
+    let flags =
+        ["-std=c11", "-Wall", "-Wextra", "-Werror", "-D_POSIX_C_SOURCE=200809L", "main.c", "script.o", "-o", "main"];
     if let Err(e) = run(&folder.0, "cc", &flags) {
         assert!(e.contains("No such file"), "{e}");
         eprintln!("skipped: there is no C compiler ({e})");
@@ -159,7 +165,7 @@ fn numpy_edits_rows_as_a_run_does() {
 fn what_is_no_function_of_a_row_is_refused() {
     let folder = Scratch::new("build-refused");
     for (body, why) in [
-        ("hook a at blocks[1].resid.post { h += site(\"blocks[0].mlp.out\") }", "reads other values of the model"),
+        ("hook a at blocks[1].resid.post { h += blocks[0].mlp.out }", "reads other values of the model"),
         ("hook a at blocks[1].attn.pattern { h *= 0.5 }", "acts inside of an attention"),
         ("hook a at blocks[1].resid.post { h = cos(h) }", "computes `cos`"),
         ("patch a at blocks[1].resid.post on prompt[-1] from q", "takes values of another run"),

@@ -37,7 +37,7 @@ pub fn hook_kernel(plan: &Plan, edit: EditId) -> Result<HookKernel, Diagnostic> 
     let overlay = plan.nodes.iter().position(|n| matches!(n.op, Op::Overlay { edit: e, .. } if e == edit));
     let Some(overlay) = overlay.map(|i| NodeId(i as u32)) else { return Err(refused("changes nothing that is read")) };
     let Op::Overlay { base, .. } = plan.node(overlay).op else { return Err(bug("an overlay is none")) };
-    if !plan.regions.iter().next().is_some_and(|main| main.order.contains(&overlay)) {
+    if !plan.regions.first().is_some_and(|main| main.order.contains(&overlay)) {
         return Err(refused("acts inside of an attention or a recurrence, where a row is as long as there are keys"));
     }
     let ty = plan.ty(base).clone();
@@ -56,13 +56,19 @@ pub fn hook_kernel(plan: &Plan, edit: EditId) -> Result<HookKernel, Diagnostic> 
     }
     alone.outputs = vec![Output { name: declared.site.clone(), node: overlay }];
     let (program, _) = schedule(&alone, &Options::default())?;
-    let mut calls = program.stretches.iter().enumerate().flat_map(|(s, stretch)| {
-        stretch.instrs.iter().enumerate().map(move |(i, instr)| ((s, i), instr))
-    });
+    let mut calls = program
+        .stretches
+        .iter()
+        .enumerate()
+        .flat_map(|(s, stretch)| stretch.instrs.iter().enumerate().map(move |(i, instr)| ((s, i), instr)));
     let (at, call) = match (calls.next(), calls.next()) {
         (Some((at, Instr::Kernel(call))), None) => (at, call.clone()),
         (None, _) => return Err(refused("changes nothing")),
-        _ => return Err(refused("reads other values of the model than the rows that it edits, or multiplies with matrices")),
+        _ => {
+            return Err(refused(
+                "reads other values of the model than the rows that it edits, or multiplies with matrices",
+            ));
+        }
     };
     let kernel = program.kernels[call.kernel.0 as usize].clone();
     for arg in &call.args {

@@ -56,7 +56,8 @@ mod with_llvm {
         let isa = isa(args.isa.as_deref()).map_err(one)?;
         let name = identifier(&args.file);
         std::fs::create_dir_all(&args.output).map_err(|e| one(files::failed("make the folder", &args.output, &e)))?;
-        let [object, header, shared] = [format!("{name}.o"), format!("{name}.h"), format!("lib{name}.so")].map(|f| args.output.join(f));
+        let [object, header, shared] =
+            [format!("{name}.o"), format!("{name}.h"), format!("lib{name}.so")].map(|f| args.output.join(f));
         for path in [&object, &header, &shared] {
             files::check_target(path).map_err(one)?;
         }
@@ -97,7 +98,9 @@ mod with_llvm {
         let result = Command::new("cc").arg("-shared").arg("-o").arg(&part).arg(object).output();
         let linked = match result {
             Ok(out) if out.status.success() => std::fs::read(&part).map_err(|e| files::failed("read", &part, &e)),
-            Ok(out) => Err(String::from_utf8_lossy(&out.stderr).trim().to_string()).map_err(|why| failed(object, shared, &why)),
+            Ok(out) => {
+                Err(String::from_utf8_lossy(&out.stderr).trim().to_string()).map_err(|why| failed(object, shared, &why))
+            }
             Err(e) => Err(failed(object, shared, &format!("`cc` cannot be started: {e}"))),
         };
         let _ = std::fs::remove_file(&part);

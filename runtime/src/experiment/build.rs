@@ -177,7 +177,8 @@ fn header(session: &Session, functions: &[Function], hooks: &[ObjectHook], isa: 
         isa.name(),
         CONTRACT,
     );
-    let _ = write!(out, "#ifndef STEER_{upper}_H\n#define STEER_{upper}_H\n\n#include <stddef.h>\n#include <stdint.h>\n\n");
+    let _ =
+        write!(out, "#ifndef STEER_{upper}_H\n#define STEER_{upper}_H\n\n#include <stddef.h>\n#include <stdint.h>\n\n");
     out.push_str("#ifdef __cplusplus\nextern \"C\" {\n#endif\n");
     for (f, hook) in functions.iter().zip(hooks) {
         let macros = f.name.to_ascii_uppercase();
@@ -189,7 +190,8 @@ fn header(session: &Session, functions: &[Function], hooks: &[ObjectHook], isa: 
         for (slot, (name, default)) in f.params.iter().enumerate() {
             let _ = writeln!(out, " * params[{slot}]: {name}, {default} where params is NULL.");
         }
-        let reads = if f.position { "It reads position, which must not be NULL." } else { "It does not read position." };
+        let reads =
+            if f.position { "It reads position, which must not be NULL." } else { "It does not read position." };
         let _ = writeln!(out, " * {reads} */");
         let _ = writeln!(out, "#define {macros}_LEN {len}\n#define {macros}_PARAMS {}", f.params.len());
         let _ = writeln!(

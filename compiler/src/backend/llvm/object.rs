@@ -117,7 +117,8 @@ struct Shared<'c> {
 }
 
 fn data<'c>(ir: &Ir<'c>, made: &mut Shared<'c>, values: &Arc<Vec<f32>>) -> PointerValue<'c> {
-    let same = |v: &Arc<Vec<f32>>| v.len() == values.len() && v.iter().zip(&**values).all(|(a, b)| a.to_bits() == b.to_bits());
+    let same =
+        |v: &Arc<Vec<f32>>| v.len() == values.len() && v.iter().zip(&**values).all(|(a, b)| a.to_bits() == b.to_bits());
     if let Some((_, global)) = made.data.iter().find(|(v, _)| same(v)) {
         return global.as_pointer_value();
     }

@@ -165,7 +165,7 @@ fn numpy_edits_rows_as_a_run_does() {
 fn what_is_no_function_of_a_row_is_refused() {
     let folder = Scratch::new("build-refused");
     for (body, why) in [
-        ("hook a at blocks[1].resid.post { h += site(\"blocks[0].mlp.out\") }", "reads other values of the model"),
+        ("hook a at blocks[1].resid.post { h += blocks[0].mlp.out }", "reads other values of the model"),
         ("hook a at blocks[1].attn.pattern { h *= 0.5 }", "acts inside of an attention"),
         ("hook a at blocks[1].resid.post { h = cos(h) }", "computes `cos`"),
         ("patch a at blocks[1].resid.post on prompt[-1] from q", "takes values of another run"),

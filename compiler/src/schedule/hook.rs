@@ -37,7 +37,7 @@ pub fn hook_kernel(plan: &Plan, edit: EditId) -> Result<HookKernel, Diagnostic> 
     let overlay = plan.nodes.iter().position(|n| matches!(n.op, Op::Overlay { edit: e, .. } if e == edit));
     let Some(overlay) = overlay.map(|i| NodeId(i as u32)) else { return Err(refused("changes nothing that is read")) };
     let Op::Overlay { base, .. } = plan.node(overlay).op else { return Err(bug("an overlay is none")) };
-    if !plan.regions.iter().next().is_some_and(|main| main.order.contains(&overlay)) {
+    if !plan.regions.first().is_some_and(|main| main.order.contains(&overlay)) {
         return Err(refused("acts inside of an attention or a recurrence, where a row is as long as there are keys"));
     }
     let ty = plan.ty(base).clone();

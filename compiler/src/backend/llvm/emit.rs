@@ -8,6 +8,9 @@ use inkwell::values::{BasicValue, FunctionValue, IntValue, PointerValue, VectorV
 use inkwell::{FloatPredicate, IntPredicate};
 use std::collections::HashMap;
 
+/// The values that go on from a loop or a branch.
+pub(super) type Values<'c> = Made<Vec<VectorValue<'c>>>;
+
 pub(super) struct Emit<'e, 'k, 'c> {
     pub ir: &'e Ir<'c>,
     kernel: &'k Kernel,
@@ -85,7 +88,7 @@ impl<'k, 'c> Emit<'_, 'k, 'c> {
         end: IntValue<'c>,
         (need, step): (usize, usize),
         carried: &[VectorValue<'c>],
-        body: &mut dyn FnMut(&mut Self, IntValue<'c>, &[VectorValue<'c>]) -> Made<Vec<VectorValue<'c>>>,
+        body: &mut dyn FnMut(&mut Self, IntValue<'c>, &[VectorValue<'c>]) -> Values<'c>,
     ) -> Made<(IntValue<'c>, Vec<VectorValue<'c>>)> {
         let ir = self.ir;
         let (before, head, inside, after) = (self.here()?, self.block(), self.block(), self.block());
@@ -122,7 +125,7 @@ impl<'k, 'c> Emit<'_, 'k, 'c> {
         &mut self,
         condition: IntValue<'c>,
         carried: &[VectorValue<'c>],
-        body: &mut dyn FnMut(&mut Self, &[VectorValue<'c>]) -> Made<Vec<VectorValue<'c>>>,
+        body: &mut dyn FnMut(&mut Self, &[VectorValue<'c>]) -> Values<'c>,
     ) -> Made<Vec<VectorValue<'c>>> {
         let ir = self.ir;
         let (before, inside, after) = (self.here()?, self.block(), self.block());

@@ -251,7 +251,7 @@ impl<'c> Ir<'c> {
         Ok(self.vector(self.b.build_bit_cast(a, self.ints(width(a)), "")?))
     }
 
-    pub fn from_bits(&self, a: VectorValue<'c>) -> Made<VectorValue<'c>> {
+    pub fn of_bits(&self, a: VectorValue<'c>) -> Made<VectorValue<'c>> {
         Ok(self.vector(self.b.build_bit_cast(a, self.floats(width(a)), "")?))
     }
 
@@ -278,7 +278,7 @@ impl<'c> Ir<'c> {
     fn power2(&self, n: VectorValue<'c>) -> Made<VectorValue<'c>> {
         let w = width(n);
         let exponent = self.b.build_int_add(n, self.splat_int(127, w), "")?;
-        self.from_bits(self.b.build_left_shift(exponent, self.splat_int(23, w), "")?)
+        self.of_bits(self.b.build_left_shift(exponent, self.splat_int(23, w), "")?)
     }
 
     /// A positive normal number as `m * 2^e`, with `m` in [sqrt(1/2), sqrt(2)).
@@ -289,7 +289,7 @@ impl<'c> Ir<'c> {
         let e = self.b.build_right_shift(a, self.splat_int(23, w), true, "")?;
         let e = self.b.build_signed_int_to_float(e, self.floats(w), "")?;
         let m = self.b.build_and(a, self.splat_int(0x7f_ffff, w), "")?;
-        Ok((self.from_bits(self.b.build_int_add(m, base, "")?)?, e))
+        Ok((self.of_bits(self.b.build_int_add(m, base, "")?)?, e))
     }
 
     /// A pointer so many floats further.

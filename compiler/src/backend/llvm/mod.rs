@@ -132,7 +132,7 @@ fn module<'c>(context: &'c Context, isa: Isa, here: bool) -> Result<Ir<'c>, Diag
 pub fn compile(kernels: &[Kernel], isa: Isa) -> Result<Compiled, Diagnostic> {
     let owner = Box::new(Context::create());
     // SAFETY: what borrows the context is dropped before it, see `Compiled`; the box does not move its contents.
-    let context: &'static Context = unsafe { &*(&raw const *owner) };
+    let context: &'static Context = unsafe { std::mem::transmute::<&Context, &'static Context>(&owner) };
     let ir = module(context, isa, true)?;
     let scratch = emit_all(&ir, kernels)?;
     check(&ir)?;

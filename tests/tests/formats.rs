@@ -140,7 +140,7 @@ impl WeightSource for Random {
 /// Every matrix in one format, tables among them.
 #[test]
 fn each_format_has_the_bits_of_float32() {
-    for blocks in [Blocks::Q8_0, Blocks::Q4_0, Blocks::Q4K, Blocks::Q5K, Blocks::Q6K] {
+    for blocks in [Blocks::Q8_0, Blocks::Q4_0, Blocks::Q5_0, Blocks::Q4K, Blocks::Q5K, Blocks::Q6K] {
         let path = folder("gguf").join("quantized.gguf");
         let session = model(&path);
         let compiled = compile_sites(&session.model, &["logits".into()], &Options::default());

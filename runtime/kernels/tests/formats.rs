@@ -19,7 +19,7 @@ fn file(format: Format, outputs: usize, inputs: usize, seed: u32) -> Vec<u8> {
         Format::F32 | Format::Bf16 => &[],
         Format::Q6K => &[208],
         Format::Q4K | Format::Q5K => &[0, 2],
-        Format::F16 | Format::Q8_0 | Format::Q4_0 => &[0],
+        Format::F16 | Format::Q8_0 | Format::Q4_0 | Format::Q5_0 => &[0],
     };
     for b in data.chunks_exact_mut(bytes) {
         scales.iter().for_each(|&i| b[i + 1] = b[i + 1] & 0x83 | 0x20);

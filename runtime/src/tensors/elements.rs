@@ -101,6 +101,7 @@ impl Dtype {
             Dtype::BF16 => Format::Bf16,
             Dtype::Blocks(Blocks::Q8_0) => Format::Q8_0,
             Dtype::Blocks(Blocks::Q4_0) => Format::Q4_0,
+            Dtype::Blocks(Blocks::Q5_0) => Format::Q5_0,
             Dtype::Blocks(Blocks::Q4K) => Format::Q4K,
             Dtype::Blocks(Blocks::Q5K) => Format::Q5K,
             Dtype::Blocks(Blocks::Q6K) => Format::Q6K,

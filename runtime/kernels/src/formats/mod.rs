@@ -9,6 +9,7 @@ mod f32;
 mod fused;
 mod q4_0;
 mod q4_k;
+mod q5_0;
 mod q5_k;
 mod q6_k;
 mod q8_0;
@@ -27,6 +28,7 @@ pub enum Format {
     Bf16,
     Q8_0,
     Q4_0,
+    Q5_0,
     Q4K,
     Q5K,
     Q6K,
@@ -79,8 +81,8 @@ pub(crate) struct Layout {
 }
 
 impl Format {
-    pub const ALL: [Format; 8] =
-        [Format::F32, Format::F16, Format::Bf16, Format::Q8_0, Format::Q4_0, Format::Q4K, Format::Q5K, Format::Q6K];
+    pub const ALL: [Format; 9] =
+        [Format::F32, Format::F16, Format::Bf16, Format::Q8_0, Format::Q4_0, Format::Q5_0, Format::Q4K, Format::Q5K, Format::Q6K];
 
     pub(crate) fn layout(self) -> &'static Layout {
         match self {
@@ -89,6 +91,7 @@ impl Format {
             Format::Bf16 => &bf16::LAYOUT,
             Format::Q8_0 => &q8_0::LAYOUT,
             Format::Q4_0 => &q4_0::LAYOUT,
+            Format::Q5_0 => &q5_0::LAYOUT,
             Format::Q4K => &q4_k::LAYOUT,
             Format::Q5K => &q5_k::LAYOUT,
             Format::Q6K => &q6_k::LAYOUT,

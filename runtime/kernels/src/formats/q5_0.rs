@@ -1,0 +1,61 @@
+//! Q5_0: blocks of 32 whole numbers of five bits, from -16 to 15, and their scale.
+
+use super::{Record, Stored, finite_halves, fours, layout};
+use crate::lanes::{Whole, Wide};
+
+struct Q5;
+
+layout!(
+    Q5,
+    "q5_0",
+    (32, 22),
+    // Scale, the lower bits of levels, and a word of their fifth bits: of input `4 i + b` bit `i` of byte `b`.
+    Record { head: &[(1, 2)], parts: (1, &[(4, 4), (1, 4)]) },
+    |from, to| {
+        to[..2].copy_from_slice(&from[..2]);
+        let levels: [u8; 32] = std::array::from_fn(|i| from[6 + i % 16] >> (i / 16 * 4) & 15);
+        fours(&levels, &mut to[2..18]);
+        let fifth = |i: usize| from[2 + i / 8] >> (i % 8) & 1;
+        for (b, fifths) in to[18..22].iter_mut().enumerate() {
+            *fifths = (0..8).fold(0, |bits, k| bits | fifth(4 * k + b) << k);
+        }
+    },
+    |blocks| finite_halves(blocks, 22, &[0])
+);
+
+impl Stored for Q5 {
+    const PART: usize = 32;
+    const BYTES: usize = 16 * 22;
+    const STEP: usize = 8;
+    type Scale<V: Wide> = V;
+    type Words<V: Wide> = V::Whole;
+
+    #[inline(always)]
+    fn part(panel: *const u8, part: usize) -> *const u8 {
+        panel.wrapping_add(part * Self::BYTES)
+    }
+    #[inline(always)]
+    unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> V {
+        unsafe { V::load_f16(Self::part(panel, part)) }
+    }
+    /// The levels of four inputs, a byte each.
+    #[inline(always)]
+    unsafe fn words<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
+        const LOW: i32 = 0x0f0f_0f0f;
+        const FIFTH: i32 = 0x1010_1010;
+        unsafe {
+            let fifths = V::Whole::load(part.add(288)).right(2 * step as i32);
+            let words = V::Whole::load(part.add(32 + step * 64));
+            match J {
+                0..4 => words.and(LOW).or(fifths.left(4).and(FIFTH)),
+                _ => words.right(4).and(LOW).or(fifths.left(3).and(FIFTH)),
+            }
+        }
+    }
+    #[inline(always)]
+    fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &V) -> V {
+        let byte = J % 4;
+        let level = if byte > 0 { words.right(8 * byte as i32) } else { *words };
+        (V::of(if byte < 3 { level.and(31) } else { level }) - V::splat(16.0)) * *scale
+    }
+}

@@ -45,6 +45,7 @@ pub(super) struct Mix {
 }
 
 type MixFn = unsafe fn(&Mix);
+type CopyFn = unsafe fn((*const f32, usize), &[u32], &[u32], usize, *mut f32);
 
 pub(super) struct Loops {
     pub scores: unsafe fn(&Scores),
@@ -53,7 +54,7 @@ pub(super) struct Loops {
     /// Rows to columns: `dst[k * 16 + r]` is number `k` of head `r`; the heads `next` are asked for.
     pub pack: unsafe fn(&[*const f32; 16], &[*const f32], usize, *mut f32),
     /// The heads of slots one after another: that of slot 0, from slot to slot, and those to be asked for.
-    pub copy: unsafe fn((*const f32, usize), &[u32], &[u32], usize, *mut f32),
+    pub copy: CopyFn,
 }
 
 /// Coordinates that are turned to columns at a time.

@@ -1,7 +1,7 @@
 //! How keys and values are stored, and sixteen of their numbers in a vector.
 
 use crate::lanes::portable::P16;
-use crate::lanes::{Lanes, Wide};
+use crate::lanes::{Whole, Wide};
 
 /// Numbers of a head that share a scale.
 const BLOCK: usize = 32;
@@ -133,12 +133,7 @@ fn from_half(half: u16) -> f32 {
 
 /// Vectors that are made of stored numbers.
 pub(crate) trait Stored: Wide {
-    /// # Safety
-    /// `p` is readable for 16 halves.
-    unsafe fn halves(p: *const u16) -> Self;
-    /// # Safety
-    /// `p` is readable for 16 bytes.
-    unsafe fn bytes(p: *const i8) -> Self;
+    /// Of half precision.
     fn half(x: u16) -> f32 {
         from_half(x)
     }
@@ -160,43 +155,15 @@ pub(crate) trait Stored: Wide {
     }
 }
 
-impl Stored for P16 {
-    #[inline(always)]
-    unsafe fn halves(p: *const u16) -> P16 {
-        let halves = unsafe { p.cast::<[u16; 16]>().read_unaligned() };
-        unsafe { P16::load(halves.map(from_half).as_ptr()) }
-    }
-    #[inline(always)]
-    unsafe fn bytes(p: *const i8) -> P16 {
-        let bytes = unsafe { p.cast::<[i8; 16]>().read_unaligned() };
-        unsafe { P16::load(bytes.map(f32::from).as_ptr()) }
-    }
-}
+impl Stored for P16 {}
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Stored;
-    use crate::lanes::Lanes;
     use crate::lanes::{avx2::V256, avx512::V512};
     use std::arch::x86_64::*;
 
     impl Stored for V256 {
-        #[inline(always)]
-        unsafe fn halves(p: *const u16) -> V256 {
-            unsafe {
-                let low = _mm256_cvtph_ps(_mm_loadu_si128(p.cast()));
-                let high = _mm256_cvtph_ps(_mm_loadu_si128(p.add(8).cast()));
-                V256::load([low, high].as_ptr().cast())
-            }
-        }
-        #[inline(always)]
-        unsafe fn bytes(p: *const i8) -> V256 {
-            unsafe {
-                let low = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())));
-                let high = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.add(8).cast())));
-                V256::load([low, high].as_ptr().cast())
-            }
-        }
         /// Eight rows of eight at a time, which fit into the registers.
         #[inline(always)]
         unsafe fn turn(rows: &[*const f32; 16], dst: *mut f32) {
@@ -239,17 +206,6 @@ mod x86 {
 
     impl Stored for V512 {
         #[inline(always)]
-        unsafe fn halves(p: *const u16) -> V512 {
-            unsafe { V512::load([_mm512_cvtph_ps(_mm256_loadu_si256(p.cast()))].as_ptr().cast()) }
-        }
-        #[inline(always)]
-        unsafe fn bytes(p: *const i8) -> V512 {
-            unsafe {
-                let v = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast())));
-                V512::load([v].as_ptr().cast())
-            }
-        }
-        #[inline(always)]
         fn half(x: u16) -> f32 {
             V256::half(x)
         }
@@ -257,18 +213,7 @@ mod x86 {
 }
 
 #[cfg(target_arch = "aarch64")]
-impl Stored for crate::lanes::neon::V128 {
-    #[inline(always)]
-    unsafe fn halves(p: *const u16) -> Self {
-        let halves = unsafe { p.cast::<[u16; 16]>().read_unaligned() };
-        unsafe { Self::load(halves.map(from_half).as_ptr()) }
-    }
-    #[inline(always)]
-    unsafe fn bytes(p: *const i8) -> Self {
-        let bytes = unsafe { p.cast::<[i8; 16]>().read_unaligned() };
-        unsafe { Self::load(bytes.map(f32::from).as_ptr()) }
-    }
-}
+impl Stored for crate::lanes::neon::V128 {}
 
 /// A format, seen by the loops.
 pub(crate) trait Element {
@@ -327,14 +272,14 @@ impl Element for Single {
 impl Element for Half {
     #[inline(always)]
     unsafe fn load<V: Stored>(head: *const f32, _: usize, k: usize) -> V {
-        unsafe { V::halves(head.cast::<u16>().add(k)) }
+        unsafe { V::load_f16(head.cast::<u16>().add(k).cast()) }
     }
     #[inline(always)]
     unsafe fn load_part<V: Stored>(head: *const f32, _: usize, k: usize, n: usize) -> V {
         let mut halves = [0; 16];
         unsafe {
             std::ptr::copy_nonoverlapping(head.cast::<u16>().add(k), halves.as_mut_ptr(), n);
-            V::halves(halves.as_ptr())
+            V::load_f16(halves.as_ptr().cast())
         }
     }
     #[inline(always)]
@@ -353,14 +298,14 @@ impl Eighth {
 impl Element for Eighth {
     #[inline(always)]
     unsafe fn load<V: Stored>(head: *const f32, d_head: usize, k: usize) -> V {
-        unsafe { V::bytes(Self::place(head, d_head, k).cast()) * Self::scale::<V>(head, k) }
+        unsafe { V::of(V::Whole::load_i8(Self::place(head, d_head, k).cast())) * Self::scale::<V>(head, k) }
     }
     #[inline(always)]
     unsafe fn load_part<V: Stored>(head: *const f32, d_head: usize, k: usize, n: usize) -> V {
         let mut bytes = [0i8; 16];
         unsafe {
             std::ptr::copy_nonoverlapping(Self::place(head, d_head, k).cast(), bytes.as_mut_ptr(), n);
-            let numbers = V::bytes(bytes.as_ptr()) * Self::scale::<V>(head, k);
+            let numbers = V::of(V::Whole::load_i8(bytes.as_ptr().cast())) * Self::scale::<V>(head, k);
             // Zeros also where the scale is not finite.
             let mut all = [0.0; 16];
             numbers.store_part(all.as_mut_ptr(), n);

@@ -81,8 +81,17 @@ pub(crate) struct Layout {
 }
 
 impl Format {
-    pub const ALL: [Format; 9] =
-        [Format::F32, Format::F16, Format::Bf16, Format::Q8_0, Format::Q4_0, Format::Q5_0, Format::Q4K, Format::Q5K, Format::Q6K];
+    pub const ALL: [Format; 9] = [
+        Format::F32,
+        Format::F16,
+        Format::Bf16,
+        Format::Q8_0,
+        Format::Q4_0,
+        Format::Q5_0,
+        Format::Q4K,
+        Format::Q5K,
+        Format::Q6K,
+    ];
 
     pub(crate) fn layout(self) -> &'static Layout {
         match self {

@@ -1,6 +1,6 @@
 //! Sixteen lanes in four 128-bit registers.
 
-use super::{Lanes, Wide, fold16, operators};
+use super::{Lanes, Whole, Wide, fold16, operators};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -238,7 +238,112 @@ unsafe fn transpose4(r: [float32x4_t; 4]) -> [float32x4_t; 4] {
     }
 }
 
+/// Sixteen whole numbers in four registers.
+#[derive(Clone, Copy)]
+pub(crate) struct W128(uint32x4_t, uint32x4_t, uint32x4_t, uint32x4_t);
+
+impl Whole for W128 {
+    #[inline(always)]
+    unsafe fn load(p: *const u8) -> W128 {
+        let p = p.cast::<u32>();
+        unsafe { W128(vld1q_u32(p), vld1q_u32(p.add(4)), vld1q_u32(p.add(8)), vld1q_u32(p.add(12))) }
+    }
+    #[inline(always)]
+    unsafe fn load_u8(p: *const u8) -> W128 {
+        unsafe {
+            let bytes = vld1q_u8(p);
+            let (low, high) = (vmovl_u8(vget_low_u8(bytes)), vmovl_u8(vget_high_u8(bytes)));
+            W128(
+                vmovl_u16(vget_low_u16(low)),
+                vmovl_u16(vget_high_u16(low)),
+                vmovl_u16(vget_low_u16(high)),
+                vmovl_u16(vget_high_u16(high)),
+            )
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const u8) -> W128 {
+        unsafe {
+            let bytes = vld1q_s8(p.cast());
+            let (low, high) = (vmovl_s8(vget_low_s8(bytes)), vmovl_s8(vget_high_s8(bytes)));
+            W128(
+                vreinterpretq_u32_s32(vmovl_s16(vget_low_s16(low))),
+                vreinterpretq_u32_s32(vmovl_s16(vget_high_s16(low))),
+                vreinterpretq_u32_s32(vmovl_s16(vget_low_s16(high))),
+                vreinterpretq_u32_s32(vmovl_s16(vget_high_s16(high))),
+            )
+        }
+    }
+    #[inline(always)]
+    fn and(self, mask: i32) -> W128 {
+        let mask = unsafe { vdupq_n_u32(mask as u32) };
+        let mask = W128(mask, mask, mask, mask);
+        four!(W128, vandq_u32, self, mask)
+    }
+    #[inline(always)]
+    fn or(self, b: W128) -> W128 {
+        four!(W128, vorrq_u32, self, b)
+    }
+    #[inline(always)]
+    fn left(self, n: i32) -> W128 {
+        let n = unsafe { vdupq_n_s32(n) };
+        unsafe { W128(vshlq_u32(self.0, n), vshlq_u32(self.1, n), vshlq_u32(self.2, n), vshlq_u32(self.3, n)) }
+    }
+    #[inline(always)]
+    fn right(self, n: i32) -> W128 {
+        self.left(-n)
+    }
+}
+
+/// Half precision as float32: the exponent's bias by a product, which is exact below the least normal number, too.
+#[inline(always)]
+unsafe fn widened(halves: uint16x4_t) -> float32x4_t {
+    unsafe {
+        let bits = vmovl_u16(halves);
+        let magnitude = vshlq_n_u32::<13>(vandq_u32(bits, vdupq_n_u32(0x7fff)));
+        let x = vmulq_f32(vreinterpretq_f32_u32(magnitude), vreinterpretq_f32_u32(vdupq_n_u32(0x7780_0000)));
+        let beyond = vcgeq_u32(magnitude, vdupq_n_u32(0x0f80_0000));
+        let special = vorrq_u32(vdupq_n_u32(0x7f80_0000), vandq_u32(magnitude, vdupq_n_u32(0x007f_ffff)));
+        let x = vbslq_u32(beyond, special, vreinterpretq_u32_f32(x));
+        vreinterpretq_f32_u32(vorrq_u32(x, vshlq_n_u32::<16>(vandq_u32(bits, vdupq_n_u32(0x8000)))))
+    }
+}
+
+#[inline(always)]
+unsafe fn of_bf16(halves: uint16x4_t) -> float32x4_t {
+    unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(vmovl_u16(halves))) }
+}
+
+/// Sixteen halves through a function of four.
+macro_rules! halves {
+    ($f:ident, $p:expr) => {
+        unsafe {
+            let p = $p.cast::<u16>();
+            let (low, high) = (vld1q_u16(p), vld1q_u16(p.add(8)));
+            V128($f(vget_low_u16(low)), $f(vget_high_u16(low)), $f(vget_low_u16(high)), $f(vget_high_u16(high)))
+        }
+    };
+}
+
+#[inline(always)]
+unsafe fn number(n: uint32x4_t) -> float32x4_t {
+    unsafe { vcvtq_f32_s32(vreinterpretq_s32_u32(n)) }
+}
+
 impl Wide for V128 {
+    type Whole = W128;
+    #[inline(always)]
+    fn of(n: W128) -> V128 {
+        four!(V128, number, n)
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u8) -> V128 {
+        halves!(widened, p)
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u8) -> V128 {
+        halves!(of_bf16, p)
+    }
     #[inline(always)]
     fn transpose(r: [V128; 16]) -> [V128; 16] {
         let mut o = r;

@@ -31,7 +31,7 @@ ENCODERS = ("bert", "roberta", "distilbert")
 HEAD_NORMS = ("qwen3", "gemma3_text", "gemma3", "olmo2", "olmoe", "qwen3_moe")
 NORMS_BEHIND = ("gemma2", "gemma3_text", "gemma3", "olmo2")
 
-READ_ONLY = ("resid.mid", "ssm.window", "moe.chosen", "moe.shared_gate", "moe.shared", "ssm.x", "ssm.gate", "ssm.conv_pre", "ssm.gated", "ssm.normed", "attn.k", "attn.v",
+READ_ONLY = ("resid.mid", "ssm.window", "moe.chosen", "moe.shared_router", "moe.shared_gate", "moe.shared_out", "moe.shared", "ssm.x", "ssm.gate", "ssm.conv_pre", "ssm.gated", "ssm.normed", "attn.k", "attn.v",
              "attn.sink")
 
 
@@ -208,9 +208,11 @@ class Taps:
         b = f"blocks.{layer}.moe"
 
         def gate(_, __, output):
+            self.tap(f"{b}.shared_router", output[:, 0])
             self.tap(f"{b}.shared_gate", output.sigmoid()[:, 0])
 
         def expert(_, args, output):
+            self.tap(f"{b}.shared_out", output)
             self.tap(f"{b}.shared", mlp.shared_expert_gate(args[0]).sigmoid() * output)
 
         def down(_, args):

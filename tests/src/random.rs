@@ -301,18 +301,18 @@ impl Writer<'_> {
 
     fn route_statement(&mut self, n: usize) -> String {
         let (i, j) = (self.lcg.below(n), self.lcg.below(n));
-        let layer = self.lcg.below(self.at.layers as usize);
         match self.lcg.below(15) {
-            0 => format!("mask {i}"),
+            // What is named by number on every row is checked over all routes of a run.
+            0 => format!("mask index(expert) == {i}"),
             1 => format!("when position > 3 {{ mask {i} }}"),
             2 => format!("drop {i}, {j}"),
             3 => format!("mute {i}"),
-            4 => format!("force {i}"),
-            5 => format!("force {i} by max"),
-            6 => format!("force {i} by 0.3"),
+            4 => format!("when position >= 0 {{ force {i} }}"),
+            5 => format!("when position >= 0 {{ force {i} by max }}"),
+            6 => format!("force index(expert) == {i} by 0.3"),
             7 => format!("bias {i} by -0.2"),
             8 => format!("top_k = {}", 1 + self.lcg.below(n)),
-            9 => format!("drop [[{layer}, {i}]]"),
+            9 => format!("drop index(expert) == {i}"),
             10 => format!("let x = 0.5 + sigmoid(sum(router, expert))\n    gates[expert = {i}] *= x"),
             11 => format!("when scores[expert = {i}] > 0.3 && position > 1 {{ drop {j} }} else {{ mute {i} }}"),
             12 => format!("mask router < -0.5 && index(expert) != {i}"),

@@ -135,7 +135,7 @@ fn however_an_experiment_is_executed_it_gives_the_same_bits() {
         same("unshared", &run(&PhaseOptions { share: false, ..PhaseOptions::default() }, &nothing));
         same("in chunks", &run(&PhaseOptions { chunk: 1 + r.0.below(5), ..PhaseOptions::default() }, &nothing));
         let needs = prepare_all(&session, &PhaseOptions::default()).unwrap().needs(&PhaseOptions::default()).unwrap();
-        let rows = (needs.buffers + needs.caches + needs.outputs) / (2 + r.0.below(4) as u64);
+        let rows = (needs.buffers + needs.caches + needs.outputs) / 2;
         let tight = PhaseOptions { memory: Some(needs.weights + needs.reading.max(rows)), ..PhaseOptions::default() };
         same("in pieces", &run(&tight, &nothing));
         let of = 2 + r.0.below(2);

@@ -174,5 +174,5 @@ fn decoded_blocks_are_those_that_are_read() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 5);
+    assert_eq!(seen, 6);
 }

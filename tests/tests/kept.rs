@@ -56,7 +56,7 @@ fn session(model: &str, folder: &Folder) -> Session {
 fn tight(session: &Session) -> PhaseOptions {
     let needs = prepare_all(session, &PhaseOptions::default()).unwrap().needs(&PhaseOptions::default()).unwrap();
     let rows = needs.buffers + needs.caches + needs.outputs;
-    PhaseOptions { memory: Some(needs.weights + needs.reading.max(rows / 4)), ..PhaseOptions::default() }
+    PhaseOptions { memory: Some(needs.weights + needs.reading.max(rows / 2)), ..PhaseOptions::default() }
 }
 
 fn run(session: &Session, options: &PhaseOptions, keeping: &Keeping) -> Result<Done, steer_lang::Diagnostics> {

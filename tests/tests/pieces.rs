@@ -51,7 +51,7 @@ fn a_limit_on_memory_changes_no_bit() {
         let whole = run(&session, None);
         let needs = prepare_all(&session, &PhaseOptions::default()).unwrap().needs(&PhaseOptions::default()).unwrap();
         let rows = needs.buffers + needs.caches + needs.outputs;
-        for part in [2, 5] {
+        for part in [4, 2] {
             let limit = needs.weights + needs.reading.max(rows / part);
             let cut = run(&session, Some(limit));
             assert_eq!(bits(&whole), bits(&cut), "{model} in {part}");

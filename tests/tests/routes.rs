@@ -65,8 +65,12 @@ fn routes_do_what_hooks_on_transformers_do() {
         let tokens: Vec<u32> = list(&about["tokens"]).iter().map(|t| t.as_u64().expect("a token") as u32).collect();
         let vocab = expected["plain"].shape[1];
         for (i, case) in list(&about["cases"]).iter().enumerate() {
-            let body: Vec<String> =
+            let mut body: Vec<String> =
                 list(&case["route"]).iter().map(|s| s.as_str().expect("a statement").to_owned()).collect();
+            if body.iter().filter(|s| s.starts_with("mask")).count() > 1 {
+                // By number, masks that leave fewer than are chosen are refused.
+                body.iter_mut().for_each(|s| *s = s.replace("mask ", "mask index(expert) == "));
+            }
             let text = format!(
                 "prompt p = \"{}\"\nroute r at blocks[*].moe on [{}..] {{\n    {}\n}}\ngenerate p with r {{ max: 1, stop: false }}\n",
                 words(&tokens),

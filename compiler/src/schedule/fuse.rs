@@ -401,6 +401,10 @@ impl Fuser<'_, '_> {
         if self.becomes.get(&root) != Some(&n) && self.builder.map(VecOp::Copy, &dst, &[before]).is_none() {
             return Ok(None);
         }
+        // An edit that gives what is there is no reason to need it where the edit acts.
+        if value == base {
+            return Ok(Some(()));
+        }
         self.builder.guards = self.guards(&[edit]);
         debug_assert!(self.inside.contains(&n));
         Ok(self.builder.map(VecOp::Copy, &dst, &[after]))

@@ -34,10 +34,12 @@ fn product(g: &Graph, n: NodeId) -> Option<[NodeId; 2]> {
     }
 }
 
-/// A value as it is where no edit acts.
-fn unedited(g: &Graph, n: NodeId) -> NodeId {
+/// A value as it is where no edit of the body acts. Edits outside of it act before it is executed.
+fn unedited(g: &Graph, body: RegionId, n: NodeId) -> NodeId {
     let mut n = n;
-    while let Op::Overlay { base, .. } = g.node(n).op {
+    while let Op::Overlay { base, .. } = g.node(n).op
+        && g.is_inside(n, body)
+    {
         n = base;
     }
     n
@@ -67,7 +69,7 @@ impl Emitter<'_, '_> {
     /// Where `through` is set, edits are passed over, and what else is read does not matter.
     fn recognized(&self, body: RegionId, through: bool) -> Option<Recognized> {
         let g = self.g;
-        let under = |n: NodeId| if through { unedited(g, n) } else { n };
+        let under = |n: NodeId| if through { unedited(g, body, n) } else { n };
         let product = |n: NodeId| product(g, under(n)).map(|factors| factors.map(under));
         let &[after, read] = g.results.get(&body)?.as_slice() else { return None };
         let Pattern::Dot(a, b) = g.pattern[read.0 as usize] else { return None };
@@ -79,7 +81,7 @@ impl Emitter<'_, '_> {
             return None;
         }
         // Edits stand between the new state and the one that is carried on.
-        let new = unedited(g, after);
+        let new = unedited(g, body, after);
         let whole = |n: NodeId| g.is_inside(n, body) && g.view(n).root == n && g.is_whole(n);
         let (Pattern::Plain, Op::Binary(Binary::Add, p, q)) = (g.pattern[new.0 as usize], &g.node(new).op) else {
             return None;

@@ -90,7 +90,7 @@ fn setting(session: &Session, prepared: &Prepared, run: usize, edit: EditId) -> 
     let of_run = prepared.engine_runs[run].edits.iter().find(|e| e.edit == edit);
     let values = of_run.map_or(&[][..], |e| &e.params);
     let own = names.iter().zip(values).filter(|(name, _)| session.script.param(name).is_none());
-    own.map(|(name, value)| format!("{name} = {value}")).collect::<Vec<_>>().join(", ")
+    own.map(|(_, value)| value.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Routes that leave rows without any expert.

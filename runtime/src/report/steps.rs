@@ -143,12 +143,12 @@ mod tests {
         let steps = Steps::of(&passes, 1.0, Some(&limits));
         let table = "
 generate: 3 rows in 1 pass
-work       of                                          calls  seconds  time  GB  GB/s  GFLOP  GFLOP/s  of machine
-─────────  ──────────────────────────────────────────  ─────  ───────  ────  ──  ────  ─────  ───────  ──────────
-product    layers.*.mlp.up.weight [3072, 768]             24   0.5000   50%   5    10      4        8         50%
-attention  12 heads on 12 of 64                           24   0.2500   25%   1     4                         20%
-between    handing rows over, choosing tokens, texts       1   0.2000   20%
-rest       rows                                            2   0.0500    5%
+work       of                                         calls  seconds  time  GB  GB/s  GFLOP  GFLOP/s  of machine
+─────────  ─────────────────────────────────────────  ─────  ───────  ────  ──  ────  ─────  ───────  ──────────
+product    layers.*.mlp.up.weight [3072, 768]            24   0.5000   50%   5    10      4        8         50%
+attention  12 heads on 12 of 64                          24   0.2500   25%   1     4                         20%
+between    handing rows over, choosing tokens, texts      1   0.2000   20%
+rest       rows                                           2   0.0500    5%
 ";
         let plain = |t: &str| t.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
         assert_eq!(plain(&steps.table("generate")), plain(table));

@@ -1,6 +1,6 @@
 //! Routes of a script: the mixtures that they are at, and what can be said of them before anything runs.
 
-use super::{Claim, Stage, check_body, stage_of, stages, taken};
+use super::{Stage, check_body, stage_of, stages, taken};
 use crate::elaborate::check::Checker;
 use crate::elaborate::edits::{Named, span_of};
 use crate::elaborate::positions::RowSet;
@@ -134,10 +134,10 @@ impl Checker<'_> {
                 }
             }
         }
-        decl.claims = together;
-        if let Some(d) = masked_and_forced(&built.claims, &decl.sites) {
+        if let Some(d) = masked_and_forced(&together) {
             return Err(d);
         }
+        decl.claims = together;
         let idle: Vec<EditId> = built.idle;
         let mut at = 0..;
         decl.sites.retain(|_| at.next().is_none_or(|i: u32| !idle.contains(&EditId(i))));
@@ -187,12 +187,11 @@ fn every(mixture: &str) -> String {
     }
 }
 
-/// The error for an expert that a route masks and forces at once.
-fn masked_and_forced(claims: &[Claim], sites: &[(String, Option<u32>)]) -> Option<Box<Diagnostic>> {
-    let at = |c: &Claim| stage_of(&sites[c.edit.0 as usize].0).filter(|(_, s)| *s == Stage::Selection).map(|(m, _)| m);
+/// The error for an expert that a route masks and forces at once, on all rows.
+fn masked_and_forced(claims: &[Claims]) -> Option<Box<Diagnostic>> {
     let of = |verb: Verb| claims.iter().filter(move |c| c.verb == verb);
     for (mask, force) in of(Verb::Mask).flat_map(|m| of(Verb::Force).map(move |f| (m, f))) {
-        let same = at(mask).is_some() && at(mask) == at(force);
+        let same = mask.mixture == force.mixture;
         if let Some(expert) = mask.experts.intersection(&force.experts).next().filter(|_| same) {
             return Some(Box::new(
                 Diagnostic::error(codes::OUT_OF_RANGE, format!("expert {expert} is masked and forced"))

@@ -74,16 +74,14 @@ pub fn check(settings: &[Setting], model: &Model) -> Result<(), Diagnostics> {
         return Ok(());
     }
     let asked = model.configured().map_err(|d| vec![*d])?;
-    for s in settings.iter().filter(|s| !asked.contains(&s.key.name)) {
-        let near = nearest(&s.key.name, asked.iter().map(String::as_str));
-        return Err(vec![
-            Diagnostic::error(codes::BAD_PARAMETER, format!("the model file does not read `{}`", s.key.name))
-                .at(s.key.span, "setting it would do nothing")
-                .help(match near {
-                    Some(n) => format!("did you mean `{n}`?"),
-                    None => format!("it reads {}", asked.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
-                }),
-        ]);
-    }
-    Ok(())
+    let Some(s) = settings.iter().find(|s| !asked.contains(&s.key.name)) else { return Ok(()) };
+    let near = nearest(&s.key.name, asked.iter().map(String::as_str));
+    Err(vec![
+        Diagnostic::error(codes::BAD_PARAMETER, format!("the model file does not read `{}`", s.key.name))
+            .at(s.key.span, "setting it would do nothing")
+            .help(match near {
+                Some(n) => format!("did you mean `{n}`?"),
+                None => format!("it reads {}", asked.iter().map(String::as_str).collect::<Vec<_>>().join(", ")),
+            }),
+    ])
 }

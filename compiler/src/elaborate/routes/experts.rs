@@ -114,7 +114,7 @@ impl Eval<'_> {
             }
             Some(by) => {
                 let x = self.expr(by)?;
-                if let Some(n) = x.as_number().filter(|n| !matches!(x, Value::Param(..)) && !(*n >= 0.0)) {
+                if let Some(n) = x.as_number().filter(|n| !matches!(x, Value::Param(..)) && (n.is_nan() || *n < 0.0)) {
                     return Err(Box::new(
                         Diagnostic::error(
                             codes::OUT_OF_RANGE,

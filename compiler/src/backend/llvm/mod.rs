@@ -104,12 +104,13 @@ fn target(isa: Isa) -> Target {
         Isa::Avx512 => named(("x86-64-v4", "")),
         Isa::Avx2 => named(("x86-64-v3", "")),
         Isa::Portable if x86 => named(("x86-64", "")),
-        Isa::Portable => own,
+        Isa::Neon | Isa::Portable => own,
     };
     let (width, sums) = match isa {
         Isa::Avx512 => (16, 16),
         Isa::Avx2 => (8, 8),
-        Isa::Portable => (4, if x86 { 8 } else { 16 }),
+        // Of aarch64 with 32 registers, whatever its name.
+        Isa::Neon | Isa::Portable => (4, if x86 { 8 } else { 16 }),
     };
     Target { width, processor, features, native: !x86 || isa != Isa::Portable, scales: isa == Isa::Avx512, sums }
 }

@@ -89,6 +89,7 @@ fn target(isa: Isa) -> Made<Target> {
     let (processor, features) = match isa {
         Isa::Avx512 => ("x86-64-v4", ""),
         Isa::Avx2 => ("x86-64-v3", ""),
+        Isa::Neon => ("generic", ""),
         Isa::Portable if own.native => ("generic", ""),
         Isa::Portable => return Err(Fault("an object file needs AVX2 or AVX-512".into())),
     };

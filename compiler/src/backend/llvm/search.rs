@@ -120,7 +120,7 @@ fn define<'c>(ir: &Ir<'c>) -> Made<FunctionValue<'c>> {
     least.add_incoming(&[(&kept, bits_next)]);
     ir.b.build_unconditional_branch(bits)?;
 
-    // The ones above it, and so many of its equals as are left. Rank 0 is a NaN's.
+    // The ones above it, and so many of its equals as are left; none where more are asked for than there are.
     ir.b.position_at_end(write);
     let above = counted(ir, f, (a, n), IntPredicate::UGT, least_value)?;
     let left = ir.b.build_int_sub(k, above, "")?;
@@ -166,7 +166,7 @@ fn open<'c>(ir: &Ir<'c>) -> Made<inkwell::basic_block::BasicBlock<'c>> {
     ir.b.get_insert_block().ok_or_else(|| Fault("no block is open".into()))
 }
 
-/// Numbers in their order, the two zeros as one; 0 for NaN, and nothing else is 0.
+/// Numbers in their order, the two zeros as one; what is no number is beyond all of them, and nothing is 0.
 fn rank<'c>(ir: &Ir<'c>, x: VectorValue<'c>) -> Made<VectorValue<'c>> {
     let w = super::ir::width(x);
     let bits = ir.bits(ir.add(x, ir.splat(0.0, w))?)?;
@@ -176,7 +176,7 @@ fn rank<'c>(ir: &Ir<'c>, x: VectorValue<'c>) -> Made<VectorValue<'c>> {
     let below = ir.compare_int(IntPredicate::SLT, bits, ir.splat_int(0, w))?;
     let order = ir.b.build_select(below, negative, positive, "")?.into_vector_value();
     let number = ir.compare(FloatPredicate::ORD, x, x)?;
-    Ok(ir.b.build_select(number, order, ir.splat_int(0, w), "")?.into_vector_value())
+    Ok(ir.b.build_select(number, order, ir.splat_int(-1, w), "")?.into_vector_value())
 }
 
 /// How many of a row have a rank so related to another.

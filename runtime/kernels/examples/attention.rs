@@ -4,43 +4,13 @@
 //!
 //! Each figure is timed in turns with the loop that it is held against, and a share is the median over the turns.
 
+mod turns;
+
 use std::hint::black_box;
 use std::ops::Range;
-use std::sync::Barrier;
-use std::time::Instant;
 use steer_kernels::attention::CacheFormat;
 use steer_kernels::{Area, Heads, Isa, KeyValues, Queries, Scratch, attend_block, limits};
-
-type Work<'a> = &'a (dyn Fn(usize) + Sync);
-
-/// Seconds of each work in each turn, until the last thread is done.
-fn in_turns(threads: usize, turns: usize, works: &[Work<'_>]) -> Vec<Vec<f64>> {
-    let barrier = Barrier::new(threads);
-    let of_thread = |t: usize| {
-        let mut times = vec![Vec::new(); works.len()];
-        for _ in 0..turns {
-            for (times, work) in times.iter_mut().zip(works) {
-                barrier.wait();
-                let start = Instant::now();
-                work(t);
-                barrier.wait();
-                times.push(start.elapsed().as_secs_f64());
-            }
-        }
-        times
-    };
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|t| scope.spawn(move || of_thread(t))).collect();
-        let times = of_thread(0);
-        others.into_iter().for_each(|other| drop(other.join()));
-        times
-    })
-}
-
-fn median(mut v: Vec<f64>) -> f64 {
-    v.sort_by(f64::total_cmp);
-    v[v.len() / 2]
-}
+use turns::{in_turns, median};
 
 struct Shared(*mut f32);
 unsafe impl Sync for Shared {}

@@ -4,76 +4,23 @@
 //! The machine's own speed drifts, so each kernel is timed in turns with the loop it is held
 //! against, and a share is the median over the turns.
 
+mod turns;
+
 use std::hint::black_box;
-use std::sync::Barrier;
-use std::time::Instant;
 use steer_kernels::{Format, Isa, Packed, gemm, rows};
+use turns::{in_turns, median};
 
-pub type Work<'a> = &'a (dyn Fn(usize) + Sync);
-
-/// Seconds of each work in each turn, until the last thread is done.
-pub fn in_turns(threads: usize, turns: usize, works: &[Work<'_>]) -> Vec<Vec<f64>> {
-    let barrier = Barrier::new(threads);
-    let of_thread = |t: usize| {
-        let mut times = vec![Vec::new(); works.len()];
-        for _ in 0..turns {
-            for (times, work) in times.iter_mut().zip(works) {
-                barrier.wait();
-                let start = Instant::now();
-                work(t);
-                barrier.wait();
-                times.push(start.elapsed().as_secs_f64());
-            }
-        }
-        times
-    };
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|t| scope.spawn(move || of_thread(t))).collect();
-        let times = of_thread(0);
-        for other in others {
-            other.join().expect("a worker ends");
-        }
-        times
-    })
-}
-
-pub fn median(mut v: Vec<f64>) -> f64 {
-    v.sort_by(f64::total_cmp);
-    v[v.len() / 2]
-}
-
-/// Fused multiply-adds between registers; each call is `STEPS * 12` vectors of them.
+/// Steps of fused multiply-adds between registers in one call.
 const STEPS: usize = 1 << 24;
 
-macro_rules! registers {
-    ($name:ident, $features:literal, $vector:ident, $set:ident, $fma:ident) => {
-        #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = $features)]
-        fn $name() {
-            use std::arch::x86_64::*;
-            let x = $set(black_box(0.999));
-            let mut a: [$vector; 12] = [x; 12];
-            for _ in 0..STEPS {
-                for v in &mut a {
-                    *v = $fma(x, *v, x);
-                }
-            }
-            black_box(a);
-        }
-    };
-}
-registers!(registers512, "avx512f", __m512, _mm512_set1_ps, _mm512_fmadd_ps);
-registers!(registers256, "avx2,fma", __m256, _mm256_set1_ps, _mm256_fmadd_ps);
-
 /// One thread's part, and its operations.
-pub fn peak(isa: Isa) -> (fn(), f64) {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => (|| unsafe { registers512() }, (STEPS * 12 * 16 * 2) as f64),
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => (|| unsafe { registers256() }, (STEPS * 12 * 8 * 2) as f64),
-        _ => (|| {}, 0.0),
-    }
+fn peak(isa: Isa) -> (impl Fn(), f64) {
+    (
+        move || {
+            steer_kernels::limits::multiply(isa, STEPS);
+        },
+        steer_kernels::limits::multiply(isa, 1) as f64 * STEPS as f64,
+    )
 }
 
 /// Enough copies that no cache holds them.

@@ -404,14 +404,17 @@ fn grow(
         (follow.step)(gathered)?;
         let clock = Instant::now();
         let done = work.is_empty() || step(engine, &work, gathered).map_err(one)?;
-        for run in scored.into_iter().filter(|_| done) {
+        for &run in scored.iter().filter(|_| done) {
             if let Some(score) = asks[run].grow.as_ref().and_then(|g| g.score.as_ref()) {
                 let (l, of) = (&live[run], (run, &prepared.runs[run]));
                 let value = score.of(&gathered.values, of, &l.sequence(), &l.tokens).map_err(one)?;
                 gathered.scores[run] = Some(value);
-                gathered.values.retain(|of, _| of.0 != run);
             }
             end(gathered, run, &mut live[run]).map_err(one)?;
+        }
+        if !scored.is_empty() {
+            // Nobody else reads values of runs that grow.
+            gathered.values.retain(|of, _| !scored.contains(&of.0));
         }
         gathered.new_seconds += clock.elapsed().as_secs_f64();
         if work.is_empty() || !done {

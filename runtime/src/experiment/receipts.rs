@@ -5,7 +5,7 @@ use super::results::Results;
 use super::session::Session;
 use super::statements::Experiment;
 use crate::report::{Receipt, Sums};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use steer_compiler::plan::{Edit, EditId};
 use steer_lang::{Diagnostic, Diagnostics, Span, codes};
 
@@ -44,18 +44,23 @@ pub fn receipts(session: &Session, prepared: &Prepared, results: &Results) -> Ve
             results.selected.iter().filter(|((_, e), _)| mine(e)).map(|((run, e), n)| (*run, *e, *n)).collect();
         let of_runs: Vec<(usize, EditId, &Sums)> =
             sums.iter().filter(|((e, _), _)| mine(e)).map(|((e, run), s)| (*run, *e, s)).collect();
-        let mut settings: Vec<String> = Vec::new();
+        let acting: BTreeSet<(usize, EditId)> =
+            selected.iter().map(|s| (s.0, s.1)).chain(of_runs.iter().map(|s| (s.0, s.1))).collect();
+        if acting.is_empty() {
+            continue;
+        }
         let given = |run: usize, edit: EditId| setting(session, prepared, run, edit);
-        for (run, edit) in selected.iter().map(|s| (s.0, s.1)).chain(of_runs.iter().map(|s| (s.0, s.1))) {
+        // In the order of the runs, and no more than are told apart.
+        let mut settings: Vec<Vec<f32>> = Vec::new();
+        for (run, edit) in acting.into_iter().filter(|_| !NAMELESS.contains(&e.name.as_str())) {
             let one = given(run, edit);
             if !settings.contains(&one) {
                 settings.push(one);
             }
+            if settings.len() > SETTINGS {
+                break;
+            }
         }
-        if settings.is_empty() {
-            continue;
-        }
-        settings.sort();
         let plan = &session.script.plan;
         let unit = plan.sites.iter().find(|s| s.name == e.site).and_then(|s| plan.ty(s.value).axes.first().cloned());
         let unit = match unit.as_ref().map(|a| &*a.name) {
@@ -63,34 +68,29 @@ pub fn receipts(session: &Session, prepared: &Prepared, results: &Results) -> Ve
             Some("expert") => "expert",
             _ => "element",
         };
-        let nameless = NAMELESS.contains(&e.name.as_str());
-        let whole = settings.len() == 1 || settings.len() > SETTINGS || nameless;
-        let groups: Vec<Option<&String>> = if whole { vec![None] } else { settings.iter().map(Some).collect() };
+        let apart = (2..=SETTINGS).contains(&settings.len());
+        let groups: Vec<Option<&Vec<f32>>> = if apart { settings.iter().map(Some).collect() } else { vec![None] };
         for group in groups {
             let in_group = |run: usize, edit: EditId| group.is_none_or(|g| given(run, edit) == *g);
             let rows = selected.iter().filter(|s| in_group(s.0, s.1)).map(|s| s.2).sum();
             let sums = of_runs.iter().filter(|s| in_group(s.0, s.1)).fold(Sums::default(), |all, s| all.and(s.2));
-            let name = match group {
-                Some(setting) => format!("{}({setting})", e.name),
-                None if settings.len() > 1 && !nameless => format!("{} ({} settings)", e.name, settings.len()),
-                None => e.name.clone(),
+            let receipt = match &e.route {
+                Some(mixture) => Receipt::of_route(&e.name, mixture, e.layer, rows, &sums),
+                None => Receipt::of(&e.name, &e.site, e.layer, unit, rows, &sums),
             };
-            out.push(match &e.route {
-                Some(mixture) => Receipt::of_route(&name, mixture, e.layer, rows, &sums),
-                None => Receipt::of(&name, &e.site, e.layer, unit, rows, &sums),
-            });
+            out.push(Receipt { setting: group.cloned(), ..receipt });
         }
     }
     out
 }
 
-/// The values of an edit's own parameters in a run, as a script would give them.
-fn setting(session: &Session, prepared: &Prepared, run: usize, edit: EditId) -> String {
+/// The values of an edit's own parameters in a run.
+fn setting(session: &Session, prepared: &Prepared, run: usize, edit: EditId) -> Vec<f32> {
     let names = &prepared.plan.edits[edit.0 as usize].params;
     let of_run = prepared.engine_runs[run].edits.iter().find(|e| e.edit == edit);
     let values = of_run.map_or(&[][..], |e| &e.params);
     let own = names.iter().zip(values).filter(|(name, _)| session.script.param(name).is_none());
-    own.map(|(_, value)| value.to_string()).collect::<Vec<_>>().join(", ")
+    own.map(|(_, value)| *value).collect()
 }
 
 /// Routes that leave rows without any expert.
@@ -99,18 +99,15 @@ pub fn emptied(session: &Session, receipts: &[Receipt]) -> Diagnostics {
     let mut seen = HashSet::new();
     for r in receipts {
         let rows = r.routing.as_ref().map_or(0, |routing| routing.rows_without);
-        if rows == 0 || !seen.insert(&r.edit) {
+        if rows == 0 || !seen.insert(r.label()) {
             continue;
         }
-        let name = r.edit.split(['(', ' ']).next().unwrap_or_default();
-        let span = session.script.edits.iter().find(|e| e.name == name).map(|e| e.span);
-        let d = Diagnostic::warning(
-            codes::EMPTY_SELECTION,
-            format!("`{}` leaves no expert in {rows} {} of {}", r.edit, if rows == 1 { "row" } else { "rows" }, r.site),
-        )
-        .help("there the mixture gives nothing; mask or drop fewer where that is not meant");
-        out.push(match span {
-            Some(span) => d.at(span, "in this route"),
+        let rows = if rows == 1 { "1 row".into() } else { format!("{rows} rows") };
+        let message = format!("`{}` leaves no expert in {rows} of {}", r.label(), r.site);
+        let d = Diagnostic::warning(codes::EMPTY_SELECTION, message)
+            .help("there the mixture gives nothing; mask or drop fewer where that is not meant");
+        out.push(match session.script.edits.iter().find(|e| e.name == r.edit) {
+            Some(edit) => d.at(edit.span, "in this route"),
             None => d,
         });
     }

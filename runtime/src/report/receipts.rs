@@ -9,6 +9,9 @@ use steer_compiler::plan::Stat;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Receipt {
     pub edit: String,
+    /// The values of its parameters, in their order, where runs give it several and each has a receipt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub setting: Option<Vec<f32>>,
     pub site: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer: Option<u32>,
@@ -126,6 +129,7 @@ impl Receipt {
     pub fn of(edit: &str, site: &str, layer: Option<u32>, unit: &str, selected: u64, sums: &Sums) -> Self {
         Receipt {
             edit: edit.into(),
+            setting: None,
             site: site.into(),
             layer,
             rows_selected: selected,
@@ -138,6 +142,12 @@ impl Receipt {
             rows_from_zero: sums.from_zero,
             routing: None,
         }
+    }
+
+    /// How tables call the edit: as the script would use it.
+    pub fn label(&self) -> String {
+        let values = self.setting.iter().flatten().map(f32::to_string).collect::<Vec<_>>().join(", ");
+        if values.is_empty() { self.edit.clone() } else { format!("{}({values})", self.edit) }
     }
 
     /// Of a route in one mixture of experts.
@@ -191,7 +201,7 @@ fn routes_table(receipts: &[&Receipt]) -> Table {
     for r in receipts {
         let Some(routing) = &r.routing else { continue };
         table.row([
-            r.edit.clone(),
+            r.label(),
             r.site.clone(),
             r.rows_selected.to_string(),
             r.rows_computed.to_string(),
@@ -228,7 +238,7 @@ fn table(receipts: &[&Receipt]) -> Table {
             false => percent(x),
         };
         table.row([
-            r.edit.clone(),
+            r.label(),
             r.site.clone(),
             r.rows_selected.to_string(),
             r.rows_computed.to_string(),

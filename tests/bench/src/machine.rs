@@ -1,33 +1,34 @@
 //! What the machine can do at most, measured beside the models.
 
-#[allow(dead_code)]
-#[path = "../../../runtime/kernels/examples/limits.rs"]
-mod limits;
+#[path = "../../../runtime/kernels/examples/turns/mod.rs"]
+mod turns;
 
-pub use limits::median;
-use std::hint::black_box;
-use steer_kernels::{Isa, rows};
+use steer_kernels::{Isa, limits};
+pub use turns::median;
 
 /// More numbers than any cache holds.
 pub const NUMBERS: usize = 32 << 20;
 
+/// Steps of multiply-adds in one measurement.
+const STEPS: usize = 1 << 24;
+
 /// Multiplications and additions in a second, of all threads together.
 pub fn peak(threads: usize) -> f64 {
-    let (registers, operations) = limits::peak(Isa::detect());
-    let times = limits::in_turns(threads, 1, &[&|_| registers()]);
+    let isa = Isa::detect();
+    let operations = limits::multiply(isa, 1) as f64 * STEPS as f64;
+    let times = turns::in_turns(
+        threads,
+        1,
+        &[&|_| {
+            limits::multiply(isa, STEPS);
+        }],
+    );
     operations * threads as f64 / times[0][0]
 }
 
 /// Bytes read in a second, by all threads together.
 pub fn read(threads: usize, numbers: &[f32]) -> f64 {
-    let dot = rows::dot(Isa::detect());
-    let work = |t: usize| {
-        let part = &numbers[numbers.len() * t / threads..numbers.len() * (t + 1) / threads];
-        // Two halves at a time: one stream alone is not as fast.
-        let (a, b) = part.split_at(part.len() / 2);
-        // SAFETY: `b` holds at least as many numbers as `a`.
-        black_box(unsafe { dot(a.as_ptr(), b.as_ptr(), a.len()) });
-    };
-    let times = limits::in_turns(threads, 1, &[&work]);
+    let part = |t: usize| &numbers[numbers.len() * t / threads..numbers.len() * (t + 1) / threads];
+    let times = turns::in_turns(threads, 1, &[&|t| limits::read(Isa::detect(), part(t))]);
     numbers.len() as f64 * 4.0 / times[0][0]
 }

@@ -214,6 +214,33 @@ fn fours(levels: &[u8], bytes: &mut [u8]) {
     }
 }
 
+/// The levels of five bits of inputs `8 step + J` and its three neighbours, a byte each: the lower bits as [`fours`] has
+/// them, and words of fifth bits, of input `4 i + b` bit `i` of byte `b`.
+///
+/// # Safety
+/// Both hold the words of a part of a panel.
+#[inline(always)]
+unsafe fn fives<V: Wide, const J: usize>(low: *const u8, fifths: *const u8, step: usize) -> V::Whole {
+    const LOW: i32 = 0x0f0f_0f0f;
+    const FIFTH: i32 = 0x1010_1010;
+    unsafe {
+        let fifths = V::Whole::load(fifths).right(2 * step as i32);
+        let words = V::Whole::load(low.add(step * 64));
+        match J {
+            0..4 => words.and(LOW).or(fifths.left(4).and(FIFTH)),
+            _ => words.right(4).and(LOW).or(fifths.left(3).and(FIFTH)),
+        }
+    }
+}
+
+/// Byte `J % 4` of words of levels with up to five bits as numbers.
+#[inline(always)]
+fn level<V: Wide, const J: usize>(words: &V::Whole) -> V {
+    let byte = J % 4;
+    let level = if byte > 0 { words.right(8 * byte as i32) } else { *words };
+    V::of(if byte < 3 { level.and(31) } else { level })
+}
+
 /// Byte `J % 4` of words, whose upper bits a level is, as a whole number times 2^24.
 #[inline(always)]
 fn top<V: Wide, const J: usize>(words: V::Whole) -> V {

@@ -1,7 +1,7 @@
 //! Q5_0: blocks of 32 whole numbers of five bits, from -16 to 15, and their scale.
 
-use super::{Record, Stored, finite_halves, fours, layout};
-use crate::lanes::{Whole, Wide};
+use super::{Record, Stored, finite_halves, fives, fours, layout, level};
+use crate::lanes::Wide;
 
 struct Q5;
 
@@ -41,21 +41,10 @@ impl Stored for Q5 {
     /// The levels of four inputs, a byte each.
     #[inline(always)]
     unsafe fn words<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
-        const LOW: i32 = 0x0f0f_0f0f;
-        const FIFTH: i32 = 0x1010_1010;
-        unsafe {
-            let fifths = V::Whole::load(part.add(288)).right(2 * step as i32);
-            let words = V::Whole::load(part.add(32 + step * 64));
-            match J {
-                0..4 => words.and(LOW).or(fifths.left(4).and(FIFTH)),
-                _ => words.right(4).and(LOW).or(fifths.left(3).and(FIFTH)),
-            }
-        }
+        unsafe { fives::<V, J>(part.add(32), part.add(288), step) }
     }
     #[inline(always)]
     fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &V) -> V {
-        let byte = J % 4;
-        let level = if byte > 0 { words.right(8 * byte as i32) } else { *words };
-        (V::of(if byte < 3 { level.and(31) } else { level }) - V::splat(16.0)) * *scale
+        (level::<V, J>(words) - V::splat(16.0)) * *scale
     }
 }

@@ -1,6 +1,6 @@
 //! Q5_K: as Q4_K, with a fifth bit of each number.
 
-use super::{Record, Stored, finite_halves, fours, layout, sixes};
+use super::{Record, Stored, finite_halves, fives, fours, layout, level, sixes};
 use crate::lanes::{Whole, Wide};
 
 struct Q5K;
@@ -54,21 +54,10 @@ impl Stored for Q5K {
     /// The levels of four inputs, a byte each.
     #[inline(always)]
     unsafe fn words<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
-        const LOW: i32 = 0x0f0f_0f0f;
-        const FIFTH: i32 = 0x1010_1010;
-        unsafe {
-            let fifths = V::Whole::load(part.add(288)).right(2 * step as i32);
-            let words = V::Whole::load(part.add(32 + step * 64));
-            match J {
-                0..4 => words.and(LOW).or(fifths.left(4).and(FIFTH)),
-                _ => words.right(4).and(LOW).or(fifths.left(3).and(FIFTH)),
-            }
-        }
+        unsafe { fives::<V, J>(part.add(32), part.add(288), step) }
     }
     #[inline(always)]
     fn weights<V: Wide, const J: usize>(words: &V::Whole, &(scale, less): &(V, V)) -> V {
-        let byte = J % 4;
-        let level = if byte > 0 { words.right(8 * byte as i32) } else { *words };
-        V::of(if byte < 3 { level.and(31) } else { level }).fma(scale, less)
+        level::<V, J>(words).fma(scale, less)
     }
 }

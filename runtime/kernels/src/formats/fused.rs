@@ -5,6 +5,7 @@ use crate::isa::{Isa, by_isa, for_each_isa};
 use crate::lanes::Wide;
 use crate::pack::PART;
 use crate::tile::{Tile, TileFn, store_c};
+use std::hint::black_box;
 use std::mem::MaybeUninit;
 
 /// How far ahead of a row's products weights are asked for, in bytes.
@@ -13,10 +14,17 @@ const AHEAD: usize = 4096;
 /// As many rows leave room in the registers to decode beside their sums.
 const BESIDE: usize = 1;
 
+/// Something in the frame of a function that begins at a line of the cache. The compiler aligns what it spills to the
+/// stack only where something asks for that, and every other vector lies across two lines elsewhere.
+#[repr(align(64))]
+#[expect(dead_code)]
+struct Line(u8);
+
 /// The chains of a tile of stored weights; see [`crate::tile`]. They begin here.
 #[inline(always)]
 unsafe fn run<F: Stored, V: Wide, const R: usize, const N: usize>(t: &Tile) {
     unsafe {
+        black_box(&mut Line(0));
         let mut acc = [[V::splat(0.0); R]; N];
         let parts = t.inputs / F::PART;
         for part in 0..parts {
@@ -99,11 +107,17 @@ unsafe fn chains<F: Stored, V: Wide, const R: usize, const N: usize>(
             let a = a.add(step * F::STEP);
             macro_rules! turn {
                 ($first:literal $($more:literal)*) => {
-                    for n in 0..N {
-                        let words = F::words::<V, $first>(at[n], step);
-                        advance(&mut acc[n], a.add($first), t.a_row, F::weights::<V, $first>(&words, &scales[n]));
-                        $(advance(&mut acc[n], a.add($more), t.a_row, F::weights::<V, $more>(&words, &scales[n]));)*
+                    let mut words = [F::words::<V, $first>(at[0], step); N];
+                    for n in 1..N {
+                        words[n] = F::words::<V, $first>(at[n], step);
                     }
+                    // The panels' chains in turns: one chain alone waits for its own last sum.
+                    for n in 0..N {
+                        advance(&mut acc[n], a.add($first), t.a_row, F::weights::<V, $first>(&words[n], &scales[n]));
+                    }
+                    $(for n in 0..N {
+                        advance(&mut acc[n], a.add($more), t.a_row, F::weights::<V, $more>(&words[n], &scales[n]));
+                    })*
                 };
             }
             turns!(F::STEP, turn);

@@ -7,6 +7,7 @@ mod bf16;
 mod f16;
 mod f32;
 mod fused;
+mod levels;
 mod q4_0;
 mod q4_k;
 mod q5_0;
@@ -231,26 +232,6 @@ unsafe fn fives<V: Wide, const J: usize>(low: *const u8, fifths: *const u8, step
             _ => words.right(4).and(LOW).or(fifths.left(3).and(FIFTH)),
         }
     }
-}
-
-/// Byte `J % 4` of words of levels with up to five bits as numbers.
-#[inline(always)]
-fn level<V: Wide, const J: usize>(words: &V::Whole) -> V {
-    let byte = J % 4;
-    let level = if byte > 0 { words.right(8 * byte as i32) } else { *words };
-    V::of(if byte < 3 { level.and(31) } else { level })
-}
-
-/// Byte `J % 4` of words, whose upper bits a level is, as a whole number times 2^24.
-#[inline(always)]
-fn top<V: Wide, const J: usize>(words: V::Whole) -> V {
-    const TOP: i32 = 0xff << 24;
-    V::of(match J % 4 {
-        0 => words.left(24),
-        1 => words.left(16).and(TOP),
-        2 => words.left(8).and(TOP),
-        _ => words.and(TOP),
-    })
 }
 
 /// The layout of a format that [`Stored`] describes.

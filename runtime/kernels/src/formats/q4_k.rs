@@ -1,6 +1,7 @@
 //! Q4_K: blocks of 256 whole numbers of four bits; each 32 have a scale and a minimum of six bits, which have two scales
 //! in common.
 
+use super::levels::Levels;
 use super::{Record, Stored, finite_halves, layout, nibbles, sixes};
 use crate::lanes::{Whole, Wide};
 
@@ -32,8 +33,7 @@ impl Stored for Q4K {
     const PART: usize = 32;
     const BYTES: usize = 16 * PART;
     const STEP: usize = 8;
-    /// The scale, and the minimum with its sign turned.
-    type Scale<V: Wide> = (V, V);
+    type Scale<V: Wide> = Levels<V, 8>;
     type Words<V: Wide> = V::Whole;
 
     #[inline(always)]
@@ -41,11 +41,11 @@ impl Stored for Q4K {
         panel.wrapping_add(part / 8 * BLOCK + 64 + part % 8 * Self::BYTES)
     }
     #[inline(always)]
-    unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> (V, V) {
+    unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> Self::Scale<V> {
         unsafe {
             let (block, part) = (panel.add(part / 8 * BLOCK), Self::part(panel, part));
             let scale = V::load_f16(block) * V::of(V::Whole::load_u8(part));
-            (scale, -(V::load_f16(block.add(32)) * V::of(V::Whole::load_u8(part.add(16)))))
+            Levels::new(scale, -(V::load_f16(block.add(32)) * V::of(V::Whole::load_u8(part.add(16)))))
         }
     }
     #[inline(always)]
@@ -53,9 +53,7 @@ impl Stored for Q4K {
         unsafe { V::Whole::load(part.add(32 + step * 64)) }
     }
     #[inline(always)]
-    fn weights<V: Wide, const J: usize>(words: &V::Whole, &(scale, less): &(V, V)) -> V {
-        let level = if J > 0 { words.right(4 * J as i32) } else { *words };
-        // The product is exact, so that fused or not the difference is rounded once.
-        V::of(if J < 7 { level.and(15) } else { level }).fma(scale, less)
+    fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &Levels<V, 8>) -> V {
+        scale.weights::<J>(words, 15)
     }
 }

@@ -1,6 +1,7 @@
 //! Q5_0: blocks of 32 whole numbers of five bits, from -16 to 15, and their scale.
 
-use super::{Record, Stored, finite_halves, fives, fours, layout, level};
+use super::levels::Levels;
+use super::{Record, Stored, finite_halves, fives, fours, layout};
 use crate::lanes::Wide;
 
 struct Q5;
@@ -27,7 +28,7 @@ impl Stored for Q5 {
     const PART: usize = 32;
     const BYTES: usize = 16 * 22;
     const STEP: usize = 8;
-    type Scale<V: Wide> = V;
+    type Scale<V: Wide> = Levels<V, 4>;
     type Words<V: Wide> = V::Whole;
 
     #[inline(always)]
@@ -35,8 +36,8 @@ impl Stored for Q5 {
         panel.wrapping_add(part * Self::BYTES)
     }
     #[inline(always)]
-    unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> V {
-        unsafe { V::load_f16(Self::part(panel, part)) }
+    unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> Self::Scale<V> {
+        unsafe { Levels::around(16.0, V::load_f16(Self::part(panel, part))) }
     }
     /// The levels of four inputs, a byte each.
     #[inline(always)]
@@ -44,7 +45,7 @@ impl Stored for Q5 {
         unsafe { fives::<V, J>(part.add(32), part.add(288), step) }
     }
     #[inline(always)]
-    fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &V) -> V {
-        (level::<V, J>(words) - V::splat(16.0)) * *scale
+    fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &Levels<V, 4>) -> V {
+        scale.weights::<J>(words, 31)
     }
 }

@@ -1,6 +1,7 @@
 //! Q5_K: as Q4_K, with a fifth bit of each number.
 
-use super::{Record, Stored, finite_halves, fives, fours, layout, level, sixes};
+use super::levels::Levels;
+use super::{Record, Stored, finite_halves, fives, fours, layout, sixes};
 use crate::lanes::{Whole, Wide};
 
 struct Q5K;
@@ -35,8 +36,7 @@ impl Stored for Q5K {
     const PART: usize = 32;
     const BYTES: usize = 16 * PART;
     const STEP: usize = 8;
-    /// The scale, and the minimum with its sign turned.
-    type Scale<V: Wide> = (V, V);
+    type Scale<V: Wide> = Levels<V, 4>;
     type Words<V: Wide> = V::Whole;
 
     #[inline(always)]
@@ -44,11 +44,11 @@ impl Stored for Q5K {
         panel.wrapping_add(part / 8 * BLOCK + 64 + part % 8 * Self::BYTES)
     }
     #[inline(always)]
-    unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> (V, V) {
+    unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> Self::Scale<V> {
         unsafe {
             let (block, part) = (panel.add(part / 8 * BLOCK), Self::part(panel, part));
             let scale = V::load_f16(block) * V::of(V::Whole::load_u8(part));
-            (scale, -(V::load_f16(block.add(32)) * V::of(V::Whole::load_u8(part.add(16)))))
+            Levels::new(scale, -(V::load_f16(block.add(32)) * V::of(V::Whole::load_u8(part.add(16)))))
         }
     }
     /// The levels of four inputs, a byte each.
@@ -57,7 +57,7 @@ impl Stored for Q5K {
         unsafe { fives::<V, J>(part.add(32), part.add(288), step) }
     }
     #[inline(always)]
-    fn weights<V: Wide, const J: usize>(words: &V::Whole, &(scale, less): &(V, V)) -> V {
-        level::<V, J>(words).fma(scale, less)
+    fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &Levels<V, 4>) -> V {
+        scale.weights::<J>(words, 31)
     }
 }

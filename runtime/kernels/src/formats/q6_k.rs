@@ -1,7 +1,8 @@
 //! Q6_K: blocks of 256 whole numbers of six bits, from -32 to 31; each 16 have a scale of eight bits, which have one
 //! scale in common.
 
-use super::{Record, Stored, finite_halves, fours, layout, top};
+use super::levels::Levels;
+use super::{Record, Stored, finite_halves, fours, layout};
 use crate::lanes::{Whole, Wide};
 
 struct Q6K;
@@ -26,7 +27,7 @@ layout!(
             part[0] = from[192 + i];
             fours(&low, &mut part[1..9]);
             for (b, byte) in part[9..].iter_mut().enumerate() {
-                *byte = (0..4).fold(0, |bits, k| bits | (high[4 * k + b] ^ 2) << (2 * k));
+                *byte = (0..4).fold(0, |bits, k| bits | high[4 * k + b] << (2 * k));
             }
         }
     },
@@ -40,37 +41,36 @@ impl Stored for Q6K {
     const PART: usize = 16;
     const BYTES: usize = 16 * PART;
     const STEP: usize = 8;
-    type Scale<V: Wide> = V;
+    type Scale<V: Wide> = Levels<V, 4>;
     type Words<V: Wide> = V::Whole;
 
     #[inline(always)]
     fn part(panel: *const u8, part: usize) -> *const u8 {
         panel.wrapping_add(part / 16 * BLOCK + 32 + part % 16 * Self::BYTES)
     }
-    /// The numbers are unpacked to the upper six bits of words.
     #[inline(always)]
-    unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> V {
+    unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> Self::Scale<V> {
         unsafe {
-            let common = V::load_f16(panel.add(part / 16 * BLOCK)) * V::splat(f32::from_bits((127 - 26) << 23));
-            common * V::of(V::Whole::load_i8(Self::part(panel, part)))
+            let common = V::load_f16(panel.add(part / 16 * BLOCK));
+            Levels::around(32.0, common * V::of(V::Whole::load_i8(Self::part(panel, part))))
         }
     }
-    /// The levels of four inputs, each in the upper bits of a byte.
+    /// The levels of four inputs, a byte each.
     #[inline(always)]
     unsafe fn words<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
-        const LOW: i32 = 0x3c3c_3c3c;
-        const HIGH: i32 = 0xc0c0_c0c0_u32.cast_signed();
+        const LOW: i32 = 0x0f0f_0f0f;
+        const HIGH: i32 = 0x3030_3030;
         unsafe {
             let low = V::Whole::load(part.add(16 + step * 64));
             let high = V::Whole::load(part.add(144)).right(4 * step as i32);
             match J {
-                0..4 => low.left(2).and(LOW).or(high.left(6).and(HIGH)),
-                _ => low.right(2).and(LOW).or(high.left(4).and(HIGH)),
+                0..4 => low.and(LOW).or(high.left(4).and(HIGH)),
+                _ => low.right(4).and(LOW).or(high.left(2).and(HIGH)),
             }
         }
     }
     #[inline(always)]
-    fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &V) -> V {
-        top::<V, J>(*words) * *scale
+    fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &Levels<V, 4>) -> V {
+        scale.weights::<J>(words, 63)
     }
 }

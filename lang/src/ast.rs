@@ -69,6 +69,36 @@ pub enum ItemKind {
     Arch(ArchDecl),
 }
 
+impl Item {
+    /// The name that it gives to something, if it does.
+    pub fn declares(&self) -> Option<&Ident> {
+        match &self.kind {
+            ItemKind::Param(p) => Some(&p.name),
+            ItemKind::Data(b) | ItemKind::Prompt(b) => Some(&b.name),
+            ItemKind::Tensor(t) => Some(&t.name),
+            ItemKind::Sae(s) => Some(&s.name),
+            ItemKind::Fn(f) => Some(&f.name),
+            ItemKind::Hook(HookDecl { name, .. })
+            | ItemKind::Patch(PatchDecl { name, .. })
+            | ItemKind::Route(RouteDecl { name, .. })
+            | ItemKind::Sweep(Sweep { name, .. }) => name.as_ref(),
+            ItemKind::Run(r) => Some(&r.name),
+            ItemKind::Metric(m) => Some(&m.name),
+            ItemKind::Top(t) => Some(&t.name),
+            ItemKind::Model(..)
+            | ItemKind::Import(_)
+            | ItemKind::Measure(_)
+            | ItemKind::Capture(_)
+            | ItemKind::Generate(_)
+            | ItemKind::Print(_)
+            | ItemKind::Plot(_)
+            | ItemKind::Save(..)
+            | ItemKind::Report(_)
+            | ItemKind::Arch(_) => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Binding {
     pub name: Ident,

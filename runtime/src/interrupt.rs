@@ -15,6 +15,11 @@ pub fn requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
 
+/// Whether it was pressed, which is forgotten: a session at the prompt goes on after it.
+pub fn take() -> bool {
+    REQUESTED.swap(false, Ordering::Relaxed)
+}
+
 /// An error once ctrl-C was pressed, for `interrupt::check()?` between steps.
 pub fn check() -> Result<(), Error> {
     match requested() {

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod parquet;
 pub mod progress;
 pub mod reference;
+pub mod repl;
 pub mod report;
 pub mod rows;
 pub mod tensors;

@@ -100,6 +100,7 @@ pub fn session(model: &ModelSession, folder: &Path, text: &str) -> Result<Sessio
         file: id,
         warnings,
         read: Vec::new(),
+        keys: Default::default(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Functions and architectures known by name: the standard library's and the user's own.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use steer_lang::ast::{ArchDecl, FnDecl, Item, ItemKind};
@@ -56,6 +57,11 @@ pub const STANDARD: &[(&str, &str)] = &[
     ("stdlib/methods/subspaces.steer", include_str!("../../../stdlib/methods/subspaces.steer")),
 ];
 
+thread_local! {
+    /// The standard library, parsed once: it takes longer than to check a script.
+    static PARSED: RefCell<Option<Library>> = const { RefCell::new(None) };
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Library {
     pub functions: BTreeMap<String, Rc<FnDecl>>,
@@ -70,14 +76,22 @@ impl Library {
     /// The standard library; its texts are added to `sources`. An error in it is a bug, reported like
     /// any other diagnostic.
     pub fn standard(sources: &mut Sources) -> Result<Self, Diagnostics> {
+        // Its places are those of the first sources, as they nearly always are.
+        let first = sources.files().is_empty();
+        let files: Vec<FileId> = STANDARD.iter().map(|(name, text)| sources.add(*name, *text)).collect();
+        if let Some(parsed) = PARSED.with(|p| p.borrow().clone()).filter(|_| first) {
+            return Ok(parsed);
+        }
         let mut library = Library::default();
-        for (name, text) in STANDARD {
-            let file = sources.add(*name, *text);
+        for (file, (_, text)) in files.into_iter().zip(STANDARD) {
             let (tree, diags) = steer_lang::parse(file, text);
             if !diags.is_empty() {
                 return Err(diags);
             }
             library.add(&tree, false)?;
+        }
+        if first {
+            PARSED.with(|p| *p.borrow_mut() = Some(library.clone()));
         }
         Ok(library)
     }

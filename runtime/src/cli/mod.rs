@@ -10,12 +10,14 @@ mod fmt;
 mod merge;
 mod options;
 mod outcome;
+mod repl;
 mod run;
 pub mod sites;
 pub mod tokens;
 
 pub use check::CheckArgs;
 pub use options::{Backend, Cache, Emit, ModelArgs, Setting, Weights, script_folder};
+pub use outcome::tell;
 pub use run::RunArgs;
 
 use crate::error::Error;
@@ -67,6 +69,8 @@ enum Command {
     Sites(sites::SitesArgs),
     /// Show the tokens of a text: what positions count
     Tokens(tokens::TokensArgs),
+    /// A prompt at which the model stays loaded
+    Repl(repl::ReplArgs),
 }
 
 /// What the options of a subcommand say of the model and the parameters.
@@ -77,6 +81,7 @@ fn session_options(model: &ModelArgs, set: &[Setting]) -> SessionOptions {
         set: set.iter().map(|s| (s.name.clone(), s.value.clone())).collect(),
         hub: Hub::from_env(),
         weights: false,
+        warm: None,
     }
 }
 
@@ -152,6 +157,7 @@ fn parse_and_run() -> u8 {
         Command::Explain(args) => explain::run(args),
         Command::Sites(args) => sites::run(args),
         Command::Tokens(args) => tokens::run(args),
+        Command::Repl(args) => repl::run(args),
     };
     match result {
         Ok(()) => 0,

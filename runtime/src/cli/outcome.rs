@@ -24,6 +24,19 @@ pub struct Outcome<'a> {
     pub clock: Instant,
 }
 
+/// Says what there is to say of a session that was run as one script, and writes its pages. `clock`: the seconds that checking
+/// took, and when everything began.
+pub fn tell(
+    session: &Session,
+    sources: &Sources,
+    options: &PhaseOptions,
+    (checked, clock): (f64, Instant),
+    done: Done,
+) -> Result<(), Diagnostics> {
+    let file = Path::new("session.steer");
+    Outcome { file, session, sources, options, json: None, time: false, checked, clock }.tell(done)
+}
+
 impl Outcome<'_> {
     /// Prints warnings, receipts and counts, writes the reports, and says where ctrl-C stopped it.
     pub fn tell(&self, done: Done) -> Result<(), Diagnostics> {

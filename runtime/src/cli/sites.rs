@@ -7,7 +7,7 @@ use crate::hub::Hub;
 use crate::report::{self, Align, Table};
 use clap::Args;
 use serde::Serialize;
-use steer_compiler::plan::{Site, Size};
+use steer_compiler::plan::{Plan, Site, Size};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostics, Sources, codes};
 
@@ -45,7 +45,7 @@ pub fn run(args: &SitesArgs) -> Result<(), Failure> {
     match found {
         Ok((rows, session)) => {
             super::show(&session.warnings, &sources, report::errors_in_color());
-            print(&rows, args)?;
+            print(&rows, args.pattern.as_deref(), args.json)?;
             if !args.json {
                 report::print(&format!("\n{}, declared in {}\n", session.model.arch_name, session.arch_file))?;
             }
@@ -62,7 +62,11 @@ pub fn rows(model: &str, arch: &[std::path::PathBuf], sources: &mut Sources) -> 
 
 fn rows_of(session: &ModelSession) -> Result<Vec<SiteRow>, Diagnostics> {
     let built = session.model.build(&[], &[], &Default::default(), &Default::default()).map_err(|d| vec![*d])?;
-    let plan = &built.plan;
+    Ok(of_plan(&built.plan))
+}
+
+/// The sites of a model's Plan.
+pub fn of_plan(plan: &Plan) -> Vec<SiteRow> {
     let axes = |s: &Site| plan.ty(s.value).axes.clone();
     let rows = plan.sites.iter().map(|s| SiteRow {
         name: s.name.clone(),
@@ -73,20 +77,20 @@ fn rows_of(session: &ModelSession) -> Result<Vec<SiteRow>, Diagnostics> {
             .collect(),
         contract: s.contract.to_string(),
     });
-    Ok(rows.collect())
+    rows.collect()
 }
 
 /// Prints the rows that the pattern selects; that there are none is an error.
-pub fn print(rows: &[SiteRow], args: &SitesArgs) -> Result<(), Error> {
+pub fn print(rows: &[SiteRow], pattern: Option<&str>, json: bool) -> Result<(), Error> {
     let layers = rows.iter().filter_map(|r| r.layer).max().map_or(0, |l| l + 1);
-    let wanted = args.pattern.as_deref().map(|p| from_the_end(p, layers));
+    let wanted = pattern.map(|p| from_the_end(p, layers));
     let chosen: Vec<SiteRow> =
         rows.iter().filter(|r| wanted.as_deref().is_none_or(|p| selects(p, &r.name))).cloned().collect();
-    if let (true, Some(pattern)) = (chosen.is_empty(), args.pattern.as_deref()) {
+    if let (true, Some(pattern)) = (chosen.is_empty(), pattern) {
         let e = Error::new(codes::UNKNOWN_SITE, format!("the model has no site `{pattern}`"));
         return Err(e.help(suggestion(pattern, rows, layers)));
     }
-    match args.json {
+    match json {
         true => {
             let mut text = serde_json::to_string_pretty(&chosen).unwrap_or_default();
             text.push('\n');

@@ -3,7 +3,8 @@
 use super::live::{Ask, Follow, run};
 use super::measure::positions;
 use super::needs::{self, Needs};
-use super::phase::{PhaseOptions, TensorValues, engine, prepare};
+use super::phase::{PhaseOptions, TensorValues, prepare};
+use super::ready::Ready;
 use super::session::{Session, one};
 use super::statements::broken;
 use crate::engine::{Engine, Extend, Run, WeightSource};
@@ -38,6 +39,10 @@ pub fn tensors(
         match &spec.source {
             TensorFrom::Derived(all) => {
                 for d in all.iter().filter(|d| needed.contains(&d.name)).collect::<Vec<_>>() {
+                    if let Some(value) = options.warm.as_ref().and_then(|w| w.tensor(&session.keys, &d.name)) {
+                        values.0.insert(d.name.clone(), value);
+                        continue;
+                    }
                     needed.extend(d.plan.tensors.iter().map(|t| t.name.clone()));
                     derived.push(d);
                 }
@@ -74,6 +79,9 @@ pub fn tensors(
                 Diagnostic::error(codes::NOT_FINITE, format!("entry {bad} of `{}` is not a finite number", d.name))
                     .help("a norm in it may be 0: are the data sets equal there?"),
             ]);
+        }
+        if let Some(warm) = &options.warm {
+            warm.keep_tensor(&session.keys, &d.name, &value);
         }
         values.0.insert(d.name.clone(), value);
     }
@@ -196,12 +204,13 @@ fn statistics(
         }
     }
     needs::check(&Needs::of(&prepared, &asks, options).map_err(one)?, options)?;
-    let mut engine = engine(session, &prepared, &TensorValues::default(), options).map_err(one)?;
+    let none = TensorValues::default();
+    let mut engine = Ready::new(session, &prepared, &none, options);
     let bar = Bar::new(&format!("deriving {}", families(derived)), Unit::Share(SHARES));
     let prompts = Arc::new(move |share: f64| bar.set((share * SHARES as f64) as u64));
     let mut follow = Follow { prompts, tokens: false, step: &mut |_| Ok(()) };
-    let gathered = run(session, &prepared, engine.as_mut(), &asks, options, &mut follow)?;
-    drop(engine);
+    let gathered = run(session, &prepared, &mut engine, &asks, options, &mut follow)?;
+    engine.keep();
     if gathered.stopped {
         return Err(vec![Diagnostic::error(codes::STOPPED, "stopped while deriving tensors")]);
     }

@@ -4,14 +4,16 @@ use super::derive::tensors;
 use super::keep::{self, Keeping, Kept};
 use super::live::{self, Follow, Gathered, run as run_live};
 use super::needs;
-use super::phase::{PhaseOptions, TensorValues, engine};
+use super::phase::{PhaseOptions, TensorValues};
 use super::pieces::{Part, Piece, pieces};
+use super::ready::Ready;
 use super::receipts::{emptied, never_fired, receipts};
 use super::results::Results;
 use super::session::{Session, one};
 use super::show::Show;
 use super::statements::{Experiment, prepare_all};
 use super::targets;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::progress::{Bar, Unit};
 use crate::report::{self, Output, Page, Receipt};
@@ -154,7 +156,7 @@ pub fn merging_computes(session: &Session) -> bool {
 }
 
 /// The tensors that `print` shows and `save` writes.
-fn printed(session: &Session) -> BTreeSet<String> {
+pub fn printed(session: &Session) -> BTreeSet<String> {
     let saved = session.script.statements.iter().filter_map(|s| match &s.kind {
         StatementKind::SaveTensors(saved) => Some(saved.tensors.iter().cloned()),
         _ => None,
@@ -269,8 +271,11 @@ impl Execution<'_> {
         if !pieces.is_empty() {
             advance(results, false)?;
             let prepared = &experiment.prepared;
-            let engine = clock.time("load", || engine(session, prepared, self.values, self.options));
-            let mut engine = engine.map_err(one)?;
+            let mut engine = Ready::new(session, prepared, self.values, self.options);
+            // Where values may be known, whether there is anything to compute is seen later.
+            if self.options.warm.is_none() {
+                engine.ready().map_err(one)?;
+            }
             let all = Progress::new(pieces, streams);
             for (number, piece) in pieces.iter().enumerate() {
                 let part = Part::new(experiment, &piece.units);
@@ -286,7 +291,7 @@ impl Execution<'_> {
                 let mut follow =
                     Follow { prompts: all.of(number), tokens: !streams && pieces.len() == 1, step: &mut step };
                 let gathered =
-                    run_live(session, &part.prepared, engine.as_mut(), &part.asks, self.options, &mut follow)?;
+                    run_live(session, &part.prepared, &mut engine, &part.asks, self.options, &mut follow)?;
                 results.take_texts(&part, &gathered);
                 results.take_counts(&part, &gathered);
                 if results.stopped {
@@ -296,6 +301,12 @@ impl Execution<'_> {
                     kept.append(results.of_piece(experiment, &part, &gathered)).map_err(one)?;
                 }
             }
+            clock.0.insert("load".into(), engine.seconds);
+            if self.options.warm.is_some() {
+                // It was loaded when the first prompt needed it.
+                results.work.prompt_seconds = (results.work.prompt_seconds - engine.seconds).max(0.0);
+            }
+            engine.keep();
         }
         advance(results, true)
     }

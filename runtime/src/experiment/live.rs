@@ -112,7 +112,10 @@ pub fn run(
     options: &PhaseOptions,
     follow: &mut Follow,
 ) -> Result<Gathered, Diagnostics> {
-    let mut gathered = Gathered::default();
+    let mut asks = asks.to_vec();
+    let recalled = options.warm.as_ref().map(|w| w.recall(session, prepared, &mut asks)).unwrap_or_default();
+    let mut gathered = Gathered { values: recalled.values, receipts: recalled.receipts, ..Gathered::default() };
+    let asks = &asks[..];
     let mut live = start(prepared, asks);
     for (i, l) in live.iter_mut().enumerate() {
         if l.tokens.is_empty() {
@@ -141,6 +144,9 @@ pub fn run(
             gathered.selected.insert((i, edit.edit), count as u64);
         }
         end(&mut gathered, i, l).map_err(one)?;
+    }
+    if let Some(warm) = options.warm.as_ref().filter(|_| !gathered.stopped) {
+        warm.keep_runs(session, prepared, asks, &gathered.values, &gathered.receipts);
     }
     Ok(gathered)
 }
@@ -179,8 +185,14 @@ fn start<'a>(prepared: &Prepared, asks: &[Ask]) -> Vec<Live<'a>> {
         });
     }
     // A run that patches are taken from is needed as far as they reach; simply all of it.
-    for donor in prepared.engine_runs.iter().flat_map(|r| &r.edits).filter_map(|e| e.donor) {
-        live[donor].needed = live[donor].prompt;
+    let mut open: Vec<usize> = (0..live.len()).filter(|run| live[*run].needed > 0).collect();
+    while let Some(run) = open.pop() {
+        for donor in prepared.engine_runs[run].edits.iter().filter_map(|e| e.donor) {
+            if live[donor].needed < live[donor].prompt {
+                live[donor].needed = live[donor].prompt;
+                open.push(donor);
+            }
+        }
     }
     live
 }

@@ -123,7 +123,10 @@ pub fn check(needs: &Needs, options: &PhaseOptions) -> Result<(), Diagnostics> {
 /// What there is, or less where the options say so.
 fn offer(options: &PhaseOptions) -> Option<Offer> {
     let asked = options.memory.map(|bytes| Offer { bytes, limit: Limit::Asked });
-    asked.into_iter().chain(Offer::now()).min_by_key(|o| o.bytes)
+    // What a session holds is there already, and a run counts it as what it needs.
+    let held = options.warm.as_ref().map_or(0, |w| w.bytes());
+    let now = Offer::now().map(|o| Offer { bytes: o.bytes.saturating_add(held), ..o });
+    asked.into_iter().chain(now).min_by_key(|o| o.bytes)
 }
 
 /// The memory that a piece of an experiment may take: of what there is a tenth is left.

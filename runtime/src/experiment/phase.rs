@@ -1,15 +1,13 @@
 //! A phase: runs that one Plan serves, from their edits to the engine that executes them.
 
-use super::session::Session;
+use super::warm::Warm;
 use crate::checkpoint::Checkpoint;
-use crate::engine::{Engine, Run, RunEdit, TensorSource, WeightSource, Widened};
+use crate::engine::{Run, RunEdit, TensorSource, WeightSource, Widened};
 use crate::error::Error;
-use crate::reference::Reference;
-use crate::rows::{Held, RowsEngine};
+use crate::rows::Held;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use steer_compiler::backend::row_backend;
 use steer_compiler::elaborate::{OutputSpec, Place, RunSpec, Script};
 use steer_compiler::plan::rules::{self, Changes, OptimizeError};
 use steer_compiler::plan::{Edit, EditId, Plan, Tensor};
@@ -35,6 +33,8 @@ pub struct PhaseOptions {
     pub cache: CacheFormat,
     /// Whether passes say what their time is spent on.
     pub measure: bool,
+    /// What stays in memory from one statement of a session to the next.
+    pub warm: Option<Rc<Warm>>,
     /// Whether weights are widened to float32 when they are loaded, and not computed with as they are stored.
     pub widen: bool,
 }
@@ -50,6 +50,7 @@ impl Default for PhaseOptions {
             memory: None,
             cache: CacheFormat::default(),
             measure: false,
+            warm: None,
             widen: false,
         }
     }
@@ -78,6 +79,8 @@ pub struct Prepared {
     pub engine_runs: Vec<Run>,
     /// The sequences, those asked for first, then donors.
     pub runs: Vec<RunSpec>,
+    /// What the outputs of the Plan were asked as.
+    pub outputs: Rc<[OutputSpec]>,
     /// By run, where each of its `Run::edits` acts.
     pub places: Vec<Vec<Rc<Place>>>,
     pub warnings: Diagnostics,
@@ -101,6 +104,7 @@ impl Prepared {
             rules: Vec::new(),
             engine_runs: runs.iter().map(renumbered).collect(),
             runs: runs.iter().map(|r| self.runs[*r].clone()).collect(),
+            outputs: Rc::clone(&self.outputs),
             places: runs.iter().map(|r| self.places[*r].clone()).collect(),
             warnings: Diagnostics::new(),
         }
@@ -183,6 +187,7 @@ pub fn prepare(
         rules: changes,
         engine_runs,
         runs,
+        outputs: outputs.into(),
         places,
         warnings,
     })
@@ -239,32 +244,4 @@ impl TensorSource for TensorValues {
                 .help("this is a bug in steer")
         })
     }
-}
-
-/// Reads the weights and makes the phase ready to run.
-pub fn engine(
-    session: &Session,
-    prepared: &Prepared,
-    tensors: &TensorValues,
-    options: &PhaseOptions,
-) -> Result<Box<dyn Engine>, Error> {
-    let mut engine: Box<dyn Engine> = match row_backend(&options.backend) {
-        Some(backend) => {
-            let (plan, program) = (Arc::clone(&prepared.plan), Arc::clone(&prepared.program));
-            let mut rows = RowsEngine::new(plan, program, backend, options.weights(&session.checkpoint), tensors)?;
-            rows.share = options.share;
-            Box::new(rows)
-        }
-        None => Box::new(Reference::new(
-            Arc::clone(&prepared.plan),
-            options.weights(&session.checkpoint),
-            Arc::new(tensors.clone()),
-        )?),
-    };
-    engine.store_in(options.cache);
-    if options.measure {
-        engine.measure();
-    }
-    engine.begin(prepared.engine_runs.clone())?;
-    Ok(engine)
 }

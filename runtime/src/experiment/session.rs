@@ -1,8 +1,10 @@
 //! A script with its model, found, opened and checked.
 
 use super::inputs::{self, Input, InputKind};
+use super::keys::{Keys, stamps};
 use super::models;
 use super::settings;
+use super::warm::{Opened, Warm};
 use crate::checkpoint::{Checkpoint, find_model, sha256};
 use crate::error::Error;
 use crate::files;
@@ -30,6 +32,8 @@ pub struct SessionOptions {
     pub hub: Hub,
     /// Whether what is opened will read weights, so that those of a model of the hub are needed.
     pub weights: bool,
+    /// Where the model stays open for the next script.
+    pub warm: Option<Rc<Warm>>,
 }
 
 /// A model with its files, and a script checked against it.
@@ -53,6 +57,16 @@ pub struct Session {
     pub inputs: Vec<Input>,
     /// By hash: all texts of scripts and model files, and the data that the script names.
     pub read: Vec<String>,
+    /// What tells whether a definition is the same as in another session.
+    pub keys: Keys,
+}
+
+/// A text of a script. What a later one declares takes the place of what an earlier one has under its name.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// As diagnostics call it: a path, or what stands for one.
+    pub name: PathBuf,
+    pub text: String,
 }
 
 /// A model without a script.
@@ -82,14 +96,24 @@ impl Session {
         options: &SessionOptions,
         sources: &mut Sources,
     ) -> Result<Self, Diagnostics> {
+        Self::open_parts(&folder_of(path), &[Part { name: path.to_path_buf(), text }], options, sources)
+    }
+
+    /// Checks a script of several texts; relative paths in those that are no files begin at `folder`.
+    pub fn open_parts(
+        folder: &Path,
+        parts: &[Part],
+        options: &SessionOptions,
+        sources: &mut Sources,
+    ) -> Result<Self, Diagnostics> {
         let before = sources.clone();
-        let (session, named) = Self::described(path, text.clone(), options, sources)?;
+        let (session, named) = Self::described(folder, parts, options, sources)?;
         match &named.id {
             // Weights are downloaded for a script that is right, and it is checked against them anew.
             Some(id) if options.weights && !session.checkpoint.has_weights() => {
                 options.hub.fetch(id, Need::Weights).map_err(|e| vec![placed(e, named.span)])?;
                 *sources = before;
-                Ok(Self::described(path, text, options, sources)?.0)
+                Ok(Self::described(folder, parts, options, sources)?.0)
             }
             _ => Ok(session),
         }
@@ -97,23 +121,33 @@ impl Session {
 
     /// Checks a script against what is there of its model.
     fn described(
-        path: &Path,
-        text: String,
+        folder: &Path,
+        parts: &[Part],
         options: &SessionOptions,
         sources: &mut Sources,
     ) -> Result<(Self, Named), Diagnostics> {
         let mut library = Library::standard(sources)?;
-        let folder = folder_of(path);
+        let folder = folder.to_path_buf();
         let mut items = Vec::new();
         let standard = sources.files().len();
-        let file = read_items(path, &text, sources, &mut items, &mut Vec::new())?;
+        let (mut file, mut text) = (FileId(standard as u16), String::new());
+        let (mut own, mut seen) = (Vec::new(), Vec::new());
+        for part in parts {
+            let mut new = Vec::new();
+            file = read_items(&folder, part, sources, &mut new, &mut seen)?;
+            text.clone_from(&part.text);
+            own.push(file);
+            let taken = |i: &Item| new.iter().any(|n| replaces(n, i));
+            items.retain(|i| !taken(i));
+            items.append(&mut new);
+        }
         let folders: Vec<(FileId, PathBuf)> = (standard..sources.files().len())
-            .map(|i| (FileId(i as u16), folder_of(Path::new(&sources.files()[i].name))))
+            .map(|i| (FileId(i as u16), folder_in_sources(&folder, &sources.files()[i].name)))
             .collect();
         let mut inputs: Vec<Input> = folders
             .iter()
             .map(|(id, _)| Input {
-                kind: if *id == file { InputKind::Script } else { InputKind::Import },
+                kind: if own.contains(id) { InputKind::Script } else { InputKind::Import },
                 path: PathBuf::from(&sources.get(*id).name),
             })
             .collect();
@@ -134,16 +168,25 @@ impl Session {
         let place = |e: Error| vec![placed(e, model_span)];
         let location = find_model(&model_name, from_script, &options.hub).map_err(place)?;
         let found = &location.path;
-        let mut checkpoint = location.open().map_err(place)?;
         let settings = settings::of(&items, file)?;
-        settings.iter().for_each(|s| checkpoint.configure(&s.key.name, s.value.clone()));
-        let checkpoint = Arc::new(checkpoint);
+        let open = || -> Result<Opened, Diagnostics> {
+            let mut checkpoint = location.open().map_err(place)?;
+            settings.iter().for_each(|s| checkpoint.configure(&s.key.name, s.value.clone()));
+            let tokens = Tokens::open(found).map_err(one)?.map(Rc::new);
+            Ok(Opened { checkpoint: Arc::new(checkpoint), tokens })
+        };
+        let Opened { checkpoint, tokens } = match &options.warm {
+            None => open()?,
+            Some(warm) => {
+                let keys: Vec<_> = settings.iter().map(|s| (&s.key.name, &s.value)).collect();
+                warm.opened(&format!("{} {keys:?}", found.display()), open)?
+            }
+        };
         let described = models::describe(library, &checkpoint, &given, &[&folder, checkpoint.folder()], sources)?;
         settings::check(&settings, &described.model)?;
         let of_models = given.iter().map(|g| &g.path).chain(&described.found);
         inputs.extend(of_models.map(|path| Input { kind: InputKind::ModelFile, path: path.clone() }));
         let arch_file = sources.get(described.file).name.clone();
-        let tokens = Tokens::open(found).map_err(one)?.map(Rc::new);
         let (read, named) = (RefCell::default(), RefCell::default());
         let files = Files { folder: folder.clone(), folders, tokens: tokens.clone(), read, named };
         let overrides: Vec<(String, String)> = options.set.clone();
@@ -175,12 +218,20 @@ impl Session {
         if diagnostics.iter().any(|d| d.severity == Severity::Error) {
             return Err(diagnostics);
         }
+        let data: Vec<String> = files.read.into_inner();
+        let keys = match options.warm {
+            Some(_) => {
+                let data: Vec<String> = data.iter().cloned().chain(stamps(&inputs)).collect();
+                Keys::of(&items, sources, &options.set, &data)
+            }
+            None => Keys::default(),
+        };
         let texts = sources.files().iter().map(|s| sha256(s.text.as_bytes()));
-        let read = texts.chain(files.read.into_inner()).collect();
+        let read = texts.chain(data).collect();
         let (folders, warnings) = (files.folders, diagnostics);
         #[rustfmt::skip]
         let session = Session {
-            script, checkpoint, tokens, folder, folders, model_name, arch_file, text, file, warnings, inputs, read,
+            script, checkpoint, tokens, folder, folders, model_name, arch_file, text, file, warnings, inputs, read, keys,
         };
         Ok((session, Named { id: location.id, span: model_span }))
     }
@@ -266,6 +317,25 @@ fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
+/// Whether an item stands in the place of an earlier one.
+fn replaces(new: &Item, old: &Item) -> bool {
+    match (new.declares(), old.declares()) {
+        (Some(new), Some(old)) => new.name == old.name,
+        _ => matches!((&new.kind, &old.kind), (ItemKind::Model(..), ItemKind::Model(..))),
+    }
+}
+
+/// The folder that relative paths of a source begin at: its own where it is a file.
+fn folder_in_sources(folder: &Path, name: &str) -> PathBuf {
+    let path = Path::new(name);
+    if is_file_name(path) { folder_of(path) } else { folder.to_path_buf() }
+}
+
+/// Whether a text was read from a file: others have names in angle brackets.
+fn is_file_name(name: &Path) -> bool {
+    !name.to_string_lossy().starts_with('<')
+}
+
 /// The folder of a file of the script.
 fn folder_in<'f>(folders: &'f [(FileId, PathBuf)], file: FileId, script: &'f Path) -> &'f Path {
     folders.iter().find(|(f, _)| *f == file).map_or(script, |(_, folder)| folder)
@@ -280,14 +350,15 @@ pub(super) fn parse_file(path: &Path, sources: &mut Sources) -> Result<File, Dia
 
 /// The items of a script, those of its imports first, each file once; which source the script is.
 fn read_items(
-    path: &Path,
-    text: &str,
+    folder: &Path,
+    part: &Part,
     sources: &mut Sources,
     items: &mut Vec<Item>,
     seen: &mut Vec<PathBuf>,
 ) -> Result<FileId, Diagnostics> {
-    let id = sources.add(path.display().to_string(), text);
-    let (tree, diagnostics) = steer_lang::parse(id, text);
+    let path = &part.name;
+    let id = sources.add(path.display().to_string(), part.text.as_str());
+    let (tree, diagnostics) = steer_lang::parse(id, &part.text);
     if !diagnostics.is_empty() {
         return Err(diagnostics);
     }
@@ -297,7 +368,7 @@ fn read_items(
             items.push(item);
             continue;
         };
-        let target = folder_of(path).join(&name.value);
+        let target = folder_in_sources(folder, &path.display().to_string()).join(&name.value);
         let own = target.canonicalize().unwrap_or_else(|_| target.clone());
         if seen.contains(&own) {
             continue;
@@ -310,7 +381,7 @@ fn read_items(
         let inner = files::read_text(&target)
             .map_err(|e| if target.exists() { e } else { e.help("paths are relative to the importing file") })
             .map_err(|e| vec![e.0.at(name.span, "imported here")])?;
-        read_items(&target, &inner, sources, items, seen)?;
+        read_items(folder, &Part { name: target, text: inner }, sources, items, seen)?;
     }
     Ok(id)
 }

@@ -35,13 +35,15 @@ pub struct Fixed {
     pub operands: Vec<Option<Arc<Vec<f32>>>>,
 }
 
+/// Matrices of weights, by the weight's name and the view of it.
+pub type PackedWeights = HashMap<String, Arc<Matrices>>;
+
 /// The constants of a program, by stretch and instruction.
 pub struct Constants {
     fixed: Vec<Vec<Fixed>>,
     /// Those that are read when they are first needed.
     later: Vec<Arc<Matrices>>,
-    /// Matrices of weights, by the weight's name and the view of it.
-    packed: HashMap<String, Arc<Matrices>>,
+    packed: PackedWeights,
 }
 
 /// Constants while they are loaded, by the view that asks for them: equal views share memory.
@@ -83,22 +85,22 @@ impl Reader<'_> {
 }
 
 impl Constants {
-    /// Reads and packs everything that the program names, and runs its prelude. Matrices that another program has of the
-    /// same weights are its own, too.
+    /// Reads and packs everything that the program names, and runs its prelude. Matrices of the same weights that other
+    /// programs have are its own, too.
     pub fn load(
         plan: &Plan,
         program: &Program,
         kernels: &dyn RowKernels,
         weights: &Arc<dyn WeightSource>,
         tensors: &dyn TensorSource,
-        beside: Option<&Constants>,
+        others: &PackedWeights,
     ) -> Result<Self, Error> {
         let mut reader = Reader { plan, weights, tensors, last: None };
         let mut loading = Loading::default();
         for view in
             instrs(program).flat_map(wanted).filter_map(|w| if let Wanted::Matrix(v) = w { Some(v) } else { None })
         {
-            let there = beside.zip(of_weight(plan, &view)).and_then(|(other, key)| other.packed.get(&key));
+            let there = of_weight(plan, &view).and_then(|key| others.get(&key));
             loading.matrices.extend(there.map(|m| (matrix_key(&view), Arc::clone(m))));
         }
         let bar = Bar::new("loading weights", Unit::Bytes(Held::of(plan, program, weights.as_ref()).bytes()));
@@ -119,6 +121,11 @@ impl Constants {
         });
         let packed = matrices.collect();
         Ok(Constants { fixed, later, packed })
+    }
+
+    /// The matrices of weights.
+    pub fn packed(&self) -> &PackedWeights {
+        &self.packed
     }
 
     pub fn experts_read(&self) -> (usize, usize) {

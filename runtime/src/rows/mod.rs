@@ -35,6 +35,7 @@ use crate::engine::{Engine, Extend, Run, StepResult, TensorSource, Watcher, Weig
 use crate::error::Error;
 use cache::{Caches, Homes};
 pub(crate) use constants::Constants;
+pub use constants::PackedWeights;
 use lives::Lives;
 use meter::Meter;
 use operations::Cost;
@@ -88,7 +89,7 @@ impl RowsEngine {
         weights: Arc<dyn WeightSource>,
         tensors: &dyn TensorSource,
     ) -> Result<Self, Error> {
-        RowsEngine::with(plan, program, backend, weights, tensors, None)
+        RowsEngine::over(plan, program, backend, weights, tensors, &PackedWeights::default())
     }
 
     /// Another program over the same weights: matrices that both read are in memory once.
@@ -99,20 +100,21 @@ impl RowsEngine {
         backend: &dyn RowBackend,
         tensors: &dyn TensorSource,
     ) -> Result<Self, Error> {
-        RowsEngine::with(plan, program, backend, Arc::clone(&self.weights), tensors, Some(&self.constants))
+        RowsEngine::over(plan, program, backend, Arc::clone(&self.weights), tensors, self.packed())
     }
 
-    fn with(
+    /// With matrices that are packed already, where it reads them.
+    pub fn over(
         plan: Arc<Plan>,
         program: Arc<Program>,
         backend: &dyn RowBackend,
         weights: Arc<dyn WeightSource>,
         tensors: &dyn TensorSource,
-        beside: Option<&Constants>,
+        packed: &PackedWeights,
     ) -> Result<Self, Error> {
         let isa = Isa::detect();
         let kernels = backend.compile(&program.kernels, isa)?;
-        let constants = Constants::load(&plan, &program, kernels.as_ref(), &weights, tensors, beside)?;
+        let constants = Constants::load(&plan, &program, kernels.as_ref(), &weights, tensors, packed)?;
         let homes = Homes::new(&program);
         let lives = Lives::of(&program, &homes);
         let layout = layout(&program, &lives);
@@ -143,6 +145,11 @@ impl RowsEngine {
             meter: None,
             pool: Pool::default(),
         })
+    }
+
+    /// The matrices of weights that it reads.
+    pub fn packed(&self) -> &PackedWeights {
+        self.constants.packed()
     }
 
     pub fn plan(&self) -> &Plan {

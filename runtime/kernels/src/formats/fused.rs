@@ -81,8 +81,13 @@ unsafe fn chains<F: Stored, V: Wide, const R: usize, const N: usize>(
         let mut at = [t.b.cast::<u8>(); N];
         for n in 0..N {
             at[n] = F::part(panel(n), part);
+            // Behind the end of a panel stands the next one, which is read beside it; the next to be read is that of as many
+            // panels later.
+            let bytes = t.b_panel * size_of::<f32>();
+            let ends = at[n] as usize + AHEAD >= panel(n) as usize + bytes;
+            let ahead = at[n].wrapping_add(if ends { AHEAD + (N - 1) * bytes } else { AHEAD });
             for line in 0..F::BYTES.div_ceil(64) {
-                V::prefetch(at[n].wrapping_add(AHEAD + 64 * line).cast());
+                V::prefetch(ahead.wrapping_add(64 * line).cast());
             }
         }
         let a = t.a.add(part * F::PART);

@@ -1,0 +1,81 @@
+//! `steer repl [FILE]`
+
+use super::{Backend, Cache, Failure, ModelArgs, Setting, Weights, script_folder};
+use crate::error::Error;
+use crate::experiment::PhaseOptions;
+use crate::repl::{Flow, Repl, Terminal};
+use crate::report;
+use clap::Args;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use steer_lang::codes;
+
+#[derive(Args, Clone, Debug)]
+pub struct ReplArgs {
+    /// A script to begin with: its definitions are there, its statements are run
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// A parameter of the script; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<Setting>,
+    /// What executes the model
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: Backend,
+    /// How keys and values are stored for later tokens
+    #[arg(long, value_enum, default_value_t)]
+    pub cache: Cache,
+    /// Threads to use (default: one for each core)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// The seed of everything random (default: the script's, else 0)
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// The memory that a statement may take, such as 2GiB (default: what there is)
+    #[arg(long, value_name = "BYTES", value_parser = super::options::bytes)]
+    pub memory: Option<u64>,
+    /// How weights are kept in memory; results are the same, bit for bit
+    #[arg(long, value_enum, default_value_t)]
+    pub weights: Weights,
+}
+
+/// A prompt on a terminal; otherwise what stands on standard input is evaluated, up to the first error.
+pub fn run(args: &ReplArgs) -> Result<(), Failure> {
+    super::start_threads(args.threads)?;
+    let phase = PhaseOptions {
+        backend: args.backend.available()?.into(),
+        seed: args.seed,
+        memory: args.memory,
+        cache: args.cache.format(),
+        widen: args.weights == Weights::F32,
+        ..PhaseOptions::default()
+    };
+    let folder = args.file.as_deref().map_or_else(|| Path::new("."), script_folder);
+    let mut repl = Repl::new(folder.to_path_buf(), super::session_options(&args.model, &args.set), phase);
+    let terminal = std::io::stdin().is_terminal();
+    match (&args.file, terminal) {
+        (Some(file), _) => repl.load(file)?,
+        (None, true) => report::print(&format!("{}\n", repl.begin()?))?,
+        (None, false) => {}
+    }
+    if terminal {
+        report::print("`:help` lists the commands; ctrl-D ends the session\n")?;
+        let history = super::options::cache().map(|folder| folder.join("history"));
+        return Ok(Terminal::new(history)?.run(&mut repl)?);
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|e| crate::files::failed("read from", Path::new("standard input"), &e))?;
+    for text in crate::repl::inputs(&text) {
+        match repl.enter(&text) {
+            (Flow::Ended, _) => return Ok(()),
+            (Flow::On, true) => {}
+            (Flow::On, false) => {
+                let e = Error::new(codes::COMMAND, "the input ends here, at its first error");
+                return Err(e.help("what stands before it was evaluated").into());
+            }
+        }
+    }
+    Ok(())
+}

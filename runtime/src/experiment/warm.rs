@@ -1,0 +1,288 @@
+//! What a session keeps in memory from one statement to the next: the model as it was opened, packed weights, engines,
+//! derived tensors, and what was read of runs. Nothing of it changes a result: it is found by all that a value depends on.
+
+use super::keys::{Keys, key_of};
+use super::live::Ask;
+use super::phase::{PhaseOptions, Prepared};
+use super::session::Session;
+use crate::checkpoint::Checkpoint;
+use crate::engine::{Did, Engine, RowReceipt};
+use crate::rows::PackedWeights;
+use crate::tokens::Tokens;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use steer_compiler::elaborate::OutputSpec;
+use steer_compiler::plan::{Plan, print};
+use steer_lang::Span;
+
+/// As many engines wait for another statement that they can execute.
+const ENGINES: usize = 3;
+/// Values of runs that are kept, in bytes; those that were read longest ago go first.
+const VALUES: usize = 512 << 20;
+
+/// See the module.
+#[derive(Default)]
+pub struct Warm {
+    opened: RefCell<Option<(String, Opened)>>,
+    packed: RefCell<PackedWeights>,
+    engines: RefCell<VecDeque<(u64, Box<dyn Engine>)>>,
+    tensors: RefCell<HashMap<(u64, String), Arc<[f32]>>>,
+    runs: RefCell<Runs>,
+}
+
+impl std::fmt::Debug for Warm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Warm({} engines)", self.engines.borrow().len())
+    }
+}
+
+/// A model's files.
+#[derive(Clone)]
+pub struct Opened {
+    pub checkpoint: Arc<Checkpoint>,
+    pub tokens: Option<Rc<Tokens>>,
+}
+
+/// What was read of runs, by the key of the run.
+#[derive(Default)]
+struct Runs {
+    kept: HashMap<u64, KeptRun>,
+    /// The one that was read last stands last.
+    order: VecDeque<u64>,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct KeptRun {
+    /// By output and position.
+    values: HashMap<(u64, usize), Arc<[f32]>>,
+    /// What its edits did, by their number among the run's and by position.
+    did: HashMap<(usize, usize), Did>,
+}
+
+/// What is known of the runs of a phase before it begins.
+#[derive(Default)]
+pub struct Recalled {
+    /// By run, output and position.
+    pub values: HashMap<(usize, usize, usize), Arc<[f32]>>,
+    pub receipts: Vec<RowReceipt>,
+}
+
+
+impl Warm {
+    /// The model of this name, opened if it is not yet. Of another one nothing is left then.
+    pub fn opened<E>(&self, name: &str, open: impl FnOnce() -> Result<Opened, E>) -> Result<Opened, E> {
+        if let Some((known, opened)) = &*self.opened.borrow()
+            && known == name
+        {
+            return Ok(opened.clone());
+        }
+        let opened = open()?;
+        self.packed.borrow_mut().clear();
+        self.engines.borrow_mut().clear();
+        self.tensors.borrow_mut().clear();
+        *self.runs.borrow_mut() = Runs::default();
+        *self.opened.borrow_mut() = Some((name.to_owned(), opened.clone()));
+        Ok(opened)
+    }
+
+    /// The matrices that engines have packed so far.
+    pub fn packed(&self) -> PackedWeights {
+        self.packed.borrow().clone()
+    }
+
+    pub fn keep_packed(&self, packed: &PackedWeights) {
+        let new = packed.iter().map(|(key, m)| (key.clone(), Arc::clone(m)));
+        self.packed.borrow_mut().extend(new);
+    }
+
+    /// The memory that packed matrices take.
+    pub fn bytes(&self) -> u64 {
+        self.packed.borrow().values().map(|m| (m.bytes_of_each() * m.count_read()) as u64).sum()
+    }
+
+    /// An engine for this Plan on these values, if one waits.
+    pub fn engine(&self, key: u64) -> Option<Box<dyn Engine>> {
+        let mut engines = self.engines.borrow_mut();
+        let at = engines.iter().position(|(known, _)| *known == key)?;
+        engines.remove(at).map(|(_, engine)| engine)
+    }
+
+    /// Lets an engine wait, without its caches.
+    pub fn keep_engine(&self, key: u64, mut engine: Box<dyn Engine>) {
+        if engine.begin(Vec::new()).is_ok() {
+            let mut engines = self.engines.borrow_mut();
+            engines.push_back((key, engine));
+            if engines.len() > ENGINES {
+                engines.pop_front();
+            }
+        }
+    }
+
+    /// A derived tensor by its own name.
+    pub fn tensor(&self, keys: &Keys, name: &str) -> Option<Arc<[f32]>> {
+        self.tensors.borrow().get(&tensor_key(keys, name)?).cloned()
+    }
+
+    pub fn keep_tensor(&self, keys: &Keys, name: &str, value: &Arc<[f32]>) {
+        if let Some(key) = tensor_key(keys, name) {
+            self.tensors.borrow_mut().insert(key, Arc::clone(value));
+        }
+    }
+
+    /// Takes the values that are known out of what is asked of runs that do not grow.
+    pub fn recall(&self, session: &Session, prepared: &Prepared, asks: &mut [Ask]) -> Recalled {
+        let (mut out, mut runs) = (Recalled::default(), self.runs.borrow_mut());
+        let outputs = output_keys(prepared, &session.keys);
+        let mut known = RunKeys::new(session, prepared);
+        for (run, ask) in asks.iter_mut().enumerate() {
+            if ask.grow.is_some() || ask.reads.iter().all(Vec::is_empty) {
+                continue;
+            }
+            let Some(key) = known.of(run) else { continue };
+            let Some(kept) = runs.kept.get(&key) else { continue };
+            let wanted = || {
+                let reads = ask.reads.iter().enumerate();
+                reads.flat_map(|(output, rows)| rows.iter().map(move |p| (output, *p)))
+            };
+            let value = |(output, p): (usize, usize)| {
+                let value = kept.values.get(&(outputs[output]?, p))?;
+                Some(((run, output, p), Arc::clone(value)))
+            };
+            // A row that is computed anyway leaves its receipts; so a run is known as a whole, or not.
+            let Some(values) = wanted().map(value).collect::<Option<Vec<_>>>() else { continue };
+            let last = wanted().map(|(_, p)| p).max().unwrap_or(0);
+            out.values.extend(values);
+            let edits = &prepared.engine_runs[run].edits;
+            let did = kept.did.iter().filter(|((_, position), _)| *position <= last);
+            out.receipts.extend(did.filter_map(|(&(edit, position), did)| {
+                Some(RowReceipt { run, edit: edits.get(edit)?.edit, position, did: *did })
+            }));
+            ask.reads.iter_mut().for_each(Vec::clear);
+            runs.order.retain(|k| *k != key);
+            runs.order.push_back(key);
+        }
+        out
+    }
+
+    /// Keeps what was read of runs that do not grow.
+    pub fn keep_runs(
+        &self,
+        session: &Session,
+        prepared: &Prepared,
+        asks: &[Ask],
+        values: &HashMap<(usize, usize, usize), Arc<[f32]>>,
+        receipts: &[RowReceipt],
+    ) {
+        let mut runs = self.runs.borrow_mut();
+        let outputs = output_keys(prepared, &session.keys);
+        let mut known = RunKeys::new(session, prepared);
+        let keys: Vec<Option<u64>> = (0..asks.len())
+            .map(|run| known.of(run).filter(|_| asks[run].grow.is_none() && asks[run].reads.iter().any(|r| !r.is_empty())))
+            .collect();
+        for (&(run, output, position), value) in values {
+            let (Some(Some(key)), Some(output)) = (keys.get(run), outputs[output]) else { continue };
+            let of_run = runs.kept.entry(*key).or_default();
+            if of_run.values.insert((output, position), Arc::clone(value)).is_none() {
+                runs.bytes += value.len() * size_of::<f32>();
+            }
+        }
+        for r in receipts {
+            let Some(Some(kept)) = keys.get(r.run).map(|k| k.and_then(|k| runs.kept.get_mut(&k))) else { continue };
+            if let Some(edit) = prepared.engine_runs[r.run].edits.iter().position(|e| e.edit == r.edit) {
+                kept.did.insert((edit, r.position), r.did);
+            }
+        }
+        for key in keys.into_iter().flatten() {
+            runs.order.retain(|k| *k != key);
+            runs.order.push_back(key);
+        }
+        while runs.bytes > VALUES
+            && let Some(oldest) = runs.order.pop_front()
+        {
+            let gone = runs.kept.remove(&oldest).unwrap_or_default();
+            runs.bytes -= gone.values.values().map(|v| v.len() * size_of::<f32>()).sum::<usize>();
+        }
+    }
+}
+
+fn tensor_key(keys: &Keys, name: &str) -> Option<(u64, String)> {
+    let own = name.split('[').next().unwrap_or(name);
+    Some((keys.name(own)?, name.to_owned()))
+}
+
+/// What an engine is found by: its Plan without places in texts, its tensors, and how it computes.
+pub fn engine_key(plan: &Plan, tensors: &HashMap<String, Arc<[f32]>>, options: &PhaseOptions) -> u64 {
+    let mut plan = plan.clone();
+    plan.weights.iter_mut().for_each(|w| w.span = Span::default());
+    plan.edits.iter_mut().for_each(|e| e.span = Span::default());
+    plan.nodes.iter_mut().for_each(|n| n.span = Span::default());
+    let read = plan.tensors.iter().filter_map(|t| tensors.get(&t.name));
+    let bits: Vec<Vec<u32>> = read.map(|values| values.iter().map(|x| x.to_bits()).collect()).collect();
+    let how = (&options.backend, options.cache.name(), options.share, options.measure, options.widen);
+    key_of((print(&plan), bits, how))
+}
+
+/// By output: what is read there; `None` where that is not known by a key.
+fn output_keys(prepared: &Prepared, keys: &Keys) -> Vec<Option<u64>> {
+    let key = |spec: &OutputSpec| match spec {
+        OutputSpec::Site { name, before } => Some(key_of(("site", name, before))),
+        OutputSpec::Logit(token) => Some(key_of(("logit", token))),
+        OutputSpec::Row(read) => Some(key_of(("row", keys.place(read.span)?, &read.key))),
+        OutputSpec::Lens(lens) => Some(key_of(("lens", keys.place(lens.read.span)?, &lens.read.key, lens.norm))),
+        OutputSpec::LensLogit(lens, token) => {
+            Some(key_of(("lens", keys.place(lens.read.span)?, &lens.read.key, lens.norm, token)))
+        }
+    };
+    prepared.outputs.iter().map(key).collect()
+}
+
+/// Keys of runs: equal where their values are.
+struct RunKeys<'a> {
+    session: &'a Session,
+    prepared: &'a Prepared,
+    /// `None` inside: not to be known.
+    known: HashMap<usize, Option<u64>>,
+}
+
+impl<'a> RunKeys<'a> {
+    fn new(session: &'a Session, prepared: &'a Prepared) -> Self {
+        RunKeys { session, prepared, known: HashMap::new() }
+    }
+
+    fn of(&mut self, run: usize) -> Option<u64> {
+        if let Some(known) = self.known.get(&run) {
+            return *known;
+        }
+        let key = self.find(run);
+        self.known.insert(run, key);
+        key
+    }
+
+    fn find(&mut self, run: usize) -> Option<u64> {
+        let (keys, prepared) = (&self.session.keys, self.prepared);
+        let spec = &prepared.runs[run];
+        let sequence = spec.sequence();
+        let mut parts = Vec::new();
+        for u in &spec.uses {
+            let edit = self.session.script.edits.get(u.edit)?;
+            // One without a name is what stands at its place.
+            let own = keys.name(&edit.name).or_else(|| keys.place(edit.span))?;
+            let args: Vec<u64> = u.args.iter().map(|a| a.to_bits()).collect();
+            let at = (edit.span.start, edit.span.end);
+            parts.push(key_of((own, at, format!("{:?} {:?}", edit.sites, edit.bound), args)));
+        }
+        for (edit, place) in prepared.engine_runs[run].edits.iter().zip(&prepared.places[run]) {
+            let params: Vec<u32> = edit.params.iter().map(|p| p.to_bits()).collect();
+            let donor = match edit.donor {
+                Some(donor) => Some(self.of(donor)?),
+                None => None,
+            };
+            let by = place.from.as_ref().map(|from| format!("{:?}", from.by));
+            parts.push(key_of((params, donor, by, place.on.rows(&sequence))));
+        }
+        Some(key_of((&spec.encoded.tokens, parts)))
+    }
+}

@@ -1,0 +1,296 @@
+//! Sessions at the prompt: on a pseudo-terminal as they are typed, and from standard input.
+
+#![cfg(unix)]
+
+mod common;
+
+use common::Folder;
+use nix::pty::{Winsize, openpty};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// Nothing that is typed takes so long.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A session on a terminal.
+struct Typed {
+    child: Child,
+    keys: File,
+    pieces: Receiver<Vec<u8>>,
+    /// What was seen and not yet expected.
+    seen: String,
+}
+
+fn steer(args: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_steer"));
+    command.args(args).current_dir(folder).env("TERM", "xterm").env("NO_COLOR", "1").env("STEER_CACHE", folder.join("cache"));
+    command
+}
+
+impl Typed {
+    fn new(args: &[&str], folder: &Path) -> Self {
+        let size = Winsize { ws_row: 50, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = openpty(&size, None).unwrap();
+        let child = steer(args, folder)
+            .stdin(pty.slave.try_clone().unwrap())
+            .stdout(pty.slave.try_clone().unwrap())
+            .stderr(pty.slave)
+            .spawn()
+            .unwrap();
+        let mut master = File::from(pty.master);
+        let keys = master.try_clone().unwrap();
+        let (to, pieces) = channel();
+        std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(n @ 1..) = master.read(&mut piece) {
+                if to.send(piece[..n].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut typed = Typed { child, keys, pieces, seen: String::new() };
+        typed.expect("steer> ");
+        typed
+    }
+
+    /// Waits for a text and gives what stands before it.
+    fn expect(&mut self, text: &str) -> String {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.seen.find(text) {
+                let before = self.seen[..at].to_owned();
+                self.seen.drain(..at + text.len());
+                return before;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            match self.pieces.recv_timeout(left) {
+                Ok(piece) => self.seen += &bare(&String::from_utf8_lossy(&piece)),
+                Err(e) => panic!("no {text:?} ({e}) in {:?}", self.seen),
+            }
+        }
+    }
+
+    fn keys(&mut self, text: &str) {
+        self.keys.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Types a line, and gives what is shown until the next prompt.
+    fn line(&mut self, text: &str) -> String {
+        self.keys(&format!("{text}\r"));
+        // The prompt is drawn again and again while a line is typed: the last echo ends with a line of its own.
+        self.expect("\r\n");
+        self.shown()
+    }
+
+    /// What is shown until the next prompt.
+    fn shown(&mut self) -> String {
+        self.expect("steer> ")
+    }
+
+    fn end(mut self) {
+        self.keys("\x04");
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{}", self.seen);
+    }
+}
+
+/// Without what moves the cursor.
+fn bare(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('\x1b') {
+        out += &rest[..at];
+        rest = &rest[at + 1..];
+        if let Some(escape) = rest.strip_prefix('[') {
+            let end = escape.find(|c: char| c.is_ascii_alphabetic()).map_or(escape.len(), |i| i + 1);
+            rest = &escape[end..];
+        }
+    }
+    out + rest
+}
+
+/// What a session from standard input prints, and whether it ended well.
+fn piped(text: &str, args: &[&str], folder: &Path) -> (String, String, Option<i32>) {
+    let mut child = steer(args, folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(out.stdout), text(out.stderr), out.status.code())
+}
+
+const HOOK: &str = "hook cheer(alpha = 4) at blocks[1].resid.post {\n    h += alpha * 0.1\n}\n";
+
+#[test]
+fn a_session_is_typed() {
+    let folder = Folder::new("repl-typed");
+    let mut s = Typed::new(&["repl", "--model", "tiny-llama"], folder.path());
+    assert!(s.line("1 + 2").contains('3'));
+    // A definition goes on until its bracket closes.
+    s.keys("hook cheer(alpha = 4) at blocks[1].resid.post {\r    h += alpha * 0.1\r}\r");
+    s.expect("}");
+    s.shown();
+    let text = s.line("generate \"Tom went to the park.\" with cheer { max: 4 }");
+    assert!(text.contains("baseline") && text.contains("cheer"), "{text}");
+    // A mistake in the middle of a definition leaves what there was.
+    s.keys("hook cheer at blocks[1].resid.post {\r    h += * 2\r}\r");
+    let wrong = s.expect("E0");
+    assert!(!wrong.contains("panicked"));
+    s.shown();
+    let again = s.line("generate \"Tom went to the park.\" with cheer { max: 4 }");
+    assert_eq!(text.lines().last(), again.lines().last());
+    // ctrl-C takes a line away and nothing else.
+    s.keys("generate \"x\x03");
+    s.expect(":quit ends the session");
+    s.shown();
+    assert!(s.line(":type cheer").contains("hook cheer(alpha = 4)"));
+    s.end();
+}
+
+#[test]
+fn ctrl_c_stops_a_computation_and_keeps_the_session() {
+    let folder = Folder::new("repl-stop");
+    let mut s = Typed::new(&["repl", "--model", "tiny-llama"], folder.path());
+    s.line("param alpha = 3");
+    s.keys("generate \"Tom went to the park.\" { max: 400000, stop: false }\r");
+    // Some of the text is there.
+    s.expect("park.");
+    s.expect(".");
+    Command::new("kill").args(["-INT", &s.child.id().to_string()]).status().unwrap();
+    let said = s.shown();
+    assert!(said.contains("stopped"), "{said}");
+    assert!(s.line("alpha + 1").contains('4'));
+    // It is forgotten: what comes next is run.
+    assert!(s.line("generate \"Tom went to the park.\" { max: 3 }").contains("Tom went"));
+    s.end();
+}
+
+#[test]
+fn every_command_answers() {
+    let folder = Folder::new("repl-commands");
+    folder.write("hooks.steer", format!("param alpha = 2\n{HOOK}").as_bytes());
+    let session = format!(
+        "model \"tiny-llama\"\n:load hooks.steer\n:set\n:set alpha 7\nalpha\n:type cheer\n:type blocks[1].attn.pattern\n\
+         :type 2 * alpha\nvector mood = mean([\"Tom was happy.\"]) at blocks[1].resid.post\n:type mood\n\
+         :receipts\ngenerate \"Tom went\" with cheer {{ max: 2 }}\n:receipts\n:time\n:explain cheer\n:explain E0203\n\
+         fn twice(x) = 2 * x\ntwice(4)\nfn twice(x) = 3 * x\ntwice(4)\n:undo\ntwice(4)\n:sites blocks[*].mlp\n:help\n:save s\n:quit\n\
+         print 1 / 0\n"
+    );
+    let (out, errors, code) = piped(&session, &["repl"], folder.path());
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
+    let mut rest = out.as_str();
+    for part in [
+        "alpha      2",
+        "7\n",
+        "hook cheer(alpha = 4) at blocks[1].resid.post",
+        "blocks[1].attn.pattern",
+        "number",
+        "tensor [d_model",
+        "nothing was run yet",
+        "baseline",
+        "cheer",
+        "selected",
+        "generate",
+        "Edits\n",
+        "E0203",
+        "8\n",
+        "12\n",
+        "undone: twice",
+        "8\n",
+        "blocks[0..4].mlp.out",
+        ":sites [PATTERN]",
+        "saved to s.steer",
+    ] {
+        let at = rest.find(part).unwrap_or_else(|| panic!("no {part:?} in {rest}"));
+        rest = &rest[at + part.len()..];
+    }
+    for (line, says) in [
+        (":stes", "did you mean `:sites`?"),
+        (":set beta 1", "there is no parameter `beta`"),
+        (":set", "there are no parameters"),
+        (":load nothing.steer", "nothing.steer"),
+        (":undo", "nothing to undo"),
+        (":explain foo", "nothing that can be explained"),
+        (":type", "nothing is named"),
+        (":save", "no file is named"),
+        ("diff \"x\"", "E0"),
+        ("blocks[1].attn.pattern[hed = 1] of \"a b\"", "no axis `hed`"),
+        ("blocks[1].attn.pattern[head = 99] of \"a b\"", "no entry 99"),
+        ("blocks[9].attn.pattern of \"a b\"", "E0"),
+        ("generate \"a\" with nothing", "E0"),
+    ] {
+        let (out, errors, code) = piped(line, &["repl", "--model", "tiny-llama"], folder.path());
+        assert!(format!("{out}{errors}").contains(says), "{line}: {out}{errors}");
+        assert_eq!(code, Some(if says == "there are no parameters" { 0 } else { 1 }), "{line}: {errors}");
+    }
+}
+
+/// What statements print, without what only a script says at its end.
+fn results(text: &str) -> Vec<&str> {
+    let ours = |line: &&str| line.contains("0.") || line.contains("Tom") || line.contains("norm");
+    text.lines().filter(ours).collect()
+}
+
+#[test]
+fn a_saved_session_gives_the_same_results() {
+    let folder = Folder::new("repl-saved");
+    folder.write("openings.txt", b"Tom went to the park.\nLily was happy.\n");
+    let session = format!(
+        "param beta = 0.5\ndata openings = lines(\"openings.txt\")\nvector mood = mean(openings) at blocks[1].resid.post on [-1]\n\
+         {HOOK}metric ld = logit(\" Mary\") - logit(\" John\")\nfn half(x) = x / 2\nmeasure ld on openings with cheer\n\
+         print norm(mood)\nmeasure ld on \"Mary and John went to the\" with cheer(half(3))\n:set beta 0.25\n\
+         sweep s over a in [0, 1] {{\n    measure ld on \"Mary and John went to the\" with cheer(a * beta)\n}}\nplot s as bar\nfn half(x) = x / 4\n\
+         generate \"Tom went to the park.\" with cheer {{ max: 8 }}\n:save again.steer\n"
+    );
+    let (first, errors, code) = piped(&session, &["repl", "--model", "tiny-llama"], folder.path());
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{first}");
+    let saved = std::fs::read_to_string(folder.path().join("again.steer")).unwrap();
+    assert!(saved.starts_with("model \"tiny-llama\"\n") && saved.contains("param beta = 0.25"), "{saved}");
+    // What was run with another definition is no part of it.
+    assert!(saved.contains("#   measure ld on \"Mary and John went to the\" with cheer(half(3))"), "{saved}");
+    let out = steer(&["run", "again.steer"], folder.path()).output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let again = String::from_utf8(out.stdout).unwrap();
+    let again = results(&again);
+    let missing: Vec<&str> = results(&first).into_iter().filter(|line| !again.contains(line)).collect();
+    // The one that is a comment by now.
+    assert_eq!(missing.len(), 1, "{missing:?}\nof\n{first}\nin\n{again:?}");
+}
+
+#[test]
+fn what_is_known_is_not_computed_again_and_what_changed_is() {
+    let folder = Folder::new("repl-warm");
+    let one = "measure ld on \"Mary and John went to the\" with cheer\n:time\n";
+    let session = format!(
+        "metric ld = logit(\" Mary\") - logit(\" John\")\n{HOOK}{one}{one}hook cheer(alpha = 4) at blocks[1].resid.post {{\n    h *= 2\n}}\n\
+         {one}:undo\n:undo\n{one}"
+    );
+    let (out, errors, code) = piped(&session, &["repl", "--model", "tiny-llama"], folder.path());
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
+    let numbers: Vec<&str> = out.lines().filter(|l| l.contains("cheer")).collect();
+    assert!(numbers.len() == 4 && numbers[0] == numbers[1] && numbers[0] != numbers[2] && numbers[0] == numbers[3], "{out}");
+    let loads = out.lines().filter(|l| l.starts_with("load ")).filter(|l| !l.contains("0.000")).count();
+    assert_eq!(loads, 2, "{out}");
+}
+
+#[test]
+fn sites_are_seen_at_once() {
+    let folder = Folder::new("repl-look");
+    let session = format!(
+        "{HOOK}blocks[1].attn.pattern of \"Tom went to\"\nblocks[1].attn.pattern[head = 1] of \"Tom went to\" with cheer\n\
+         blocks[2].resid.post of \"Tom went to\" with cheer\nlogits on [-1] of \"Tom went to\"\n\
+         vector mood[layer] = mean([\"Tom was happy.\"]) at blocks[layer].resid.post\nmood[1]\nnorm(mood[1])\n\
+         diff with cheer(2) \"Tom went to the park.\"\ndiff \"Tom went to the park.\" with cheer(2)\n"
+    );
+    let (out, errors, code) = piped(&session, &["repl", "--model", "tiny-llama"], folder.path());
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
+    for part in ["head 0", "Tom", "went", "logit lens", "next tokens", "%", "largest entries", "raises", "lowers"] {
+        assert!(out.contains(part), "no {part:?} in {out}");
+    }
+    // Both ways of writing it say the same, and nothing moves before the edit.
+    let diffs: Vec<&str> = out.split("The residual stream behind each block").skip(1).collect();
+    assert!(diffs.len() == 2 && diffs[0] == diffs[1], "{out}");
+    assert!(diffs[0].contains("KL(without") && diffs[0].contains("next token"), "{out}");
+}

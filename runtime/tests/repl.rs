@@ -81,8 +81,9 @@ impl Typed {
     /// Types a line, and gives what is shown until the next prompt.
     fn line(&mut self, text: &str) -> String {
         self.keys(&format!("{text}\r"));
-        // The prompt is drawn again and again while a line is typed: the last echo ends with a line of its own.
-        self.expect("\r\n");
+        // The line is drawn again and again while it is typed; its end is seen when all of it is.
+        self.expect(&text[text.len().saturating_sub(6)..]);
+        self.expect("\n");
         self.shown()
     }
 
@@ -173,7 +174,7 @@ fn every_command_answers() {
     folder.write("hooks.steer", format!("param alpha = 2\n{HOOK}").as_bytes());
     let session = format!(
         "model \"tiny-llama\"\n:load hooks.steer\n:set\n:set alpha 7\nalpha\n:type cheer\n:type blocks[1].attn.pattern\n\
-         :type 2 * alpha\nvector mood = mean([\"Tom was happy.\"]) at blocks[1].resid.post\n:type mood\n\
+         :type 2 * alpha\ndata happy = [\"Tom was happy.\"]\nvector mood = mean(happy) at blocks[1].resid.post\n:type mood\n\
          :receipts\ngenerate \"Tom went\" with cheer {{ max: 2 }}\n:receipts\n:time\n:explain cheer\n:explain E0203\n\
          fn twice(x) = 2 * x\ntwice(4)\nfn twice(x) = 3 * x\ntwice(4)\n:undo\ntwice(4)\n:sites blocks[*].mlp\n:help\n:save s\n:quit\n\
          print 1 / 0\n"
@@ -265,7 +266,7 @@ fn what_is_known_is_not_computed_again_and_what_changed_is() {
     let one = "measure ld on \"Mary and John went to the\" with cheer\n:time\n";
     let session = format!(
         "metric ld = logit(\" Mary\") - logit(\" John\")\n{HOOK}{one}{one}hook cheer(alpha = 4) at blocks[1].resid.post {{\n    h *= 2\n}}\n\
-         {one}:undo\n:undo\n{one}"
+         {one}:undo\n{one}"
     );
     let (out, errors, code) = piped(&session, &["repl", "--model", "tiny-llama"], folder.path());
     assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
@@ -281,7 +282,7 @@ fn sites_are_seen_at_once() {
     let session = format!(
         "{HOOK}blocks[1].attn.pattern of \"Tom went to\"\nblocks[1].attn.pattern[head = 1] of \"Tom went to\" with cheer\n\
          blocks[2].resid.post of \"Tom went to\" with cheer\nlogits on [-1] of \"Tom went to\"\n\
-         vector mood[layer] = mean([\"Tom was happy.\"]) at blocks[layer].resid.post\nmood[1]\nnorm(mood[1])\n\
+         data happy = [\"Tom was happy.\"]\nvector mood[layer] = mean(happy) at blocks[layer].resid.post\nmood[1]\nnorm(mood[1])\n\
          diff with cheer(2) \"Tom went to the park.\"\ndiff \"Tom went to the park.\" with cheer(2)\n"
     );
     let (out, errors, code) = piped(&session, &["repl", "--model", "tiny-llama"], folder.path());

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use steer_compiler::elaborate::{PrintItem, RowSet, RunSpec, SavedTensors, Statement, StatementKind, TableSpec};
-use steer_figures::Frame;
+use steer_figures::{Color, Frame, Kind, Plot};
 use steer_lang::{Diagnostic, Diagnostics};
 
 /// The tables of the sweeps so far, by name.
@@ -129,10 +129,24 @@ fn table_of(
                 StatementKind::Plot { table, .. } | StatementKind::Save { table, .. } => table == name,
                 _ => false,
             });
-            if shown { String::new() } else { format!("{name}\n{}", table::rows(&frame, report::width::terminal(100))) }
+            match shown {
+                true => String::new(),
+                false => map(&frame)
+                    .unwrap_or_else(|| format!("{name}\n{}", table::rows(&frame, report::width::terminal(100)))),
+            }
         }
     };
     (vec![Output::Table(frame)], text)
+}
+
+/// A table of several axes as a heat map, where there are colours.
+fn map(frame: &Frame) -> Option<String> {
+    let screen = report::screen();
+    if frame.axes.len() < 2 || frame.columns.len() != 1 || screen.color == Color::None {
+        return None;
+    }
+    let plot = Plot { kind: Some(Kind::Heat), ..Plot::default() };
+    Some(plot.of(frame).ok()?.text(&screen))
 }
 
 fn shown_value(label: &str, plan: &steer_compiler::plan::Plan, data: &[f32]) -> (String, Value) {

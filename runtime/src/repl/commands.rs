@@ -90,15 +90,12 @@ impl Repl {
 
     fn undo(&mut self) -> Result<(), Failure> {
         let Some(before) = self.past.pop() else { return Err(refused("there is nothing to undo", "nothing was defined yet")) };
-        let names: Vec<String> = self
-            .notebook
-            .cells()
-            .iter()
-            .filter(|c| !before.notebook.cells().contains(c))
-            .map(|c| c.name.clone().unwrap_or_else(|| c.written().lines().next().unwrap_or_default().to_owned()))
-            .collect();
-        (self.notebook, self.options.set) = (before.notebook, before.set);
-        let what = if names.is_empty() { "the last setting".to_owned() } else { names.join(", ") };
+        let (notebook, names) = self.notebook.back_to(&before.notebook);
+        let set = |s: &&(String, String)| !before.set.contains(s);
+        let set: Vec<String> = self.options.set.iter().filter(set).map(|(name, _)| name.clone()).collect();
+        (self.notebook, self.options.set) = (notebook, before.set);
+        set.iter().for_each(|name| self.notebook.outdate(name));
+        let what = [names, set].concat().join(", ");
         Ok(report::print(&format!("undone: {what}\n"))?)
     }
 

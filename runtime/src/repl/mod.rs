@@ -109,11 +109,10 @@ impl Repl {
         let stopped = interrupt::take();
         let flow = match result {
             Ok(Ok(flow)) => {
-                if before.notebook.cells() != self.notebook.cells() || before.set != self.options.set {
-                    // `:undo` takes from the past and adds nothing to it.
-                    if !text.trim_start().starts_with(":undo") {
-                        self.past.push(before);
-                    }
+                let changed = !before.notebook.defines_as(&self.notebook) || before.set != self.options.set;
+                // `:undo` takes from the past and adds nothing to it.
+                if changed && !text.trim_start().starts_with(":undo") {
+                    self.past.push(before);
                 }
                 if let Some(last) = &mut self.last
                     && !last.seconds.contains_key("total")
@@ -229,7 +228,9 @@ impl Repl {
                 Some(label) => format!("{} {}", d.message, sources.text(label.span)),
                 None => d.message.clone(),
             };
-            d.severity != Severity::Error && self.warned.insert(text)
+            // What is defined now is used later.
+            let unused = d.code == codes::UNREAD_EDIT && d.message.starts_with("no run uses");
+            d.severity != Severity::Error && !unused && self.warned.insert(text)
         };
         let new: Vec<Diagnostic> = warnings.iter().filter(new).cloned().collect();
         show(&new, sources, color);

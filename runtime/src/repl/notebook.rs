@@ -124,6 +124,34 @@ impl Notebook {
         book
     }
 
+    fn definitions(&self) -> impl Iterator<Item = &Cell> {
+        self.cells.iter().filter(|c| c.kind != CellKind::Statement)
+    }
+
+    /// Whether both define the same.
+    pub fn defines_as(&self, other: &Notebook) -> bool {
+        self.definitions().map(Cell::written).eq(other.definitions().map(Cell::written))
+    }
+
+    /// The same with the definitions of another; what they are called that differ.
+    pub fn back_to(&self, before: &Notebook) -> (Notebook, Vec<String>) {
+        let is_in = |c: &Cell, book: &Notebook| book.definitions().any(|d| d.written() == c.written());
+        let mut names: Vec<String> = Vec::new();
+        for c in self.definitions().filter(|c| !is_in(c, before)).chain(before.definitions().filter(|c| !is_in(c, self))) {
+            let name = match c.kind {
+                CellKind::Setting => c.written().to_owned(),
+                _ => c.name.clone().unwrap_or_default(),
+            };
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let mut book = self.clone();
+        names.iter().for_each(|name| book.outdate(name));
+        let statements = book.cells.into_iter().filter(|c| c.kind == CellKind::Statement);
+        (Notebook { cells: before.definitions().cloned().chain(statements).collect() }, names)
+    }
+
     /// A definition changes: statements that were run with it are not what a script would do.
     pub fn outdate(&mut self, name: &str) {
         let reaches = |c: &Cell| {
@@ -159,8 +187,7 @@ impl Notebook {
 
     /// All of it as one text, for what completes and explains it.
     pub fn text(&self) -> String {
-        let definitions = self.cells.iter().filter(|c| c.kind != CellKind::Statement);
-        definitions.map(|c| format!("{}\n\n", c.written())).collect()
+        self.definitions().map(|c| format!("{}\n\n", c.written())).collect()
     }
 }
 

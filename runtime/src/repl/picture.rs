@@ -45,8 +45,8 @@ pub fn top(values: &[f32], n: usize, largest: bool) -> Vec<(usize, f32)> {
 
 /// What a site holds in a run. `means`: the tokens that rows speak for, where that is known.
 pub fn of(session: &Session, seen: &Seen, tokens: &[String], means: &[Vec<String>]) -> Result<String, Failure> {
-    let mut out = format!("{} [{}] of {}\n", seen.site, axes_of(&seen.axes), seen.run.label);
-    out += &match &seen.axes[..] {
+    let head = format!("{} [{}] of {}\n", seen.site, axes_of(&seen.axes), seen.run.label);
+    let body = match &seen.axes[..] {
         _ if seen.axes.iter().any(|a| a.size == Size::Keys) => keys(seen, tokens)?,
         [] => {
             let mut table = table(&[("value", Align::Right)]);
@@ -76,7 +76,7 @@ pub fn of(session: &Session, seen: &Seen, tokens: &[String], means: &[Vec<String
             table.render()
         }
     };
-    Ok(out)
+    Ok(head + &body)
 }
 
 fn table(columns: &[(&str, Align)]) -> Table {
@@ -136,7 +136,7 @@ fn keys(seen: &Seen, tokens: &[String]) -> Result<String, Failure> {
         seen.axes.iter().zip(&others).map(|(a, n)| FrameAxis::new(a.name.to_string(), numbers(*n))).collect();
     axes.push(FrameAxis::new("token", seen.rows.iter().map(|(p, _)| tokens[*p].clone())));
     axes.push(FrameAxis::new("key", (0..widest).map(|k| tokens.get(k).cloned().unwrap_or_default())));
-    let frame = Frame { name: String::new(), axes, columns: vec![FrameColumn::new("value", values)] };
+    let frame = Frame { name: String::new(), axes, columns: vec![FrameColumn::new(seen.site.clone(), values)] };
     heat(&frame)
 }
 

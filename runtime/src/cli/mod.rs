@@ -4,10 +4,12 @@
 
 mod build;
 mod check;
+mod doc;
 mod emit;
 mod explain;
 mod fmt;
 mod merge;
+mod new;
 mod options;
 mod outcome;
 mod run;
@@ -67,6 +69,15 @@ enum Command {
     Sites(sites::SitesArgs),
     /// Show the tokens of a text: what positions count
     Tokens(tokens::TokensArgs),
+    /// Write a script to begin with
+    New(new::NewArgs),
+    /// Show the manual: an overview, or what it says of a name
+    Doc(doc::DocArgs),
+}
+
+/// The command line with its subcommands, for the manual.
+pub(crate) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 /// What the options of a subcommand say of the model and the parameters.
@@ -152,6 +163,8 @@ fn parse_and_run() -> u8 {
         Command::Explain(args) => explain::run(args),
         Command::Sites(args) => sites::run(args),
         Command::Tokens(args) => tokens::run(args),
+        Command::New(args) => new::run(args),
+        Command::Doc(args) => doc::run(args),
     };
     match result {
         Ok(()) => 0,

@@ -10,6 +10,7 @@ mod guard;
 pub mod hub;
 pub mod interrupt;
 pub mod limits;
+pub mod manual;
 pub mod memory;
 pub mod parquet;
 pub mod progress;

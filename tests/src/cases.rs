@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use steer::cli::sites;
 use steer::experiment::{self, PhaseOptions, Session, SessionOptions};
 use steer::hub::Hub;
+use steer::manual::Manual;
 use steer::report;
 use steer_compiler::plan::rules;
 use steer_kernels::attention::CacheFormat;
@@ -45,6 +46,8 @@ const OPTIONS: &[&str] = &[
     "backend",
     // Which sites to list.
     "pattern",
+    // What to look up in the manual.
+    "topic",
 ];
 
 /// The line between a script and what is expected.
@@ -354,6 +357,16 @@ pub fn listing(case: &Case) -> Result<(), String> {
         Err(found) => rendered(found, &sources, &[("MODEL", folder.as_ref())]),
     };
     case.compare(&text)
+}
+
+/// What the manual says of a topic.
+pub fn doc(case: &Case) -> Result<(), String> {
+    let topic = case.option("topic").unwrap_or_else(|| panic!("{}: which topic?", case.path.display()));
+    let text = match Manual::new().find(topic) {
+        Ok(found) => found.text(report::width::terminal(100), report::Color::None),
+        Err(d) => rendered(vec![d], &Sources::default(), &[]),
+    };
+    case.compare(text.trim_end())
 }
 
 /// The formatted script, which formatting does not change again.

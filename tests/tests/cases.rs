@@ -39,6 +39,11 @@ fn sites() {
 }
 
 #[test]
+fn doc() {
+    all("doc", cases::doc);
+}
+
+#[test]
 fn plan() {
     all("plan", cases::plan);
 }

@@ -98,8 +98,8 @@ impl Eval<'_> {
     }
 
     fn unknown_function(&self, name: &str, span: Span) -> Box<Diagnostic> {
-        let known = self.library.names(span).chain(super::builtins::NAMES.iter().copied());
-        let elsewhere = super::metric::FUNCTIONS.contains(&name);
+        let known = self.library.names(span).chain(super::functions::NAMES.iter().copied());
+        let elsewhere = super::functions::OF_METRICS.contains(&name);
         Box::new(
             Diagnostic::error(codes::UNKNOWN_FUNCTION, format!("there is no function `{name}` here"))
                 .at(span, if elsewhere { "only in a metric" } else { "not known" })

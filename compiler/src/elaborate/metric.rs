@@ -3,6 +3,7 @@
 use super::check::Checker;
 use super::data::{Record, record_value};
 use super::edits::given_twice;
+use super::functions::OF_METRICS;
 use super::positions::{Interval, RowSet};
 
 use super::reads::{Lens, RowRead, SitePath, site_path, visit};
@@ -15,9 +16,6 @@ use std::rc::Rc;
 use steer_lang::ast::{Arg, BinaryOp, Expr, ExprKind, MetricDecl, UnaryOp};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, Span, codes};
-
-/// What can be read in a metric.
-pub const FUNCTIONS: &[&str] = &["logit", "log_prob", "prob", "rank", "kl", "cross_entropy"];
 
 /// The name under which a metric knows the example that it measures; no script can write it.
 const EXAMPLE: &str = "the example";
@@ -156,7 +154,7 @@ impl Checker<'_> {
                     .help(format!("write `{call}`")),
                 ));
             }
-            let near = nearest(n, self.metrics.keys().map(String::as_str).chain(FUNCTIONS.iter().copied()));
+            let near = nearest(n, self.metrics.keys().map(String::as_str).chain(OF_METRICS.iter().copied()));
             return Err(Box::new(
                 Diagnostic::error(codes::UNKNOWN_NAME, format!("there is no metric `{n}`"))
                     .at(e.span, "not declared")
@@ -272,15 +270,15 @@ impl Checker<'_> {
                 if name == "cross_entropy" && args.is_empty() {
                     return Ok(MetricExpr::CrossEntropy);
                 }
-                let known = FUNCTIONS.contains(&name.as_str()) || PLAIN.contains(&name.as_str());
+                let known = OF_METRICS.contains(&name.as_str()) || PLAIN.contains(&name.as_str());
                 if !known {
-                    let all = FUNCTIONS.iter().chain(PLAIN).copied();
+                    let all = OF_METRICS.iter().chain(PLAIN).copied();
                     return Err(Box::new(
                         Diagnostic::error(codes::UNKNOWN_FUNCTION, format!("a metric has no function `{name}`"))
                             .at(f.span, "not known here")
                             .help(match nearest(name, all) {
                                 Some(n) => format!("did you mean `{n}`?"),
-                                None => format!("there are {}", FUNCTIONS.join(", ")),
+                                None => format!("there are {}", OF_METRICS.join(", ")),
                             }),
                     ));
                 }
@@ -386,7 +384,7 @@ impl Checker<'_> {
             if let ExprKind::Call(f, _) = &e.kind
                 && let ExprKind::Name(n) = &f.kind
             {
-                other |= FUNCTIONS.contains(&n.as_str()) || self.metrics.contains_key(n);
+                other |= OF_METRICS.contains(&n.as_str()) || self.metrics.contains_key(n);
             }
             true
         });

@@ -4,10 +4,12 @@
 
 mod build;
 mod check;
+mod doc;
 mod emit;
 mod explain;
 mod fmt;
 mod merge;
+mod new;
 mod options;
 mod outcome;
 mod repl;
@@ -69,8 +71,17 @@ enum Command {
     Sites(sites::SitesArgs),
     /// Show the tokens of a text: what positions count
     Tokens(tokens::TokensArgs),
+    /// Write a script to begin with
+    New(new::NewArgs),
+    /// Show the manual: an overview, or what it says of a name
+    Doc(doc::DocArgs),
     /// A prompt at which the model stays loaded
     Repl(repl::ReplArgs),
+}
+
+/// The command line with its subcommands, for the manual.
+pub(crate) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 /// What the options of a subcommand say of the model and the parameters.
@@ -158,6 +169,8 @@ fn parse_and_run() -> u8 {
         Command::Sites(args) => sites::run(args),
         Command::Tokens(args) => tokens::run(args),
         Command::Repl(args) => repl::run(args),
+        Command::New(args) => new::run(args),
+        Command::Doc(args) => doc::run(args),
     };
     match result {
         Ok(()) => 0,

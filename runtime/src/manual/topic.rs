@@ -1,0 +1,91 @@
+//! What the manual says under one name.
+
+use super::markdown::{Block, Inline, Row, Table};
+use super::terminal;
+use super::{Entry, Kind, lines};
+use steer_figures::Color;
+use steer_figures::text::wrap;
+
+/// All that the manual says of something.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    /// As it was asked for.
+    pub name: String,
+    parts: Vec<Part>,
+    /// Sections in which there is more.
+    more: Vec<String>,
+}
+
+/// What one place says.
+#[derive(Clone, Debug)]
+struct Part {
+    title: String,
+    place: String,
+    blocks: Vec<Block>,
+}
+
+impl Topic {
+    /// What some entries say, one behind the other; rows of one table stand in one.
+    pub(super) fn of(name: &str, entries: &[&Entry], more: Vec<String>) -> Self {
+        let mut parts: Vec<Part> = Vec::new();
+        for e in entries {
+            let row = match (e.kind, &e.blocks[..]) {
+                (Kind::Word, [Block::Table(t)]) => t.rows.first().map(|r| (t.number, r.clone())),
+                _ => None,
+            };
+            if let Some((number, row)) = row
+                && let Some(part) = parts.last_mut()
+                && let [Block::Table(t)] = &mut part.blocks[..]
+                && t.number == number
+            {
+                t.rows.push(row);
+                continue;
+            }
+            let title = match e.kind {
+                Kind::Command => format!("steer {}", e.name),
+                // A row has several names.
+                Kind::Word => name.to_owned(),
+                _ => e.name.clone(),
+            };
+            parts.push(Part { title, place: e.place.clone(), blocks: e.blocks.clone() });
+        }
+        Topic { name: name.into(), parts, more }
+    }
+
+    /// Several things by name, each with a sentence.
+    pub(super) fn list(name: &str, entries: &[&Entry]) -> Self {
+        let cell = |e: &Entry| match e.kind {
+            Kind::Section => vec![Inline::plain(e.name.clone())],
+            _ => vec![Inline::code(e.name.clone())],
+        };
+        let row = |e: &&Entry| Row { cells: vec![cell(e), super::markdown::line(&e.summary)], id: None };
+        let table = Table { rows: entries.iter().map(row).collect(), ..Table::default() };
+        let place = "ask for one of them by its name".to_owned();
+        Topic {
+            name: name.into(),
+            parts: vec![Part { title: name.into(), place, blocks: vec![Block::Table(table)] }],
+            more: Vec::new(),
+        }
+    }
+
+    /// The text for a terminal of this width.
+    pub fn text(&self, columns: usize, color: Color) -> String {
+        let mut out = String::new();
+        for part in &self.parts {
+            if !out.is_empty() {
+                out.push('\n');
+            }
+            let place = if part.place.is_empty() { String::new() } else { format!("  {}", part.place) };
+            out.push_str(&format!("{}{}\n\n", lines::strong(&part.title, color), lines::faint(&place, color)));
+            out.push_str(&terminal::text(&part.blocks, columns, color));
+        }
+        if !self.more.is_empty() {
+            let all: Vec<String> = self.more.iter().map(|m| format!("`{m}`")).collect();
+            out.push('\n');
+            for line in wrap(&format!("More under {}", all.join(", ")), columns) {
+                out.push_str(&format!("{}\n", lines::faint(&line, color)));
+            }
+        }
+        out
+    }
+}

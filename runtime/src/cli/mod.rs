@@ -7,6 +7,7 @@ mod check;
 mod emit;
 mod explain;
 mod fmt;
+mod lsp;
 mod merge;
 mod options;
 mod outcome;
@@ -15,7 +16,7 @@ pub mod sites;
 pub mod tokens;
 
 pub use check::CheckArgs;
-pub use options::{Backend, Cache, Emit, ModelArgs, Setting, Weights, script_folder};
+pub use options::{Backend, Cache, Emit, ModelArgs, Setting, Weights, cache, script_folder};
 pub use run::RunArgs;
 
 use crate::error::Error;
@@ -67,6 +68,8 @@ enum Command {
     Sites(sites::SitesArgs),
     /// Show the tokens of a text: what positions count
     Tokens(tokens::TokensArgs),
+    /// Serve an editor: the Language Server Protocol on standard input and output
+    Lsp(lsp::LspArgs),
 }
 
 /// What the options of a subcommand say of the model and the parameters.
@@ -77,6 +80,8 @@ fn session_options(model: &ModelArgs, set: &[Setting]) -> SessionOptions {
         set: set.iter().map(|s| (s.name.clone(), s.value.clone())).collect(),
         hub: Hub::from_env(),
         weights: false,
+        unsaved: Default::default(),
+        keep: false,
     }
 }
 
@@ -152,6 +157,7 @@ fn parse_and_run() -> u8 {
         Command::Explain(args) => explain::run(args),
         Command::Sites(args) => sites::run(args),
         Command::Tokens(args) => tokens::run(args),
+        Command::Lsp(args) => lsp::run(args),
     };
     match result {
         Ok(()) => 0,

@@ -7,7 +7,7 @@ use crate::hub::Hub;
 use crate::report::{self, Align, Table};
 use clap::Args;
 use serde::Serialize;
-use steer_compiler::plan::{Site, Size};
+use steer_compiler::plan::{Plan, Site, Size};
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostics, Sources, codes};
 
@@ -62,7 +62,11 @@ pub fn rows(model: &str, arch: &[std::path::PathBuf], sources: &mut Sources) -> 
 
 fn rows_of(session: &ModelSession) -> Result<Vec<SiteRow>, Diagnostics> {
     let built = session.model.build(&[], &[], &Default::default(), &Default::default()).map_err(|d| vec![*d])?;
-    let plan = &built.plan;
+    Ok(rows_of_plan(&built.plan))
+}
+
+/// Every site of a model's plan.
+pub fn rows_of_plan(plan: &Plan) -> Vec<SiteRow> {
     let axes = |s: &Site| plan.ty(s.value).axes.clone();
     let rows = plan.sites.iter().map(|s| SiteRow {
         name: s.name.clone(),
@@ -73,7 +77,7 @@ fn rows_of(session: &ModelSession) -> Result<Vec<SiteRow>, Diagnostics> {
             .collect(),
         contract: s.contract.to_string(),
     });
-    Ok(rows.collect())
+    rows.collect()
 }
 
 /// Prints the rows that the pattern selects; that there are none is an error.

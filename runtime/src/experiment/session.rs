@@ -12,6 +12,7 @@ use crate::tensors::{SAE_CONFIG, SAE_WEIGHTS, read_dictionary};
 use crate::tokens::Tokens;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +31,10 @@ pub struct SessionOptions {
     pub hub: Hub,
     /// Whether what is opened will read weights, so that those of a model of the hub are needed.
     pub weights: bool,
+    /// Texts of imports that are not what their files hold, by the files' own paths.
+    pub unsaved: Arc<BTreeMap<PathBuf, Arc<str>>>,
+    /// Whether the tokenizer stays open for the next session of this thread.
+    pub keep: bool,
 }
 
 /// A model with its files, and a script checked against it.
@@ -106,7 +111,7 @@ impl Session {
         let folder = folder_of(path);
         let mut items = Vec::new();
         let standard = sources.files().len();
-        let file = read_items(path, &text, sources, &mut items, &mut Vec::new())?;
+        let file = read_items(path, &text, options, sources, &mut items, &mut Vec::new())?;
         let folders: Vec<(FileId, PathBuf)> = (standard..sources.files().len())
             .map(|i| (FileId(i as u16), folder_of(Path::new(&sources.files()[i].name))))
             .collect();
@@ -143,7 +148,7 @@ impl Session {
         let of_models = given.iter().map(|g| &g.path).chain(&described.found);
         inputs.extend(of_models.map(|path| Input { kind: InputKind::ModelFile, path: path.clone() }));
         let arch_file = sources.get(described.file).name.clone();
-        let tokens = Tokens::open(found).map_err(one)?.map(Rc::new);
+        let tokens = tokens_of(found, options.keep).map_err(one)?;
         let (read, named) = (RefCell::default(), RefCell::default());
         let files = Files { folder: folder.clone(), folders, tokens: tokens.clone(), read, named };
         let overrides: Vec<(String, String)> = options.set.clone();
@@ -216,6 +221,26 @@ impl ModelSession {
     }
 }
 
+/// A model's tokenizer: the one that the last session of this thread has left open, where its files are the same.
+fn tokens_of(model: &Path, keep: bool) -> Result<Option<Rc<Tokens>>, Error> {
+    type Last = Option<(files::Stamp, Option<Rc<Tokens>>)>;
+    thread_local! {
+        static LAST: RefCell<Last> = const { RefCell::new(None) };
+    }
+    let open = || Ok(Tokens::open(model)?.map(Rc::new));
+    if !keep {
+        return open();
+    }
+    let stamp = files::stamp(model);
+    let last = LAST.with_borrow(|last| last.as_ref().filter(|(s, _)| *s == stamp).map(|(_, tokens)| tokens.clone()));
+    if let Some(tokens) = last {
+        return Ok(tokens);
+    }
+    let tokens = open()?;
+    LAST.set(Some((stamp, tokens.clone())));
+    Ok(tokens)
+}
+
 /// What a model is called on the hub, where it is one of the hub's, and where the script names it.
 struct Named {
     id: Option<Id>,
@@ -282,6 +307,7 @@ pub(super) fn parse_file(path: &Path, sources: &mut Sources) -> Result<File, Dia
 fn read_items(
     path: &Path,
     text: &str,
+    options: &SessionOptions,
     sources: &mut Sources,
     items: &mut Vec<Item>,
     seen: &mut Vec<PathBuf>,
@@ -307,10 +333,13 @@ fn read_items(
                 Diagnostic::error(codes::FILE, "too many files import one another").at(name.span, "here"),
             ]);
         }
-        let inner = files::read_text(&target)
+        let inner = options
+            .unsaved
+            .get(&own)
+            .map_or_else(|| files::read_text(&target), |text| Ok(text.to_string()))
             .map_err(|e| if target.exists() { e } else { e.help("paths are relative to the importing file") })
             .map_err(|e| vec![e.0.at(name.span, "imported here")])?;
-        read_items(&target, &inner, sources, items, seen)?;
+        read_items(&target, &inner, options, sources, items, seen)?;
     }
     Ok(id)
 }

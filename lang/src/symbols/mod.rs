@@ -3,6 +3,7 @@
 //! Scopes are those of the language: declarations are seen in the whole script, whatever their order; functions have
 //! names of their own; names of a sweep stand before the script's, those of a body before both.
 
+mod bodies;
 mod slots;
 mod walk;
 

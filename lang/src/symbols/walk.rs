@@ -1,25 +1,20 @@
 //! Finds names by walking the tree with the scopes that are open.
 
-use super::slots::{slots, words};
-use super::{Definition, Part, Role, SymbolKind, Symbols, Use};
+use super::bodies::part;
+use super::slots::words;
+use super::{Definition, Part, Role, SymbolKind, Symbols};
 use crate::ast::*;
 use crate::source::{FileId, Span};
 use std::collections::HashMap;
 
 /// What a name means in a scope: a definition, or something of the language that hides those further out.
-type Frame = HashMap<String, Option<usize>>;
-
-/// Names that the language gives a meaning before any declaration of the script.
-const OWN: &[&str] = &["pi", "inf", "layer", "token", "position"];
+pub(super) type Frame = HashMap<String, Option<usize>>;
 
 /// What a hook's body knows besides.
 const HOOK: &[&str] = &["h", "h0", "donor"];
 
 /// Values of a mixture that a route's body knows.
 const ROUTE: &[&str] = &["router", "scores", "selection", "top_k", "chosen", "chosen_scores", "gates"];
-
-/// Functions whose texts are no values of the script.
-const RAW: &[&str] = &["template", "load", "site"];
 
 pub(super) fn symbols(parts: &[Part]) -> Symbols {
     let mut walk = Walk { texts: parts.iter().map(|p| (p.file, p.text)).collect(), ..Walk::default() };
@@ -33,24 +28,24 @@ pub(super) fn symbols(parts: &[Part]) -> Symbols {
 }
 
 #[derive(Default)]
-struct Walk<'a> {
-    texts: HashMap<FileId, &'a str>,
-    out: Symbols,
+pub(super) struct Walk<'a> {
+    pub(super) texts: HashMap<FileId, &'a str>,
+    pub(super) out: Symbols,
     /// Declarations of the script, but for functions.
-    values: Frame,
-    functions: Frame,
-    axes: Frame,
+    pub(super) values: Frame,
+    pub(super) functions: Frame,
+    pub(super) axes: Frame,
     /// The parameters of a definition.
-    params: HashMap<usize, Vec<usize>>,
+    pub(super) params: HashMap<usize, Vec<usize>>,
     /// Which definition an item is, by the place of its name.
-    declared: HashMap<Span, usize>,
-    scopes: Vec<Frame>,
+    pub(super) declared: HashMap<Span, usize>,
+    pub(super) scopes: Vec<Frame>,
     /// In a metric, calls mean metrics before functions.
-    metric: bool,
+    pub(super) metric: bool,
 }
 
 impl<'a> Walk<'a> {
-    fn define(
+    pub(super) fn define(
         &mut self,
         name: &Ident,
         kind: SymbolKind,
@@ -274,14 +269,14 @@ impl<'a> Walk<'a> {
         p.default.iter().chain(bounds).for_each(|e| self.expr(e));
     }
 
-    fn within(&mut self, frame: Frame, f: impl FnOnce(&mut Self)) {
+    pub(super) fn within(&mut self, frame: Frame, f: impl FnOnce(&mut Self)) {
         self.scopes.push(frame);
         f(self);
         self.scopes.pop();
     }
 
     /// An expression in which calls mean metrics first.
-    fn measured(&mut self, e: &Expr) {
+    pub(super) fn measured(&mut self, e: &Expr) {
         let before = std::mem::replace(&mut self.metric, true);
         self.expr(e);
         self.metric = before;
@@ -296,7 +291,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What is run.
-    fn subject(&mut self, e: &Expr) {
+    pub(super) fn subject(&mut self, e: &Expr) {
         match &e.kind {
             ExprKind::Name(n) => drop(self.name(n, e.span, Role::Run)),
             _ => self.expr(e),
@@ -340,216 +335,9 @@ impl<'a> Walk<'a> {
             PositionsKind::All | PositionsKind::Bos | PositionsKind::Role(_) => {}
         }
     }
-
-    fn index(&mut self, item: &IndexItem) {
-        match item {
-            IndexItem::All(_) => {}
-            IndexItem::At(e) => self.expr(e),
-            IndexItem::Range { start, end, .. } => start.iter().chain(end).for_each(|e| self.expr(e)),
-        }
-    }
-
-    fn literal(&self, span: Span) -> &'a str {
-        self.texts.get(&span.file).and_then(|t| t.get(span.start as usize..span.end as usize)).unwrap_or_default()
-    }
-
-    fn text(&mut self, span: Span) {
-        let found: Vec<(Span, String)> =
-            slots(self.literal(span)).into_iter().map(|(range, name)| (part(span, range), name.to_owned())).collect();
-        for (place, name) in found {
-            let first = name.split('.').next().unwrap_or_default();
-            let end = place.start as usize + first.len();
-            let place = Span::new(place.file, place.start as usize, end);
-            let local = self.local(first);
-            let found = local.unwrap_or_else(|| self.global(first));
-            self.used(first, place, found, Role::Slot);
-        }
-    }
-
-    fn expr(&mut self, e: &Expr) {
-        match &e.kind {
-            ExprKind::Number(_) | ExprKind::Bool(_) | ExprKind::None => {}
-            ExprKind::Text(_) => self.text(e.span),
-            ExprKind::Name(n) => drop(self.name(n, e.span, Role::Value)),
-            ExprKind::Field(of, _) => match dotted(e).and_then(|path| Some((self.local(&path)?, path))) {
-                Some((found, path)) => self.used(&path, e.span, found, Role::Value),
-                None => self.expr(of),
-            },
-            ExprKind::Index(of, args) => {
-                self.expr(of);
-                for a in args {
-                    if let Some(axis) = &a.axis {
-                        let found = self.axes.get(&axis.name).copied().flatten();
-                        self.used(&axis.name, axis.span, found, Role::Axis);
-                    }
-                    self.index(&a.item);
-                }
-            }
-            ExprKind::Call(f, args) => {
-                let (found, raw) = match &f.kind {
-                    ExprKind::Name(n) => {
-                        let found = self.callee(n);
-                        self.used(n, f.span, found, Role::Function);
-                        (found, found.is_none() && RAW.contains(&n.as_str()))
-                    }
-                    _ => {
-                        self.expr(f);
-                        (None, false)
-                    }
-                };
-                self.args(found, args, raw);
-            }
-            ExprKind::Unary(_, a) => self.expr(a),
-            ExprKind::Binary(_, a, b) => {
-                self.expr(a);
-                self.expr(b);
-            }
-            ExprKind::List(items) => items.iter().for_each(|i| self.expr(i)),
-            ExprKind::Axes(parts) => {
-                for p in parts {
-                    match &p.size {
-                        Some(size) => self.expr(size),
-                        None => drop(self.name(&p.name.name, p.name.span, Role::Axis)),
-                    }
-                }
-            }
-            ExprKind::If { cond, then, otherwise } => {
-                self.expr(cond);
-                self.block(then);
-                otherwise.iter().for_each(|b| self.block(b));
-            }
-            ExprKind::Lambda(params, body) => {
-                let define =
-                    |p: &Ident| (p.name.clone(), Some(self.define(p, SymbolKind::Local, e.span, None, Some(e.span))));
-                let frame = params.iter().map(define).collect();
-                self.within(frame, |w| w.block(body));
-            }
-        }
-    }
-
-    fn args(&mut self, callee: Option<usize>, args: &[Arg], raw: bool) {
-        for a in args {
-            if let Some(name) = &a.name {
-                let params = callee.and_then(|c| self.params.get(&c)).into_iter().flatten();
-                let found = params.copied().find(|i| self.out.definitions[*i].name == name.name);
-                self.used(&name.name, name.span, found, Role::Argument);
-            }
-            if !(raw && matches!(a.value.kind, ExprKind::Text(_))) {
-                self.expr(&a.value);
-            }
-        }
-    }
-
-    fn block(&mut self, block: &Block) {
-        self.within(Frame::new(), |w| block.stmts.iter().for_each(|s| w.stmt(s, block.span)));
-    }
-
-    fn stmt(&mut self, stmt: &Stmt, block: Span) {
-        match &stmt.kind {
-            StmtKind::Let(name, e) => {
-                self.expr(e);
-                self.bind(name, SymbolKind::Local, stmt, block);
-            }
-            StmtKind::Assign { target, value, .. } => {
-                self.expr(target);
-                self.expr(value);
-            }
-            StmtKind::When { cond, then, otherwise } => {
-                self.expr(cond);
-                self.block(then);
-                otherwise.iter().for_each(|b| self.block(b));
-            }
-            StmtKind::Experts { experts, by, .. } => experts.iter().chain(by).for_each(|e| self.expr(e)),
-            StmtKind::Site { path, value } | StmtKind::Write { path, value } => {
-                self.expr(value);
-                if let (Some(first), Some(last)) = (path.first(), path.last()) {
-                    let name = path.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(".");
-                    self.bind(&Ident { name, span: first.span.to(last.span) }, SymbolKind::Site, stmt, block);
-                }
-            }
-            // Axes are declared with the items, since all of the script sees them.
-            StmtKind::Axis(_, e) | StmtKind::Expr(e) => self.expr(e),
-            StmtKind::Require(e, message) => {
-                self.expr(e);
-                self.text(message.span);
-            }
-            StmtKind::Blocks { var, start, end, under, body } => {
-                self.expr(start);
-                self.expr(end);
-                let index = self.define(var, SymbolKind::Local, stmt.span, None, Some(stmt.span));
-                self.within(Frame::from([(var.name.clone(), Some(index))]), |w| {
-                    w.text(under.span);
-                    w.block(body);
-                });
-            }
-        }
-    }
-
-    /// A name from here to the end of its block.
-    fn bind(&mut self, name: &Ident, kind: SymbolKind, stmt: &Stmt, block: Span) {
-        let scope = Span { start: stmt.span.end, ..block };
-        let index = self.define(name, kind, stmt.span, stmt.doc.as_ref(), Some(scope));
-        if let Some(frame) = self.scopes.last_mut() {
-            frame.insert(name.name.clone(), Some(index));
-        }
-    }
-
-    /// What a name means in the scopes that are open; the inner `None` is a name of the language.
-    fn local(&self, name: &str) -> Option<Option<usize>> {
-        self.scopes.iter().rev().find_map(|s| s.get(name)).copied()
-    }
-
-    fn global(&self, name: &str) -> Option<usize> {
-        let declared = || self.values.get(name).or_else(|| self.axes.get(name)).copied().flatten();
-        if OWN.contains(&name) { None } else { declared() }
-    }
-
-    fn find(&self, name: &str) -> Option<usize> {
-        self.local(name).unwrap_or_else(|| self.global(name))
-    }
-
-    fn callee(&self, name: &str) -> Option<usize> {
-        if let Some(local) = self.local(name) {
-            return local;
-        }
-        let metric = self.values.get(name).copied().flatten();
-        let metric = metric.filter(|i| self.out.definitions[*i].kind == SymbolKind::Metric);
-        let function = self.functions.get(name).copied().flatten();
-        if self.metric { metric.or(function) } else { function.or(metric) }
-    }
-
-    fn name(&mut self, name: &str, span: Span, role: Role) -> Option<usize> {
-        let found = match role {
-            // Runs are looked for among declarations, whatever the language calls so elsewhere.
-            Role::Run | Role::Edit | Role::List | Role::Table => {
-                self.local(name).flatten().or_else(|| self.values.get(name).copied().flatten())
-            }
-            _ => self.find(name),
-        };
-        self.used(name, span, found, role);
-        found
-    }
-
-    fn used(&mut self, name: &str, span: Span, definition: Option<usize>, role: Role) {
-        self.out.uses.push(Use { name: name.to_owned(), span, definition, role });
-    }
 }
 
 /// Names of the language as a scope.
 fn language(names: &[&str]) -> Frame {
     names.iter().map(|n| ((*n).to_owned(), None)).collect()
-}
-
-/// A part of a text by the bytes of its literal.
-fn part(span: Span, range: std::ops::Range<usize>) -> Span {
-    Span::new(span.file, span.start as usize + range.start, span.start as usize + range.end)
-}
-
-/// `attn.q` as one name.
-fn dotted(e: &Expr) -> Option<String> {
-    match &e.kind {
-        ExprKind::Name(n) => Some(n.clone()),
-        ExprKind::Field(of, field) => Some(format!("{}.{}", dotted(of)?, field.name)),
-        _ => None,
-    }
 }

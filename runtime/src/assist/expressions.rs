@@ -189,7 +189,9 @@ impl<'a, 't> Collect<'a, 't> {
             self.of_kinds(&[SymbolKind::Prompt, SymbolKind::Data], Kind::Run);
         }
         let model = item == "arch";
-        self.functions(|f| !f.data && !f.metric && (model || !f.model));
+        // Some are for one kind of declaration alone, which offers them itself.
+        let elsewhere = |name: &str| matches!(name, "load" | "pca" | "total" | "tokens");
+        self.functions(|f| !f.data && !f.metric && (model || !f.model) && !elsewhere(&f.name));
         if matches!(item, "hook" | "route" | "metric" | "measure" | "top") {
             self.site_roots();
             self.own_block();

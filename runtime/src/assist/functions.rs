@@ -132,7 +132,9 @@ impl Functions {
                 && !doc.is_empty()
             {
                 before.signature = format!("{}, {signature}", before.signature);
-                before.doc = format!("{}\n\n{doc}", before.doc);
+                if !before.doc.contains(doc) {
+                    before.doc = format!("{}\n\n{doc}", before.doc);
+                }
             }
             return;
         }

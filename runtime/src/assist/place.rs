@@ -1,5 +1,6 @@
 //! Where in a script a place is, by the tokens before it: also in a text that does not parse.
 
+use steer_lang::ast::Verb;
 use steer_lang::keywords::{DECLARATIONS, wants_more};
 use steer_lang::{Token, TokenKind, pieces};
 
@@ -117,10 +118,15 @@ impl<'t> Place<'t> {
         let in_item = self.item.is_none_or(|i| self.before > i);
         in_item
             && match last.kind {
-                TokenKind::Word => !wants_more(self.last_word()),
+                TokenKind::Word => !wants_more(self.last_word()) && !(last.first && self.is_verb(self.last_word())),
                 TokenKind::Number | TokenKind::Text { .. } | TokenKind::Close(_) => true,
                 TokenKind::Open(_) | TokenKind::Mark(_) => false,
             }
+    }
+
+    /// Whether a word says what a route does to experts, which follow.
+    fn is_verb(&self, word: &str) -> bool {
+        self.declaration() == "route" && Verb::ALL.iter().any(|v| v.word() == word)
     }
 
     /// Whether an item begins here.

@@ -148,7 +148,7 @@ fn routes_know_their_mixture() {
 fn candidates_say_what_they_are() {
     let (done, _) = completed(&format!("{DECLARED}hook a at blocks[0].attn.pa▮"), llama());
     let c = &done.candidates[0];
-    assert_eq!((c.text.as_str(), c.detail.as_str(), c.kind), ("attn.pattern", "[head 8, key]", Kind::Site));
+    assert_eq!((c.text.as_str(), c.detail.as_str(), c.kind), ("pattern", "[head 8, key]", Kind::Site));
     assert!(c.doc.contains("sum"), "{}", c.doc);
     let (done, _) = completed(&format!("{DECLARED}measure l▮"), llama());
     let ld = done.candidates.iter().find(|c| c.text == "ld").unwrap();
@@ -188,7 +188,7 @@ const HOVERS: &[(&str, &[&str])] = &[
     ),
     ("hook a at em▮bed {}", &["`embed` `[d_model 128]`", "token embedding"]),
     ("hook a at blocks[0].attn.pattern {\n    ▮h = h\n}", &["`attn.pattern` `[head 8, key]`"]),
-    ("hook a at embed on pro▮mpt[-1] {\n    h = h\n}", &["counted in that part"]),
+    ("hook a at embed on pro▮mpt[-1] {\n    h = h\n}", &["rows of the prompt"]),
     ("generate clean with ch▮eer", &["hook cheer(alpha = 4.0, bent = 1) at blocks[1..3].resid.post"]),
     ("generate clean with cheer(al▮pha = 2)", &["alpha = 4.0", "parameter of the hook `cheer`"]),
     ("generate clean { m▮ax: 3 }", &["new tokens at most"]),

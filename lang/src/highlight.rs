@@ -1,7 +1,7 @@
 //! What the pieces of a script are to a reader, for pages and editors.
 
+use crate::keywords;
 use crate::lex::{TokenKind, lex};
-use crate::parse::words;
 use std::ops::Range;
 
 /// What a piece of a script is.
@@ -38,9 +38,8 @@ pub fn highlight(text: &str) -> Vec<(Range<usize>, Shade)> {
         // The parts of `resid.pre` are names, whatever they are elsewhere.
         let part = i > 0 && lexed.tokens[i - 1].kind == TokenKind::Mark('.') && lexed.tokens[i - 1].end == token.start;
         let word = &text[token.start..token.end];
-        let known = words::is_known(word) || words::wants_more(word);
         let shade = match token.kind {
-            TokenKind::Word if known && !part => Shade::Keyword,
+            TokenKind::Word if keywords::is_keyword(word) && !part => Shade::Keyword,
             TokenKind::Word if opens => Shade::Call,
             TokenKind::Number => Shade::Number,
             TokenKind::Text { .. } => Shade::Text,

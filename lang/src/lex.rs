@@ -1,11 +1,12 @@
 //! A light scanner: words, strings, brackets and comments, and where lines begin.
 //!
 //! It never fails. The parser uses it to find where each item begins and whether its brackets are
-//! closed before the grammar sees the text; the formatter uses it to find the comments.
+//! closed before the grammar sees the text; the formatter uses it to find the comments; editors use it where a text
+//! does not parse.
 
 /// What a token is, as far as anyone but the grammar needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TokenKind {
+pub enum TokenKind {
     Word,
     Number,
     Text {
@@ -17,8 +18,9 @@ pub(crate) enum TokenKind {
     Mark(char),
 }
 
+/// A word, text, bracket or mark with its place.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Token {
+pub struct Token {
     pub kind: TokenKind,
     pub start: usize,
     pub end: usize,
@@ -30,19 +32,20 @@ pub(crate) struct Token {
 
 /// `# ...`, without its line end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Comment {
+pub struct Comment {
     pub start: usize,
     pub end: usize,
 }
 
+/// What a text is made of.
 #[derive(Debug, Default)]
-pub(crate) struct Lexed {
+pub struct Lexed {
     pub tokens: Vec<Token>,
     pub comments: Vec<Comment>,
 }
 
 /// Scans a whole text.
-pub(crate) fn lex(text: &str) -> Lexed {
+pub fn lex(text: &str) -> Lexed {
     let bytes = text.as_bytes();
     let mut out = Lexed::default();
     // A mark that some editors put before a text.

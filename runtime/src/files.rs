@@ -7,6 +7,7 @@ use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 use steer_lang::codes;
 
 /// An error of the operating system about a file: `doing` completes "cannot ...".
@@ -82,6 +83,21 @@ pub fn map(path: &Path) -> Result<Option<Mmap>, Error> {
     // that out.
     let map = unsafe { Mmap::map(&file) };
     map.map(Some).map_err(|e| failed("map", path, &e))
+}
+
+/// The state of a file, or of the files in a folder: what would differ if something else had been written there.
+pub type Stamp = Vec<(PathBuf, Option<SystemTime>, u64)>;
+
+/// The state of a file or folder as it is now.
+pub fn stamp(path: &Path) -> Stamp {
+    let one = |path: PathBuf| {
+        let meta = std::fs::metadata(&path).ok();
+        (path, meta.as_ref().and_then(|m| m.modified().ok()), meta.map_or(0, |m| m.len()))
+    };
+    let mut all: Stamp = std::fs::read_dir(path).into_iter().flatten().flatten().map(|e| one(e.path())).collect();
+    all.push(one(path.to_path_buf()));
+    all.sort();
+    all
 }
 
 /// Opening a folder succeeds on some systems and only reading it fails: say it at once.

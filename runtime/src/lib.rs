@@ -1,5 +1,6 @@
 //! Runs steer scripts: model folders, tokenizers, row engines, experiments and reports.
 
+pub mod assist;
 pub mod checkpoint;
 pub mod cli;
 pub mod engine;
@@ -10,6 +11,7 @@ mod guard;
 pub mod hub;
 pub mod interrupt;
 pub mod limits;
+pub mod lsp;
 pub mod manual;
 pub mod memory;
 pub mod parquet;

@@ -27,7 +27,12 @@ struct Typed {
 
 fn steer(args: &[&str], folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_steer"));
-    command.args(args).current_dir(folder).env("TERM", "xterm").env("NO_COLOR", "1").env("STEER_CACHE", folder.join("cache"));
+    command
+        .args(args)
+        .current_dir(folder)
+        .env("TERM", "xterm")
+        .env("NO_COLOR", "1")
+        .env("STEER_CACHE", folder.join("cache"));
     command
 }
 
@@ -115,7 +120,8 @@ fn bare(text: &str) -> String {
 
 /// What a session from standard input prints, and whether it ended well.
 fn piped(text: &str, args: &[&str], folder: &Path) -> (String, String, Option<i32>) {
-    let mut child = steer(args, folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        steer(args, folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let out = child.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -147,6 +153,23 @@ fn a_session_is_typed() {
     s.expect(":quit ends the session");
     s.shown();
     assert!(s.line(":type cheer").contains("hook cheer(alpha = 4)"));
+    // Names, sites and commands are completed.
+    s.keys(":rec\t\r");
+    s.expect("selected");
+    s.shown();
+    s.keys("generate \"Tom went\" with ch\t { max: 2 }\r");
+    s.expect("baseline");
+    s.shown();
+    s.keys("blocks[1].attn.pat\t of \"Tom\"\r");
+    s.expect("[head 8, key] of Tom");
+    s.shown();
+    // What was typed before comes back, also by a search.
+    s.keys("\x1b[A\r");
+    s.expect("[head 8, key] of Tom");
+    s.shown();
+    s.keys("\x12:type\r");
+    s.expect("hook cheer(alpha = 4)");
+    s.shown();
     s.end();
 }
 
@@ -176,7 +199,7 @@ fn every_command_answers() {
         "model \"tiny-llama\"\n:load hooks.steer\n:set\n:set alpha 7\nalpha\n:type cheer\n:type blocks[1].attn.pattern\n\
          :type 2 * alpha\ndata happy = [\"Tom was happy.\"]\nvector mood = mean(happy) at blocks[1].resid.post\n:type mood\n\
          :receipts\ngenerate \"Tom went\" with cheer {{ max: 2 }}\n:receipts\n:time\n:explain cheer\n:explain E0203\n\
-         fn twice(x) = 2 * x\ntwice(4)\nfn twice(x) = 3 * x\ntwice(4)\n:undo\ntwice(4)\n:sites blocks[*].mlp\n:help\n:save s\n:quit\n\
+         fn twice(x) = 2 * x\ntwice(4)\nfn twice(x) = 3 * x\ntwice(4)\n:undo\ntwice(4)\n:sites blocks[*].mlp\n:help\n:help softmax\n:save s\n:quit\n\
          print 1 / 0\n"
     );
     let (out, errors, code) = piped(&session, &["repl"], folder.path());
@@ -202,6 +225,7 @@ fn every_command_answers() {
         "8\n",
         "blocks[0..4].mlp.out",
         ":sites [PATTERN]",
+        "softmax",
         "saved to s.steer",
     ] {
         let at = rest.find(part).unwrap_or_else(|| panic!("no {part:?} in {rest}"));
@@ -271,7 +295,10 @@ fn what_is_known_is_not_computed_again_and_what_changed_is() {
     let (out, errors, code) = piped(&session, &["repl", "--model", "tiny-llama"], folder.path());
     assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
     let numbers: Vec<&str> = out.lines().filter(|l| l.contains("cheer")).collect();
-    assert!(numbers.len() == 4 && numbers[0] == numbers[1] && numbers[0] != numbers[2] && numbers[0] == numbers[3], "{out}");
+    assert!(
+        numbers.len() == 4 && numbers[0] == numbers[1] && numbers[0] != numbers[2] && numbers[0] == numbers[3],
+        "{out}"
+    );
     let loads = out.lines().filter(|l| l.starts_with("load ")).filter(|l| !l.contains("0.000")).count();
     assert_eq!(loads, 2, "{out}");
 }

@@ -61,6 +61,18 @@ pub fn parse(file: FileId, text: &str) -> (File, Diagnostics) {
     (File { items }, diags)
 }
 
+/// The items of a text by their tokens, also of one with mistakes.
+pub fn pieces(text: &str, tokens: &[Token]) -> Vec<std::ops::Range<usize>> {
+    let mut begun = 0;
+    let chunks = chunks::split(FileId(0), text, tokens, &mut Diagnostics::new());
+    let range = |chunk: &Chunk| {
+        let start = begun;
+        begun += chunk.tokens.len();
+        start..begun
+    };
+    chunks.iter().map(range).collect()
+}
+
 /// Parses one expression, as typed at a prompt.
 pub fn parse_expr(file: FileId, text: &str) -> (Option<Expr>, Diagnostics) {
     let mut diags = Diagnostics::new();
@@ -192,7 +204,7 @@ impl<'i> Iterator for Parts<'i> {
 }
 
 /// The `##` lines directly above the line that begins with what stands at `start`.
-fn doc_above(text: &str, start: usize) -> Option<String> {
+pub fn doc_above(text: &str, start: usize) -> Option<String> {
     let (text, start) = match text.strip_prefix('\u{FEFF}') {
         Some(rest) => (rest, start - (text.len() - rest.len())),
         None => (text, start),

@@ -3,32 +3,37 @@
 use super::Rule;
 
 /// Words that begin an item.
-pub(crate) const DECLARATIONS: &[&str] = &[
+pub const DECLARATIONS: &[&str] = &[
     "model", "import", "param", "data", "prompt", "vector", "tensor", "sae", "fn", "hook", "patch", "route", "run",
     "metric", "measure", "capture", "generate", "print", "sweep", "top", "plot", "save", "report", "arch",
 ];
 
 /// Words that begin a statement of a body.
-pub(crate) const STATEMENTS: &[&str] = &["let", "when", "if", "site", "write", "axis", "blocks", "require"];
+pub const STATEMENTS: &[&str] = &["let", "when", "if", "site", "write", "axis", "blocks", "require"];
 
 /// Words that cannot name a value.
-pub(crate) const RESERVED: &[&str] = &[
+pub const RESERVED: &[&str] = &[
     "let", "when", "if", "else", "site", "write", "axis", "blocks", "require", "true", "false", "none", "at", "on",
     "with", "in",
 ];
 
+/// Words that join the parts of an item.
+pub const JOINING: &[&str] =
+    &["at", "on", "over", "with", "from", "of", "to", "in", "under", "by", "as", "normalized", "else"];
+
+/// Words that select rows and want more behind them.
+pub const SELECTING: &[&str] = &["maybe", "after", "matching"];
+
 /// A line that begins with one of these goes on with the item above it.
 pub(crate) fn continues(word: &str) -> bool {
-    matches!(
-        word,
-        "at" | "on" | "over" | "with" | "from" | "of" | "to" | "in" | "under" | "by" | "as" | "normalized" | "else"
-    )
+    JOINING.contains(&word)
 }
 
 /// Nothing ends after one of these.
-pub(crate) fn wants_more(word: &str) -> bool {
+pub fn wants_more(word: &str) -> bool {
     continues(word)
-        || matches!(word, "maybe" | "after" | "matching" | "let" | "when" | "if" | "axis" | "require")
+        || SELECTING.contains(&word)
+        || matches!(word, "let" | "when" | "if" | "axis" | "require")
         || DECLARATIONS.contains(&word) && !matches!(word, "prompt" | "data" | "run" | "model" | "sae")
 }
 

@@ -93,6 +93,11 @@ fn one_file(folder: &Path) -> Result<Option<PathBuf>, Error> {
     }
 }
 
+/// The names of the small models that are shipped.
+pub fn shipped() -> Vec<String> {
+    names_in(&shelves())
+}
+
 /// Folders in which small models are shipped, the first one first.
 fn shelves() -> Vec<PathBuf> {
     let mut out: Vec<PathBuf> = std::env::var_os("STEER_MODELS").map(PathBuf::from).into_iter().collect();
@@ -111,14 +116,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 fn not_found(name: &str, tried: &[PathBuf], shelves: &[PathBuf]) -> Error {
-    let mut shipped: Vec<String> = shelves
-        .iter()
-        .flat_map(|s| std::fs::read_dir(s).into_iter().flatten().flatten())
-        .filter(|e| e.path().join("config.json").is_file())
-        .filter_map(|e| e.file_name().into_string().ok())
-        .collect();
-    shipped.sort();
-    shipped.dedup();
+    let shipped = names_in(shelves);
     let list = |items: &[String]| items.iter().map(|i| format!("`{i}`")).collect::<Vec<_>>().join(", ");
     let places: Vec<String> = tried.iter().map(|p| p.display().to_string()).collect();
     let e = Error::new(codes::NO_MODEL, format!("there is no model `{name}`: neither {}", neither(&places)));
@@ -129,6 +127,18 @@ fn not_found(name: &str, tried: &[PathBuf], shelves: &[PathBuf]) -> Error {
         }
         None => e.help(format!("name a Hugging Face folder, or one of the shipped models {}", list(&shipped))),
     }
+}
+
+fn names_in(shelves: &[PathBuf]) -> Vec<String> {
+    let mut names: Vec<String> = shelves
+        .iter()
+        .flat_map(|s| std::fs::read_dir(s).into_iter().flatten().flatten())
+        .filter(|e| e.path().join("config.json").is_file())
+        .filter_map(|e| e.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn neither(places: &[String]) -> String {

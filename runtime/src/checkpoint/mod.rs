@@ -13,7 +13,7 @@ mod shards;
 mod weights;
 
 pub use config::Config;
-pub use find::{Found, find_model};
+pub use find::{Found, find_model, shipped};
 #[cfg(test)]
 pub use gguf::pres;
 pub use gguf::{Pre, is_gguf, pre};

@@ -8,6 +8,7 @@ mod doc;
 mod emit;
 mod explain;
 mod fmt;
+mod lsp;
 mod merge;
 mod new;
 mod options;
@@ -18,7 +19,7 @@ pub mod sites;
 pub mod tokens;
 
 pub use check::CheckArgs;
-pub use options::{Backend, Cache, Emit, ModelArgs, Setting, Weights, script_folder};
+pub use options::{Backend, Cache, Emit, ModelArgs, Setting, Weights, cache, script_folder};
 pub use outcome::tell;
 pub use run::RunArgs;
 
@@ -77,6 +78,8 @@ enum Command {
     Doc(doc::DocArgs),
     /// A prompt at which the model stays loaded
     Repl(repl::ReplArgs),
+    /// Serve an editor: the Language Server Protocol on standard input and output
+    Lsp(lsp::LspArgs),
 }
 
 /// The command line with its subcommands, for the manual.
@@ -92,7 +95,8 @@ fn session_options(model: &ModelArgs, set: &[Setting]) -> SessionOptions {
         set: set.iter().map(|s| (s.name.clone(), s.value.clone())).collect(),
         hub: Hub::from_env(),
         weights: false,
-        warm: None,
+        unsaved: Default::default(),
+        keep: false,
     }
 }
 
@@ -171,6 +175,7 @@ fn parse_and_run() -> u8 {
         Command::Repl(args) => repl::run(args),
         Command::New(args) => new::run(args),
         Command::Doc(args) => doc::run(args),
+        Command::Lsp(args) => lsp::run(args),
     };
     match result {
         Ok(()) => 0,

@@ -62,11 +62,11 @@ pub fn rows(model: &str, arch: &[std::path::PathBuf], sources: &mut Sources) -> 
 
 fn rows_of(session: &ModelSession) -> Result<Vec<SiteRow>, Diagnostics> {
     let built = session.model.build(&[], &[], &Default::default(), &Default::default()).map_err(|d| vec![*d])?;
-    Ok(of_plan(&built.plan))
+    Ok(rows_of_plan(&built.plan))
 }
 
-/// The sites of a model's Plan.
-pub fn of_plan(plan: &Plan) -> Vec<SiteRow> {
+/// Every site of a model's plan.
+pub fn rows_of_plan(plan: &Plan) -> Vec<SiteRow> {
     let axes = |s: &Site| plan.ty(s.value).axes.clone();
     let rows = plan.sites.iter().map(|s| SiteRow {
         name: s.name.clone(),

@@ -66,7 +66,8 @@ pub fn library(session: &Session, options: &PhaseOptions, isa: Isa, name: &str) 
     let mut functions: Vec<Function> = Vec::new();
     for (edit, kernel) in kernels {
         let compiled = backend.compile(&kernel.program.kernels, Isa::detect()).map_err(|d| vec![d])?;
-        let constants = Constants::load(&kernel.plan, &kernel.program, &*compiled, &weights, &values, &PackedWeights::default());
+        let constants =
+            Constants::load(&kernel.plan, &kernel.program, &*compiled, &weights, &values, &PackedWeights::default());
         let constants = constants.map_err(one)?;
         let layer = layer(&kernel, edit, constants.of(kernel.at).args.as_slice()).map_err(one)?;
         add(&mut functions, &experiment, session, edit, &kernel, layer);

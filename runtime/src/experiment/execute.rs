@@ -290,8 +290,7 @@ impl Execution<'_> {
                 };
                 let mut follow =
                     Follow { prompts: all.of(number), tokens: !streams && pieces.len() == 1, step: &mut step };
-                let gathered =
-                    run_live(session, &part.prepared, &mut engine, &part.asks, self.options, &mut follow)?;
+                let gathered = run_live(session, &part.prepared, &mut engine, &part.asks, self.options, &mut follow)?;
                 results.take_texts(&part, &gathered);
                 results.take_counts(&part, &gathered);
                 if results.stopped {

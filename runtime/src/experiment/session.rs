@@ -1,23 +1,22 @@
 //! A script with its model, found, opened and checked.
 
+use super::host::Files;
 use super::inputs::{self, Input, InputKind};
 use super::keys::{Keys, stamps};
 use super::models;
+use super::open::{self, Opened};
 use super::settings;
-use super::warm::{Opened, Warm};
 use crate::checkpoint::{Checkpoint, find_model, sha256};
 use crate::error::Error;
 use crate::files;
 use crate::hub::{Hub, Id, Need};
-use crate::parquet::parse_parquet;
-use crate::tensors::{SAE_CONFIG, SAE_WEIGHTS, read_dictionary};
 use crate::tokens::Tokens;
-use serde_json::{Map, Value};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use steer_compiler::elaborate::{Chat, Dictionary, Directions, Encoded, Host, Library, Model, Script, Written, check};
+use steer_compiler::elaborate::{Library, Model, Script, check};
 use steer_lang::ast::{File, Item, ItemKind, Text};
 use steer_lang::{Diagnostic, Diagnostics, FileId, Severity, Sources, Span, codes};
 
@@ -32,8 +31,10 @@ pub struct SessionOptions {
     pub hub: Hub,
     /// Whether what is opened will read weights, so that those of a model of the hub are needed.
     pub weights: bool,
-    /// Where the model stays open for the next script.
-    pub warm: Option<Rc<Warm>>,
+    /// Texts of imports that are not what their files hold, by the files' own paths.
+    pub unsaved: Arc<BTreeMap<PathBuf, Arc<str>>>,
+    /// Whether the model stays open for the next session of this thread.
+    pub keep: bool,
 }
 
 /// A model with its files, and a script checked against it.
@@ -134,7 +135,7 @@ impl Session {
         let (mut own, mut seen) = (Vec::new(), Vec::new());
         for part in parts {
             let mut new = Vec::new();
-            file = read_items(&folder, part, sources, &mut new, &mut seen)?;
+            file = read_items(&folder, part, options, sources, &mut new, &mut seen)?;
             text.clone_from(&part.text);
             own.push(file);
             let taken = |i: &Item| new.iter().any(|n| replaces(n, i));
@@ -153,7 +154,10 @@ impl Session {
             .collect();
         let given = models::add(&mut library, &options.arch, sources)?;
         library.add_script(&items)?;
-        let named = named_model(&items, file)?;
+        // Of several texts the one that names the model sets its keys, too.
+        let names = |i: &&Item| matches!(i.kind, ItemKind::Model(..)) && own.contains(&i.span.file);
+        let of_model = items.iter().find(names).map_or(file, |i| i.span.file);
+        let named = named_model(&items, of_model)?;
         let model_name = match (&options.model, &named) {
             (Some(m), _) => m.clone(),
             (None, Some(t)) => t.value.clone(),
@@ -168,20 +172,8 @@ impl Session {
         let place = |e: Error| vec![placed(e, model_span)];
         let location = find_model(&model_name, from_script, &options.hub).map_err(place)?;
         let found = &location.path;
-        let settings = settings::of(&items, file)?;
-        let open = || -> Result<Opened, Diagnostics> {
-            let mut checkpoint = location.open().map_err(place)?;
-            settings.iter().for_each(|s| checkpoint.configure(&s.key.name, s.value.clone()));
-            let tokens = Tokens::open(found).map_err(one)?.map(Rc::new);
-            Ok(Opened { checkpoint: Arc::new(checkpoint), tokens })
-        };
-        let Opened { checkpoint, tokens } = match &options.warm {
-            None => open()?,
-            Some(warm) => {
-                let keys: Vec<_> = settings.iter().map(|s| (&s.key.name, &s.value)).collect();
-                warm.opened(&format!("{} {keys:?}", found.display()), open)?
-            }
-        };
+        let settings = settings::of(&items, of_model)?;
+        let Opened { checkpoint, tokens } = open::open(&location, &settings, options.keep, place)?;
         let described = models::describe(library, &checkpoint, &given, &[&folder, checkpoint.folder()], sources)?;
         settings::check(&settings, &described.model)?;
         let of_models = given.iter().map(|g| &g.path).chain(&described.found);
@@ -219,12 +211,12 @@ impl Session {
             return Err(diagnostics);
         }
         let data: Vec<String> = files.read.into_inner();
-        let keys = match options.warm {
-            Some(_) => {
+        let keys = match options.keep {
+            true => {
                 let data: Vec<String> = data.iter().cloned().chain(stamps(&inputs)).collect();
                 Keys::of(&items, sources, &options.set, &data)
             }
-            None => Keys::default(),
+            false => Keys::default(),
         };
         let texts = sources.files().iter().map(|s| sha256(s.text.as_bytes()));
         let read = texts.chain(data).collect();
@@ -337,7 +329,7 @@ fn is_file_name(name: &Path) -> bool {
 }
 
 /// The folder of a file of the script.
-fn folder_in<'f>(folders: &'f [(FileId, PathBuf)], file: FileId, script: &'f Path) -> &'f Path {
+pub(super) fn folder_in<'f>(folders: &'f [(FileId, PathBuf)], file: FileId, script: &'f Path) -> &'f Path {
     folders.iter().find(|(f, _)| *f == file).map_or(script, |(_, folder)| folder)
 }
 
@@ -352,6 +344,7 @@ pub(super) fn parse_file(path: &Path, sources: &mut Sources) -> Result<File, Dia
 fn read_items(
     folder: &Path,
     part: &Part,
+    options: &SessionOptions,
     sources: &mut Sources,
     items: &mut Vec<Item>,
     seen: &mut Vec<PathBuf>,
@@ -378,87 +371,13 @@ fn read_items(
                 Diagnostic::error(codes::FILE, "too many files import one another").at(name.span, "here"),
             ]);
         }
-        let inner = files::read_text(&target)
+        let inner = options
+            .unsaved
+            .get(&own)
+            .map_or_else(|| files::read_text(&target), |text| Ok(text.to_string()))
             .map_err(|e| if target.exists() { e } else { e.help("paths are relative to the importing file") })
             .map_err(|e| vec![e.0.at(name.span, "imported here")])?;
-        read_items(folder, &Part { name: target, text: inner }, sources, items, seen)?;
+        read_items(folder, &Part { name: target, text: inner }, options, sources, items, seen)?;
     }
     Ok(id)
-}
-
-/// The script's folder and the model's tokenizer, as the compiler asks of them.
-struct Files {
-    folder: PathBuf,
-    folders: Vec<(FileId, PathBuf)>,
-    tokens: Option<Rc<Tokens>>,
-    /// The data that was read, by hash.
-    read: RefCell<Vec<String>>,
-    /// The files themselves.
-    named: RefCell<Vec<Input>>,
-}
-
-impl Files {
-    fn path(&self, name: &str, from: FileId, kind: InputKind) -> PathBuf {
-        let path = folder_in(&self.folders, from, &self.folder).join(name);
-        let mut named = self.named.borrow_mut();
-        if named.iter().all(|i| i.path != path) {
-            named.push(Input { kind, path: path.clone() });
-        }
-        path
-    }
-}
-
-impl Host for Files {
-    fn text(&self, path: &str, from: FileId) -> Result<String, String> {
-        let text = files::read_text(&self.path(path, from, InputKind::Data)).map_err(|e| e.0.message.clone())?;
-        self.read.borrow_mut().push(sha256(text.as_bytes()));
-        Ok(text)
-    }
-
-    fn rows(&self, path: &str, from: FileId) -> Result<Vec<Map<String, Value>>, Box<Diagnostic>> {
-        let path = self.path(path, from, InputKind::Data);
-        let bytes = files::read(&path).map_err(|e| e.0)?;
-        self.read.borrow_mut().push(sha256(&bytes));
-        parse_parquet(bytes, &path).map_err(|e| e.0)
-    }
-
-    fn tensor_shape(&self, path: &str, key: Option<&str>, from: FileId) -> Result<Vec<usize>, Box<Diagnostic>> {
-        crate::tensors::load(&self.path(path, from, InputKind::Tensors), key).map(|a| a.shape).map_err(|e| e.0)
-    }
-
-    fn directions(&self, path: &str, from: FileId) -> Option<Result<Directions, Box<Diagnostic>>> {
-        let path = self.path(path, from, InputKind::Tensors);
-        (crate::tensors::ending(&path) == "gguf").then(|| crate::tensors::read_directions(&path).map_err(|e| e.0))
-    }
-
-    fn dictionary(&self, folder: &str, from: FileId) -> Result<Dictionary, Box<Diagnostic>> {
-        let config = self.path(&format!("{folder}/{SAE_CONFIG}"), from, InputKind::Data);
-        let file = format!("{folder}/{SAE_WEIGHTS}");
-        let weights = self.path(&file, from, InputKind::Tensors);
-        let read = read_dictionary(&config, &weights).map_err(|e| e.0)?;
-        Ok(Dictionary { file, ..read })
-    }
-
-    fn encode(&self, text: &str) -> Option<Result<Encoded, String>> {
-        let tokens = self.tokens.as_ref()?;
-        Some(tokens.encode(text, true).map_err(|e| e.0.message.clone()).map(|e| Encoded {
-            bos: e.special.iter().take_while(|s| **s).count(),
-            tokens: e.ids,
-            ranges: e.offsets.into_iter().map(|r| (r.start, r.end)).collect(),
-            turns: None,
-        }))
-    }
-
-    fn chat(&self, chat: &Chat) -> Option<Result<Written, Box<Diagnostic>>> {
-        Some(self.tokens.as_ref()?.chat(chat).map_err(|e| e.0))
-    }
-
-    fn piece(&self, token: u32) -> String {
-        self.tokens.as_ref().map_or_else(|| token.to_string(), |t| t.piece(token))
-    }
-
-    fn single_token(&self, text: &str) -> Option<Result<u32, Vec<String>>> {
-        let tokens = self.tokens.as_ref()?;
-        Some(tokens.single(text).map_err(|seen| seen.0.into_iter().map(|(_, piece)| piece).collect()))
-    }
 }

@@ -1,17 +1,14 @@
-//! What a session keeps in memory from one statement to the next: the model as it was opened, packed weights, engines,
-//! derived tensors, and what was read of runs. Nothing of it changes a result: it is found by all that a value depends on.
+//! What a session keeps of one model in memory from one statement to the next: packed weights, engines, derived tensors, and
+//! what was read of runs. Nothing of it changes a result: it is found by all that a value depends on.
 
 use super::keys::{Keys, key_of};
 use super::live::Ask;
 use super::phase::{PhaseOptions, Prepared};
 use super::session::Session;
-use crate::checkpoint::Checkpoint;
 use crate::engine::{Did, Engine, RowReceipt};
 use crate::rows::PackedWeights;
-use crate::tokens::Tokens;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
 use std::sync::Arc;
 use steer_compiler::elaborate::OutputSpec;
 use steer_compiler::plan::{Plan, print};
@@ -25,7 +22,6 @@ const VALUES: usize = 512 << 20;
 /// See the module.
 #[derive(Default)]
 pub struct Warm {
-    opened: RefCell<Option<(String, Opened)>>,
     packed: RefCell<PackedWeights>,
     engines: RefCell<VecDeque<(u64, Box<dyn Engine>)>>,
     tensors: RefCell<HashMap<(u64, String), Arc<[f32]>>>,
@@ -36,13 +32,6 @@ impl std::fmt::Debug for Warm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Warm({} engines)", self.engines.borrow().len())
     }
-}
-
-/// A model's files.
-#[derive(Clone)]
-pub struct Opened {
-    pub checkpoint: Arc<Checkpoint>,
-    pub tokens: Option<Rc<Tokens>>,
 }
 
 /// What was read of runs, by the key of the run.
@@ -70,24 +59,7 @@ pub struct Recalled {
     pub receipts: Vec<RowReceipt>,
 }
 
-
 impl Warm {
-    /// The model of this name, opened if it is not yet. Of another one nothing is left then.
-    pub fn opened<E>(&self, name: &str, open: impl FnOnce() -> Result<Opened, E>) -> Result<Opened, E> {
-        if let Some((known, opened)) = &*self.opened.borrow()
-            && known == name
-        {
-            return Ok(opened.clone());
-        }
-        let opened = open()?;
-        self.packed.borrow_mut().clear();
-        self.engines.borrow_mut().clear();
-        self.tensors.borrow_mut().clear();
-        *self.runs.borrow_mut() = Runs::default();
-        *self.opened.borrow_mut() = Some((name.to_owned(), opened.clone()));
-        Ok(opened)
-    }
-
     /// The matrices that engines have packed so far.
     pub fn packed(&self) -> PackedWeights {
         self.packed.borrow().clone()
@@ -180,7 +152,9 @@ impl Warm {
         let outputs = output_keys(prepared, &session.keys);
         let mut known = RunKeys::new(session, prepared);
         let keys: Vec<Option<u64>> = (0..asks.len())
-            .map(|run| known.of(run).filter(|_| asks[run].grow.is_none() && asks[run].reads.iter().any(|r| !r.is_empty())))
+            .map(|run| {
+                known.of(run).filter(|_| asks[run].grow.is_none() && asks[run].reads.iter().any(|r| !r.is_empty()))
+            })
             .collect();
         for (&(run, output, position), value) in values {
             let (Some(Some(key)), Some(output)) = (keys.get(run), outputs[output]) else { continue };

@@ -5,6 +5,7 @@ use super::{Flow, Repl, refused};
 use crate::cli::Failure;
 use crate::cli::sites;
 use crate::experiment;
+use crate::manual::Manual;
 use crate::report::{self, Align, Table};
 use std::path::Path;
 use steer_compiler::elaborate::{ParamValue, PrintItem, StatementKind};
@@ -54,7 +55,7 @@ impl Repl {
         if self.sites.is_empty() {
             let mut sources = Sources::default();
             let session = self.check(&[], &mut sources).map_err(|diagnostics| Failure { diagnostics, sources })?;
-            self.sites = sites::of_plan(&session.script.plan);
+            self.sites = sites::rows_of_plan(&session.script.plan);
         }
         Ok(&self.sites)
     }
@@ -89,7 +90,9 @@ impl Repl {
     }
 
     fn undo(&mut self) -> Result<(), Failure> {
-        let Some(before) = self.past.pop() else { return Err(refused("there is nothing to undo", "nothing was defined yet")) };
+        let Some(before) = self.past.pop() else {
+            return Err(refused("there is nothing to undo", "nothing was defined yet"));
+        };
         let (notebook, names) = self.notebook.back_to(&before.notebook);
         let set = |s: &&(String, String)| !before.set.contains(s);
         let set: Vec<String> = self.options.set.iter().filter(set).map(|(name, _)| name.clone()).collect();
@@ -110,7 +113,8 @@ impl Repl {
         }
         let Some(cell) = self.notebook.named(name).filter(|c| c.written().contains("param ")).cloned() else {
             let names = self.notebook.cells().iter().filter_map(|c| c.name.as_deref());
-            let help = nearest(name, names).map_or("`param alpha = 1` declares one".into(), |n| format!("did you mean `{n}`?"));
+            let help = nearest(name, names)
+                .map_or("`param alpha = 1` declares one".into(), |n| format!("did you mean `{n}`?"));
             return Err(refused(format!("there is no parameter `{name}`"), &help));
         };
         self.options.set.retain(|(n, _)| n != name);
@@ -122,7 +126,7 @@ impl Repl {
         Ok(())
     }
 
-    fn print_params(&self) -> Result<(), Failure> {
+    fn print_params(&mut self) -> Result<(), Failure> {
         let params: Vec<_> = self.notebook.cells().iter().filter(|c| c.written().contains("param ")).cloned().collect();
         if params.is_empty() {
             return Ok(report::print("there are no parameters\n")?);
@@ -230,8 +234,9 @@ fn described(session: &experiment::Session, name: &str, written: &str) -> String
 }
 
 fn help(topic: &str) -> Result<(), Failure> {
+    let screen = report::screen();
     if !topic.is_empty() {
-        return Err(refused(format!("there is no page `{topic}`"), "`:help` lists the commands"));
+        return Ok(report::print(&Manual::new().find(topic)?.text(screen.columns, screen.color))?);
     }
     let mut table = Table::new(&[("command", Align::Left), ("", Align::Left)]);
     for (word, rest, does) in COMMANDS {

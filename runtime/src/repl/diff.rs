@@ -35,10 +35,13 @@ impl Repl {
             sites.push("logits");
         }
         let sites = sites.join(", ");
-        let text = format!("capture {sites} of {subject} to \"<a>.safetensors\"\ncapture {sites} of {run} to \"<b>.safetensors\"");
+        let text = format!(
+            "capture {sites} of {subject} to \"<a>.safetensors\"\ncapture {sites} of {run} to \"<b>.safetensors\""
+        );
         let (session, seen) = self.seen(origin, &text)?;
         let half = seen.len() / 2;
-        let pairs: Vec<Pair> = seen[..half].iter().zip(&seen[half..]).map(|(before, after)| Pair { before, after }).collect();
+        let pairs: Vec<Pair> =
+            seen[..half].iter().zip(&seen[half..]).map(|(before, after)| Pair { before, after }).collect();
         let Some(first) = pairs.first() else { return Ok(()) };
         if first.before.run.encoded.tokens.len() != first.after.run.encoded.tokens.len() {
             return Err(refused("the runs have different texts", "a diff is of one text without and with edits"));
@@ -121,7 +124,9 @@ fn attention(pair: &Pair) -> (f64, usize, usize) {
 
 /// The tokens that are likeliest behind the text, without and with the edits.
 fn next(session: &Session, pair: &Pair) -> String {
-    let (Some((_, before)), Some((_, after))) = (pair.before.rows.last(), pair.after.rows.last()) else { return String::new() };
+    let (Some((_, before)), Some((_, after))) = (pair.before.rows.last(), pair.after.rows.last()) else {
+        return String::new();
+    };
     let probabilities = |row: &[f32]| {
         let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let all: Vec<f64> = row.iter().map(|x| f64::from(x - most).exp()).collect();
@@ -141,6 +146,7 @@ fn next(session: &Session, pair: &Pair) -> String {
         table.row([format!("{:?}", picture::token(session, t)), shown(p[t]), shown(q[t])]);
     }
     // As `kl` measures it: of the run with the edits from the one without.
-    let kl: f64 = p.iter().zip(&q).filter(|(p, _)| **p > 0.0).map(|(p, q)| p * (p / q.max(f64::MIN_POSITIVE)).ln()).sum();
+    let kl: f64 =
+        p.iter().zip(&q).filter(|(p, _)| **p > 0.0).map(|(p, q)| p * (p / q.max(f64::MIN_POSITIVE)).ln()).sum();
     format!("\n{}KL(without \u{2016} with) {} nats\n", table.render(), number(kl))
 }

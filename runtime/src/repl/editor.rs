@@ -2,6 +2,7 @@
 
 use super::commands::COMMANDS;
 use super::{Flow, Repl, input};
+use crate::assist::{self, Candidate, ModelFacts};
 use crate::error::Error;
 use crate::{files, report};
 use rustyline::completion::{Completer, Pair};
@@ -30,8 +31,52 @@ pub struct Terminal {
 
 /// What completion knows of a session.
 #[derive(Default)]
-struct Known {
-    definitions: String,
+pub(super) struct Known {
+    pub definitions: String,
+    pub model: ModelFacts,
+    pub folder: PathBuf,
+}
+
+impl Known {
+    /// What can stand at a place of an input: where what it replaces begins, and the candidates.
+    fn complete(&self, line: &str, at: usize) -> (usize, Vec<Pair>) {
+        // Behind the word of a command stands what stands in a script elsewhere.
+        let (cut, before) = match line[..at].strip_prefix(':') {
+            Some(command) => match command.split_once(' ') {
+                None => {
+                    let fit = COMMANDS.iter().filter(|c| c.0.starts_with(command));
+                    let pair = |c: &(&str, &str, &str)| Pair {
+                        display: format!("{:24}{}", format!(":{} {}", c.0, c.1), c.2),
+                        replacement: c.0.to_owned(),
+                    };
+                    return (1, fit.map(pair).collect());
+                }
+                Some((word, rest)) => (at - rest.len(), before_of_command(word)),
+            },
+            None => (0, ""),
+        };
+        let head = format!("{}\n{before}", self.definitions);
+        let text = format!("{head}{}", &line[cut..]);
+        let known = assist::Known { model: Some(&self.model), folder: Some(&self.folder), imports: &[] };
+        let found = assist::complete(&text, head.len() + at - cut, &known);
+        let from = (found.from + cut).saturating_sub(head.len()).clamp(cut, at);
+        let widest = found.candidates.iter().map(|c| c.text.chars().count()).max().unwrap_or(0).min(40);
+        let pair = |c: Candidate| Pair {
+            display: format!("{:widest$}  {}", c.text, c.detail).trim_end().to_owned(),
+            replacement: c.text,
+        };
+        (from, found.candidates.into_iter().map(pair).collect())
+    }
+}
+
+/// A script in which what follows the word of a command could stand.
+fn before_of_command(word: &str) -> &'static str {
+    match word {
+        "sites" => "capture ",
+        "load" => "import \"",
+        "explain" => "generate \"a\" with ",
+        _ => "print ",
+    }
 }
 
 struct Assistant {
@@ -67,7 +112,7 @@ impl Terminal {
     /// Reads and evaluates inputs until the session ends.
     pub fn run(&mut self, repl: &mut Repl) -> Result<(), Error> {
         loop {
-            self.known.borrow_mut().definitions = repl.definitions();
+            *self.known.borrow_mut() = repl.known();
             match self.editor.readline("steer> ") {
                 Ok(text) => {
                     if !text.trim().is_empty() {
@@ -118,14 +163,7 @@ impl Completer for Assistant {
     type Candidate = Pair;
 
     fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
-        if let Some(word) = line[..at].strip_prefix(':')
-            && !word.contains(' ')
-        {
-            let fit = COMMANDS.iter().filter(|c| c.0.starts_with(word));
-            let pair = |c: &(&str, &str, &str)| Pair { display: format!(":{} {}", c.0, c.1), replacement: c.0.to_owned() };
-            return Ok((1, fit.map(pair).collect()));
-        }
-        Ok((at, Vec::new()))
+        Ok(self.known.borrow().complete(line, at))
     }
 }
 
@@ -191,9 +229,8 @@ fn painted(text: &str, at: Option<usize>) -> String {
 /// The bracket at the cursor or before it, and the one that belongs to it. Those in texts and comments are none.
 fn partner(text: &str, at: usize) -> Option<(usize, usize)> {
     let shades = highlight(text);
-    let inside = |i: usize| {
-        shades.iter().any(|(range, s)| matches!(s, Shade::Text | Shade::Comment) && range.contains(&i))
-    };
+    let inside =
+        |i: usize| shades.iter().any(|(range, s)| matches!(s, Shade::Text | Shade::Comment) && range.contains(&i));
     let bytes = text.as_bytes();
     let mut open = Vec::new();
     for (i, b) in bytes.iter().enumerate().filter(|(i, _)| !inside(*i)) {
@@ -236,10 +273,14 @@ mod tests {
     #[test]
     fn paint_changes_no_letter() {
         let text = "hook é at blocks[2].resid.post {\n    h += 4.5 * unit(\"ö";
-        let bare: String = painted(text, Some(7)).split('\u{1b}').enumerate().map(|(i, part)| match i {
-            0 => part.to_owned(),
-            _ => part.split_once('m').map_or(String::new(), |(_, rest)| rest.to_owned()),
-        }).collect();
+        let bare: String = painted(text, Some(7))
+            .split('\u{1b}')
+            .enumerate()
+            .map(|(i, part)| match i {
+                0 => part.to_owned(),
+                _ => part.split_once('m').map_or(String::new(), |(_, rest)| rest.to_owned()),
+            })
+            .collect();
         assert_eq!(bare, text);
     }
 }

@@ -123,7 +123,9 @@ pub fn is_complete(text: &str) -> bool {
     match read(Path::new(""), trimmed) {
         Ok(_) => true,
         // What went wrong at the end may come right with what follows.
-        Err((diagnostics, _)) => !diagnostics.iter().all(|d| d.labels.first().is_some_and(|l| l.span.end as usize >= trimmed.len())),
+        Err((diagnostics, _)) => {
+            !diagnostics.iter().all(|d| d.labels.first().is_some_and(|l| l.span.end as usize >= trimmed.len()))
+        }
     }
 }
 
@@ -214,10 +216,25 @@ mod tests {
 
     #[test]
     fn inputs_go_on_until_they_are_complete() {
-        for text in ["hook a at embed {", "hook a at embed {\n    h *= 2", "generate", "measure x on", "print (1 +", "fn f(x) ="] {
+        for text in [
+            "hook a at embed {",
+            "hook a at embed {\n    h *= 2",
+            "generate",
+            "measure x on",
+            "print (1 +",
+            "fn f(x) =",
+        ] {
             assert!(!is_complete(text), "{text}");
         }
-        for text in ["", ":quit", "generate \"x\"", "hook a at embed {\n    h *= 2\n}", "1 + 1", "hook a at embed {\n\n", "generate ]"] {
+        for text in [
+            "",
+            ":quit",
+            "generate \"x\"",
+            "hook a at embed {\n    h *= 2\n}",
+            "1 + 1",
+            "hook a at embed {\n\n",
+            "generate ]",
+        ] {
             assert!(is_complete(text), "{text}");
         }
     }

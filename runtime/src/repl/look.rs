@@ -61,7 +61,9 @@ impl Repl {
     /// The tokens whose logits a vector raises most, and those that it lowers most, through the unembedding alone. There are
     /// none where the model has no such end, or no tokenizer.
     fn nearest(&mut self, vector: &str) -> [Vec<String>; 2] {
-        let text = format!("hook {LENS} at unembed.in {{\n    h = {vector}\n}}\ncapture logits on [0] of \"a\" with {LENS} to {FILE:?}");
+        let text = format!(
+            "hook {LENS} at unembed.in {{\n    h = {vector}\n}}\ncapture logits on [0] of \"a\" with {LENS} to {FILE:?}"
+        );
         let Ok((session, seen)) = self.seen(Path::new("<lens>"), &text) else { return Default::default() };
         let Some(logits) = seen.first().and_then(|s| s.rows.first()) else { return Default::default() };
         let tokens = |largest: bool| picture::top(&logits.1, NEAREST, largest).into_iter();

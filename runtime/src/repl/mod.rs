@@ -13,11 +13,13 @@ mod script;
 pub use editor::Terminal;
 pub use input::inputs;
 
+use crate::assist::ModelFacts;
+use crate::checkpoint::Checkpoint;
 use crate::cli::sites::SiteRow;
 use crate::cli::{Failure, show};
 use crate::engine::RowCount;
 use crate::error::Error;
-use crate::experiment::{self, Keeping, Part, PhaseOptions, Session, SessionOptions, Warm};
+use crate::experiment::{self, Keeping, Part, PhaseOptions, Session, SessionOptions};
 use crate::report::{self, Receipt, Stdout};
 use crate::{files, interrupt};
 use input::{Input, Wrong};
@@ -26,6 +28,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 use steer_lang::{Diagnostic, Diagnostics, Severity, Sources, codes};
 
@@ -39,8 +42,12 @@ pub struct Repl {
     /// What there was before each input that changed something.
     past: Vec<State>,
     inputs: usize,
+    /// The model that the last input was of: of another one nothing is known.
+    model: Option<Arc<Checkpoint>>,
     last: Option<Last>,
     sites: Vec<SiteRow>,
+    /// What completion knows of the model.
+    facts: ModelFacts,
     /// Warnings that were said: they are not repeated.
     warned: HashSet<String>,
 }
@@ -71,10 +78,8 @@ pub enum Flow {
 
 impl Repl {
     pub fn new(folder: PathBuf, mut options: SessionOptions, mut phase: PhaseOptions) -> Self {
-        let warm = Rc::new(Warm::default());
-        options.warm = Some(Rc::clone(&warm));
-        options.weights = true;
-        phase.warm = Some(warm);
+        (options.keep, options.weights) = (true, true);
+        phase.warm = Some(Rc::default());
         Repl {
             folder,
             options,
@@ -82,8 +87,10 @@ impl Repl {
             notebook: Notebook::default(),
             past: Vec::new(),
             inputs: 0,
+            model: None,
             last: None,
             sites: Vec::new(),
+            facts: ModelFacts::default(),
             warned: HashSet::new(),
         }
     }
@@ -147,9 +154,9 @@ impl Repl {
         Ok(Flow::On)
     }
 
-    /// All definitions, for what completes names.
-    pub fn definitions(&self) -> String {
-        self.notebook.text()
+    /// What completion knows: all definitions, the model, and where paths begin.
+    fn known(&self) -> editor::Known {
+        editor::Known { definitions: self.notebook.text(), model: self.facts.clone(), folder: self.folder.clone() }
     }
 
     /// Evaluates the text of a file.
@@ -160,7 +167,7 @@ impl Repl {
     }
 
     /// Checks some items with what they need of the session.
-    fn check(&self, new: &[Cell], sources: &mut Sources) -> Result<Session, Diagnostics> {
+    fn check(&mut self, new: &[Cell], sources: &mut Sources) -> Result<Session, Diagnostics> {
         let book = self.notebook.with(new);
         let texts: Vec<&str> = new.iter().map(|c| c.text.as_str()).collect();
         let is_new = |c: &Cell| new.contains(c);
@@ -168,8 +175,16 @@ impl Repl {
         parts.extend(new.iter().map(Cell::part));
         // What is set of a parameter that is not needed would be an error.
         let set = |(name, _): &&(String, String)| parts.iter().any(|p| p.text.contains(name.as_str()));
-        let options = SessionOptions { set: self.options.set.iter().filter(set).cloned().collect(), ..self.options.clone() };
-        Session::open_parts(&self.folder, &parts, &options, sources)
+        let options =
+            SessionOptions { set: self.options.set.iter().filter(set).cloned().collect(), ..self.options.clone() };
+        let session = Session::open_parts(&self.folder, &parts, &options, sources)?;
+        if self.model.as_ref().is_none_or(|model| !Arc::ptr_eq(model, &session.checkpoint)) {
+            self.model = Some(Arc::clone(&session.checkpoint));
+            self.phase.warm = Some(Rc::default());
+            self.sites = crate::cli::sites::rows_of_plan(&session.script.plan);
+            self.facts = ModelFacts::of_session(&session);
+        }
+        Ok(session)
     }
 
     /// Takes definitions, and runs statements as one experiment.
@@ -197,7 +212,6 @@ impl Repl {
         let session = self.check(cells, sources)?;
         let checked = clock.elapsed().as_secs_f64();
         self.warn(&session.warnings, sources);
-        self.sites = crate::cli::sites::of_plan(&session.script.plan);
         if cells.iter().all(|c| c.kind != CellKind::Statement) {
             return Ok(());
         }

@@ -137,7 +137,9 @@ impl Notebook {
     pub fn back_to(&self, before: &Notebook) -> (Notebook, Vec<String>) {
         let is_in = |c: &Cell, book: &Notebook| book.definitions().any(|d| d.written() == c.written());
         let mut names: Vec<String> = Vec::new();
-        for c in self.definitions().filter(|c| !is_in(c, before)).chain(before.definitions().filter(|c| !is_in(c, self))) {
+        for c in
+            self.definitions().filter(|c| !is_in(c, before)).chain(before.definitions().filter(|c| !is_in(c, self)))
+        {
             let name = match c.kind {
                 CellKind::Setting => c.written().to_owned(),
                 _ => c.name.clone().unwrap_or_default(),

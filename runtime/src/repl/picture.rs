@@ -58,7 +58,8 @@ pub fn of(session: &Session, seen: &Seen, tokens: &[String], means: &[Vec<String
         [one] if &*one.name == "vocab" => {
             let mut table = table(&[("next tokens", Align::Left)]);
             for (p, row) in &seen.rows {
-                let next = likeliest(row, LARGEST).into_iter().map(|(t, x)| format!("{:?} {}", token(session, t), percent(x)));
+                let next =
+                    likeliest(row, LARGEST).into_iter().map(|(t, x)| format!("{:?} {}", token(session, t), percent(x)));
                 table.row([p.to_string(), tokens[*p].clone(), next.collect::<Vec<_>>().join("  ")]);
             }
             table.render()
@@ -113,13 +114,15 @@ fn largest(axes: &[Axis], row: &[f32]) -> String {
         }
         parts.join(", ")
     };
-    let all = top(&sized, LARGEST, true).into_iter().map(|(at, _)| format!("[{}] {}", place(at), number(f64::from(row[at]))));
+    let all =
+        top(&sized, LARGEST, true).into_iter().map(|(at, _)| format!("[{}] {}", place(at), number(f64::from(row[at]))));
     all.collect::<Vec<_>>().join("  ")
 }
 
 /// A heat map of what rows have for their keys, one for each entry of other axes.
 fn keys(seen: &Seen, tokens: &[String]) -> Result<String, Failure> {
-    let widest = seen.rows.iter().map(|(_, row)| sizes(&seen.axes, row.len()).last().copied().unwrap_or(0)).max().unwrap_or(0);
+    let widest =
+        seen.rows.iter().map(|(_, row)| sizes(&seen.axes, row.len()).last().copied().unwrap_or(0)).max().unwrap_or(0);
     let others: Vec<usize> = sizes(&seen.axes, widest)[..seen.axes.len() - 1].to_vec();
     let each: usize = others.iter().product();
     let mut values = vec![f64::NAN; each * seen.rows.len() * widest];

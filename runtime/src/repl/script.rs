@@ -91,8 +91,10 @@ impl Repl {
             notebook: self.notebook.clone(),
             past: Vec::new(),
             inputs: 0,
+            model: self.model.clone(),
             last: None,
             sites: Vec::new(),
+            facts: self.facts.clone(),
             warned: Default::default(),
         }
     }

@@ -187,7 +187,7 @@ fn ctrl_c_stops_a_computation_and_keeps_the_session() {
     assert!(said.contains("stopped"), "{said}");
     assert!(s.line("alpha + 1").contains('4'));
     // It is forgotten: what comes next is run.
-    assert!(s.line("generate \"Tom went to the park.\" { max: 3 }").contains("Tom went"));
+    assert!(s.line("generate \"Tom went to the park.\" { max: 3 }").contains("He found a"));
     s.end();
 }
 
@@ -294,7 +294,7 @@ fn what_is_known_is_not_computed_again_and_what_changed_is() {
     );
     let (out, errors, code) = piped(&session, &["repl", "--model", "tiny-llama"], folder.path());
     assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
-    let numbers: Vec<&str> = out.lines().filter(|l| l.contains("cheer")).collect();
+    let numbers: Vec<&str> = out.lines().filter(|l| l.contains("with cheer")).collect();
     assert!(
         numbers.len() == 4 && numbers[0] == numbers[1] && numbers[0] != numbers[2] && numbers[0] == numbers[3],
         "{out}"
@@ -321,4 +321,17 @@ fn sites_are_seen_at_once() {
     let diffs: Vec<&str> = out.split("The residual stream behind each block").skip(1).collect();
     assert!(diffs.len() == 2 && diffs[0] == diffs[1], "{out}");
     assert!(diffs[0].contains("KL(without") && diffs[0].contains("next token"), "{out}");
+}
+
+#[test]
+fn the_session_of_the_readme_is_what_is_printed() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let session = readme.split("```\n").find(|block| block.starts_with("steer> ")).expect("it has one");
+    let (typed, shown): (Vec<&str>, Vec<&str>) = session.lines().partition(|line| line.starts_with("steer> "));
+    let typed: String = typed.iter().map(|line| format!("{}\n", &line["steer> ".len()..])).collect();
+    let folder = Folder::new("repl-readme");
+    let (out, errors, code) = piped(&typed, &["repl", "--model", "tiny-llama"], folder.path());
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
+    let shown: Vec<&str> = shown.into_iter().map(str::trim_end).collect();
+    assert_eq!(out.lines().map(str::trim_end).collect::<Vec<_>>(), shown);
 }

@@ -54,13 +54,21 @@ pub fn tensors(
                     if !needed.contains(&name) {
                         continue;
                     }
+                    if let Some(value) = options.warm.as_ref().and_then(|w| w.tensor(&session.keys, &name)) {
+                        values.0.insert(name, value);
+                        continue;
+                    }
                     let fill = |s: &str| numbered(s, l, *shift);
                     let array = crate::tensors::load(
                         &session.path_in(spec.span.file, &fill(path)),
                         key.as_deref().map(fill).as_deref(),
                     )
                     .map_err(|e| vec![e.0.at(spec.span, "loaded for this")])?;
-                    values.0.insert(name, array.data.into());
+                    let data: Arc<[f32]> = array.data.into();
+                    if let Some(warm) = &options.warm {
+                        warm.keep_tensor(&session.keys, &name, &data);
+                    }
+                    values.0.insert(name, data);
                 }
             }
         }

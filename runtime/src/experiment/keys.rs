@@ -79,12 +79,12 @@ impl Keys {
     }
 }
 
-/// What is known of files that are not read whole: a change of one is seen by its length or time.
+/// What is known of the files that a script names: a change of one is seen by its length or time.
 pub fn stamps(inputs: &[Input]) -> Vec<String> {
-    let tensors = inputs.iter().filter(|i| i.kind == InputKind::Tensors);
+    let named = inputs.iter().filter(|i| matches!(i.kind, InputKind::Tensors | InputKind::Data));
     let stamp = |i: &Input| {
         let meta = std::fs::metadata(&i.path).ok();
         format!("{} {:?}", i.path.display(), meta.map(|m| (m.len(), m.modified().ok())))
     };
-    tensors.map(stamp).collect()
+    named.map(stamp).collect()
 }

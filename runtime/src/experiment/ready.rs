@@ -2,7 +2,7 @@
 
 use super::phase::{PhaseOptions, Prepared, TensorValues};
 use super::session::Session;
-use super::warm::engine_key;
+use super::warm::EngineUse;
 use crate::engine::{Engine, Extend, Run, StepResult, Watcher};
 use crate::error::Error;
 use crate::reference::Reference;
@@ -38,8 +38,8 @@ impl<'a> Ready<'a> {
     /// Reads the weights and compiles, unless an engine waits that is ready.
     fn make(&self) -> Result<Box<dyn Engine>, Error> {
         let (session, prepared, options) = (self.session, self.prepared, self.options);
-        let key = || engine_key(&prepared.plan, &self.tensors.0, options);
-        if let Some(engine) = options.warm.as_ref().and_then(|w| w.engine(key())) {
+        let of = || EngineUse::of(&prepared.plan, &self.tensors.0, options);
+        if let Some(engine) = options.warm.as_ref().and_then(|w| w.engine(&of())) {
             return Ok(engine);
         }
         let weights = options.weights(&session.checkpoint);
@@ -85,7 +85,7 @@ impl<'a> Ready<'a> {
     /// Lets it wait for the next statement that it can execute.
     pub fn keep(self) {
         if let (Some(warm), Some(engine)) = (&self.options.warm, self.engine) {
-            warm.keep_engine(engine_key(&self.prepared.plan, &self.tensors.0, self.options), engine);
+            warm.keep_engine(EngineUse::of(&self.prepared.plan, &self.tensors.0, self.options), engine);
         }
     }
 }

@@ -23,7 +23,7 @@ const VALUES: usize = 512 << 20;
 #[derive(Default)]
 pub struct Warm {
     packed: RefCell<PackedWeights>,
-    engines: RefCell<VecDeque<(u64, Box<dyn Engine>)>>,
+    engines: RefCell<VecDeque<(EngineUse, Box<dyn Engine>)>>,
     tensors: RefCell<HashMap<(u64, String), Arc<[f32]>>>,
     runs: RefCell<Runs>,
 }
@@ -75,18 +75,18 @@ impl Warm {
         self.packed.borrow().values().map(|m| (m.bytes_of_each() * m.count_read()) as u64).sum()
     }
 
-    /// An engine for this Plan on these values, if one waits.
-    pub fn engine(&self, key: u64) -> Option<Box<dyn Engine>> {
+    /// An engine for this use, if one waits.
+    pub fn engine(&self, of: &EngineUse) -> Option<Box<dyn Engine>> {
         let mut engines = self.engines.borrow_mut();
-        let at = engines.iter().position(|(known, _)| *known == key)?;
+        let at = engines.iter().position(|(known, _)| known.is(of))?;
         engines.remove(at).map(|(_, engine)| engine)
     }
 
     /// Lets an engine wait, without its caches.
-    pub fn keep_engine(&self, key: u64, mut engine: Box<dyn Engine>) {
+    pub fn keep_engine(&self, of: EngineUse, mut engine: Box<dyn Engine>) {
         if engine.begin(Vec::new()).is_ok() {
             let mut engines = self.engines.borrow_mut();
-            engines.push_back((key, engine));
+            engines.push_back((of, engine));
             if engines.len() > ENGINES {
                 engines.pop_front();
             }
@@ -187,16 +187,31 @@ fn tensor_key(keys: &Keys, name: &str) -> Option<(u64, String)> {
     Some((keys.name(own)?, name.to_owned()))
 }
 
-/// What an engine is found by: its Plan without places in texts, its tensors, and how it computes.
-pub fn engine_key(plan: &Plan, tensors: &HashMap<String, Arc<[f32]>>, options: &PhaseOptions) -> u64 {
-    let mut plan = plan.clone();
-    plan.weights.iter_mut().for_each(|w| w.span = Span::default());
-    plan.edits.iter_mut().for_each(|e| e.span = Span::default());
-    plan.nodes.iter_mut().for_each(|n| n.span = Span::default());
-    let read = plan.tensors.iter().filter_map(|t| tensors.get(&t.name));
-    let bits: Vec<Vec<u32>> = read.map(|values| values.iter().map(|x| x.to_bits()).collect()).collect();
-    let how = (&options.backend, options.cache.name(), options.share, options.measure, options.widen);
-    key_of((print(&plan), bits, how))
+/// What an engine is found by: its Plan without places in texts, how it computes, and its tensors.
+pub struct EngineUse {
+    key: u64,
+    tensors: Vec<Arc<[f32]>>,
+}
+
+impl EngineUse {
+    pub fn of(plan: &Plan, tensors: &HashMap<String, Arc<[f32]>>, options: &PhaseOptions) -> Self {
+        let mut plan = plan.clone();
+        plan.weights.iter_mut().for_each(|w| w.span = Span::default());
+        plan.edits.iter_mut().for_each(|e| e.span = Span::default());
+        plan.nodes.iter_mut().for_each(|n| n.span = Span::default());
+        let how = (&options.backend, options.cache.name(), options.share, options.measure, options.widen);
+        let tensors = plan.tensors.iter().filter_map(|t| tensors.get(&t.name)).map(Arc::clone).collect();
+        EngineUse { key: key_of((print(&plan), how)), tensors }
+    }
+
+    fn is(&self, other: &EngineUse) -> bool {
+        let bits =
+            |a: &[f32], b: &[f32]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits());
+        let same = |(a, b): (&Arc<[f32]>, &Arc<[f32]>)| Arc::ptr_eq(a, b) || bits(a, b);
+        self.key == other.key
+            && self.tensors.len() == other.tensors.len()
+            && self.tensors.iter().zip(&other.tensors).all(same)
+    }
 }
 
 /// By output: what is read there; `None` where that is not known by a key.
@@ -242,11 +257,10 @@ impl<'a> RunKeys<'a> {
         let mut parts = Vec::new();
         for u in &spec.uses {
             let edit = self.session.script.edits.get(u.edit)?;
-            // One without a name is what stands at its place.
-            let own = keys.name(&edit.name).or_else(|| keys.place(edit.span))?;
+            // What its name means, and what stands at its place: that of one without a name.
+            let own = (keys.name(&edit.name), keys.place(edit.span)?);
             let args: Vec<u64> = u.args.iter().map(|a| a.to_bits()).collect();
-            let at = (edit.span.start, edit.span.end);
-            parts.push(key_of((own, at, format!("{:?} {:?}", edit.sites, edit.bound), args)));
+            parts.push(key_of((own, format!("{:?} {:?}", edit.sites, edit.bound), args)));
         }
         for (edit, place) in prepared.engine_runs[run].edits.iter().zip(&prepared.places[run]) {
             let params: Vec<u32> = edit.params.iter().map(|p| p.to_bits()).collect();

@@ -43,10 +43,13 @@ impl Repl {
         let failed = |(diagnostics, sources)| Failure { diagnostics, sources };
         let cells = notebook::cells(origin, &format!("print {text}")).map_err(failed)?;
         let mut sources = Sources::default();
+        let last = self.last.take();
         let values = self.run_in(&cells, &mut sources).and_then(|()| {
             let session = self.check(&cells, &mut sources)?;
             experiment::printed_values(&session, &self.phase)
         });
+        // An expression is no statement that anyone asks the receipts of.
+        self.last = last;
         for value in values.map_err(|diagnostics| Failure { diagnostics, sources })? {
             report::print(&picture::entries(&value.axes, &value.data))?;
             if let [one] = &value.axes[..]

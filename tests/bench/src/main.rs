@@ -8,6 +8,7 @@ mod machine;
 mod model;
 mod models;
 mod numbering;
+mod prompt;
 mod random;
 mod row;
 mod serve;
@@ -42,6 +43,14 @@ enum What {
     },
     /// What it costs to find rows that are equal
     Numbering,
+    /// What an input takes at the prompt, with a model that is loaded
+    Prompt {
+        #[arg(default_value = "tiny-llama")]
+        model: String,
+        /// Turns that the medians are over
+        #[arg(long, default_value_t = 20)]
+        turns: usize,
+    },
     /// One fused kernel by hand, by LLVM (built with `--features llvm`), by Cranelift and interpreted
     Row,
     /// Writes a checkpoint and what hooks load beside it, and says what a new token reads and a prompt takes
@@ -91,6 +100,7 @@ fn main() -> Result<(), String> {
         What::Candle { .. } => Err("this program was built without candle: build it with `--features candle`".into()),
         What::Numbering => numbering::measure(),
         What::Row => row::measure(),
+        What::Prompt { model, turns } => prompt::run(&model, turns),
         What::Write { shape, format, folder, gguf, layers, prompt } => {
             let shape = models::shape(&shape, layers)?;
             let path = write::write(&shape, format, &folder, gguf)?;

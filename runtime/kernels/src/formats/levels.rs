@@ -18,8 +18,8 @@ impl<V: Wide, const PLACES: usize> Levels<V, PLACES> {
     #[inline(always)]
     pub fn new(scale: V, less: V) -> Self {
         let mut scales = [scale; PLACES];
-        for place in 1..PLACES - 1 {
-            scales[place] = scale * V::splat(f32::from_bits((127 - (Self::BITS * place) as u32) << 23));
+        for (place, of_place) in scales.iter_mut().enumerate().take(PLACES - 1) {
+            *of_place = scale * V::splat(f32::from_bits((127 - (Self::BITS * place) as u32) << 23));
         }
         Levels { scales, less }
     }

@@ -221,14 +221,13 @@ impl Writer {
             return self.article(out, e, title, &self.all(&e.blocks, &e.id));
         };
         let mut body = self.all(doc, &e.id);
-        let head = text.lines().next().unwrap_or_default();
-        if text.trim_end() == head {
+        if text.trim_end().lines().count() == 1 {
             body.push_str(&self.one(&Block::Code { tag: tag.clone(), text: text.clone() }, &e.id));
         } else {
             let _ = writeln!(
                 body,
                 "<details class=\"source\"><summary><code>{}</code></summary>\n{}</details>",
-                shaded(head),
+                shaded(&head(text)),
                 code(tag, text)
             );
         }
@@ -301,6 +300,18 @@ impl Writer {
             _ => out,
         }
     }
+}
+
+/// How a declaration begins, in one line: of a function its name and parameters.
+fn head(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let mut depth = 0;
+    let end = text.char_indices().filter(|_| first.starts_with("fn ")).find(|(_, c)| {
+        depth += i32::from(*c == '(') - i32::from(*c == ')');
+        *c == ')' && depth == 0
+    });
+    let head = end.map_or(first, |(at, _)| &text[..=at]);
+    head.split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(").replace(", )", ")")
 }
 
 /// Entries with their places.

@@ -149,7 +149,7 @@ impl Sites {
                 kind: Kind::Site,
                 id: anchor("site", &name),
                 also: Vec::new(),
-                place: "Sites".into(),
+                place: "stdlib".into(),
                 summary,
                 blocks,
                 name,

@@ -67,7 +67,11 @@ fn words(text: &[Inline], color: Color) -> Vec<Line> {
     let mut out = Vec::new();
     let mut word = Line::default();
     for inline in text {
-        let quote = if inline.style.code && color == Color::None { "`" } else { "" };
+        let quote = match inline.style.code && color == Color::None {
+            true if inline.text.contains('`') => "``",
+            true => "`",
+            false => "",
+        };
         let shown = format!("{quote}{}{quote}", visible(&inline.text));
         for (i, part) in shown.split([' ', '\n']).enumerate() {
             if i > 0 && word.width > 0 {

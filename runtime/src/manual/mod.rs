@@ -29,10 +29,10 @@ pub struct Manual {
 /// To which part of the manual an entry belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// A row of a table of the reference, or a word that it explains in bold.
-    Word,
     /// A function of the language itself.
     Builtin,
+    /// A row of a table of the reference, or a word that it explains in bold.
+    Word,
     /// A function of `stdlib/methods`.
     Method,
     /// A function of `stdlib/blocks`, or of a model file.

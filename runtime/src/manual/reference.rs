@@ -50,7 +50,7 @@ fn sections(blocks: &[Block]) -> Vec<Entry> {
             kind: Kind::Section,
             name: bare(text),
             also: vec![id.clone()],
-            place: "docs/LANGUAGE.md".into(),
+            place: "language reference".into(),
             summary: first_sentence(&opening.unwrap_or_default()),
             blocks: own,
             id: id.clone(),

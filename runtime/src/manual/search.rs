@@ -3,6 +3,7 @@
 use super::markdown::{Block, bare};
 use super::words::{MEANT, PARTS, Part};
 use super::{Entry, Kind, Manual, Topic};
+use std::collections::BTreeMap;
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostic, codes};
 
@@ -20,8 +21,8 @@ impl Manual {
         if let Some(found) = self.exact(&wanted) {
             return Ok(found);
         }
-        let below: Vec<&Entry> = self.named(|n| n.strip_prefix(&wanted).is_some_and(|rest| rest.starts_with('.')));
-        if !wanted.is_empty() && !below.is_empty() {
+        let below = self.below(&wanted);
+        if !below.is_empty() {
             return Ok(Topic::list(&wanted, &below));
         }
         let words: Vec<String> = wanted.split(|c: char| !is_part(c)).filter(|w| w.len() > 1).map(stem).collect();
@@ -39,10 +40,14 @@ impl Manual {
         ];
         match searches.into_iter().find(|found| !found.is_empty()) {
             Some(found) if found.len() == 1 => Ok(Topic::of(topic.trim(), &found, Vec::new())),
-            Some(mut found) => {
-                found.dedup_by(|a, b| a.name == b.name);
-                found.truncate(LISTED);
-                Ok(Topic::list(topic.trim(), &found))
+            Some(found) => {
+                let mut named: Vec<(&str, &Entry)> = Vec::new();
+                for e in found {
+                    if named.len() < LISTED && !named.iter().any(|(name, _)| *name == e.name) {
+                        named.push((&e.name, e));
+                    }
+                }
+                Ok(Topic::list(topic.trim(), &named))
             }
             None => Err(self.unknown(topic.trim(), &wanted)),
         }
@@ -73,17 +78,34 @@ impl Manual {
             return None;
         }
         found.sort_by_key(|e| e.kind);
-        without_repetition(&mut found, wanted);
-        let whole: Vec<&str> = found.iter().filter(|e| e.kind == Kind::Section).map(|e| e.name.as_str()).collect();
+        let whole: Vec<String> = found.iter().filter(|e| e.kind == Kind::Section).map(|e| e.name.clone()).collect();
         let mut more: Vec<String> = Vec::new();
-        let places = found.iter().filter(|e| e.kind == Kind::Word).map(|e| e.place.clone());
-        for place in places.chain(openings.iter().map(|o| o.name.clone())) {
-            let shown = whole.contains(&place.as_str()) && !openings.iter().any(|o| o.name == place);
+        let places: Vec<String> = found.iter().filter(|e| e.kind == Kind::Word).map(|e| e.place.clone()).collect();
+        for place in places.into_iter().chain(openings.iter().map(|o| o.name.clone())) {
+            let shown = whole.contains(&place) && !openings.iter().any(|o| o.name == place);
             if !shown && !more.contains(&place) {
                 more.push(place);
             }
         }
+        without_repetition(&mut found, wanted);
         Some(Topic::of(wanted, &found, more))
+    }
+
+    /// What stands below a name, as `attn.q` below `attn`, each by what says most of it.
+    fn below(&self, wanted: &str) -> Vec<(&str, &Entry)> {
+        let mut out: BTreeMap<&str, &Entry> = BTreeMap::new();
+        for e in &self.entries {
+            for name in e.also.iter().chain([&e.name]) {
+                let within = name.to_lowercase().strip_prefix(wanted).is_some_and(|rest| rest.starts_with('.'));
+                if within && !wanted.is_empty() {
+                    let said = out.entry(name).or_insert(e);
+                    if e.kind == Kind::Site {
+                        *said = e;
+                    }
+                }
+            }
+        }
+        out.into_iter().collect()
     }
 
     /// How a section begins: up to its first table or example.
@@ -101,15 +123,15 @@ impl Manual {
     }
 
     fn unknown(&self, topic: &str, wanted: &str) -> Diagnostic {
-        let mut names: Vec<String> =
-            self.entries.iter().flat_map(|e| e.also.iter().chain([&e.name])).map(|n| n.to_lowercase()).collect();
-        names.extend(MEANT.iter().map(|(word, _)| (*word).to_owned()));
-        let mut near: Vec<String> = Vec::new();
+        let all = self.entries.iter().flat_map(|e| e.also.iter().chain([&e.name])).map(String::as_str);
+        let mut names: BTreeMap<String, &str> = all.map(|n| (n.to_lowercase(), n)).collect();
+        names.extend(MEANT.iter().map(|(word, _)| ((*word).to_owned(), *word)));
+        let mut near: Vec<&str> = Vec::new();
         while near.len() < SUGGESTED
-            && let Some(name) = nearest(wanted, names.iter().map(String::as_str)).map(str::to_owned)
+            && wanted.len() > 1
+            && let Some(name) = nearest(wanted, names.keys().map(String::as_str)).map(str::to_owned)
         {
-            names.retain(|n| *n != name);
-            near.push(name);
+            near.extend(names.remove(&name));
         }
         let near: Vec<String> = near.iter().map(|n| format!("`{n}`")).collect();
         let help = match &near[..] {
@@ -121,8 +143,8 @@ impl Manual {
     }
 }
 
-/// Rows that stand in what is shown anyway: in a section, behind a paragraph, or that say of a function of the library
-/// what it says itself.
+/// Takes out rows that stand in what is shown anyway: in a section, behind a paragraph, or that call a function that says
+/// itself what it is.
 fn without_repetition(found: &mut Vec<&Entry>, wanted: &str) {
     let sections: Vec<String> =
         found.iter().filter(|e| e.kind == Kind::Section && e.blocks.len() > 2).map(|e| e.name.clone()).collect();
@@ -133,12 +155,12 @@ fn without_repetition(found: &mut Vec<&Entry>, wanted: &str) {
             _ => None,
         })
         .collect();
-    let library = found.iter().any(|e| matches!(e.kind, Kind::Method | Kind::Block));
+    let function = found.iter().any(|e| matches!(e.kind, Kind::Builtin | Kind::Method | Kind::Block));
     found.retain(|e| {
         let [Block::Table(t)] = &e.blocks[..] else { return true };
         let first = t.rows.first().and_then(|r| r.cells.first()).map(|c| bare(c).to_lowercase()).unwrap_or_default();
         let call = first.split(", ").any(|form| form.starts_with(&format!("{wanted}(")));
-        e.kind != Kind::Word || !(sections.contains(&e.place) || tables.contains(&t.number) || library && call)
+        e.kind != Kind::Word || !(sections.contains(&e.place) || tables.contains(&t.number) || function && call)
     });
 }
 

@@ -45,9 +45,11 @@ fn paragraph(text: &[Inline], columns: usize, color: Color) -> String {
 
 /// Code keeps its lines, whatever their length, so that it can be copied.
 fn code(tag: &str, text: &str, color: Color) -> String {
+    let fails = tag.split_once("fails=").map(|(_, code)| format!("    # fails with {code}"));
+    let head = fails.map_or(String::new(), |f| lines::faint(&f, color) + "\n");
     let painted = if tag.split_whitespace().next() == Some("steer") { lines::script(text, color) } else { text.into() };
     let line = |l: &str| if l.trim().is_empty() { "\n".to_owned() } else { format!("    {l}\n") };
-    painted.lines().map(line).collect()
+    painted.lines().fold(head, |text, l| text + &line(l))
 }
 
 fn list(ordered: bool, items: &[Vec<Block>], columns: usize, color: Color) -> String {
@@ -103,24 +105,26 @@ fn table(table: &Table, columns: usize, color: Color) -> String {
     out
 }
 
-/// How wide columns are: as wide as their widest cell where that fits, and else the narrow ones so wide and the wide ones
-/// equal. `None` where one would be too narrow.
+/// How wide columns are: as wide as their widest cell where that fits; else the wide ones share what is left, those with
+/// more text more of it. `None` where one would be too narrow.
 fn widths(extents: &[(usize, usize)], columns: usize) -> Option<Vec<usize>> {
     let mut order: Vec<usize> = (0..extents.len()).collect();
     order.sort_by_key(|i| extents[*i].1);
     let mut left = columns.saturating_sub(GAP * extents.len().saturating_sub(1));
     let mut out = vec![0; extents.len()];
-    for (done, i) in order.into_iter().enumerate() {
-        let after = extents.len() - done - 1;
-        let share = left / (after + 1);
-        let (word, whole) = extents[i];
+    for (done, i) in order.iter().enumerate() {
+        let weight = |i: &usize| (extents[*i].1 as f64).sqrt();
+        let all: f64 = order[done..].iter().map(weight).sum();
+        let share = (left as f64 * weight(i) / all.max(1.0)) as usize;
+        let share = if done + 1 == order.len() { left } else { share };
+        let (word, whole) = extents[*i];
         // Names are not broken where the others have room to give.
-        let most = (share + share / 3).min(left.saturating_sub(NARROWEST * after));
-        let wanted = if word <= share { whole.min(share) } else { word.min(most.max(share)) };
+        let most = left.saturating_sub(2 * NARROWEST * (order.len() - done - 1)).max(share);
+        let wanted = whole.min(share).max(word.min(most));
         if wanted < whole && wanted < NARROWEST {
             return None;
         }
-        out[i] = wanted;
+        out[*i] = wanted;
         left = left.saturating_sub(wanted);
     }
     Some(out)

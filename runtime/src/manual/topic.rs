@@ -4,7 +4,7 @@ use super::markdown::{Block, Inline, Row, Table};
 use super::terminal;
 use super::{Entry, Kind, lines};
 use steer_figures::Color;
-use steer_figures::text::wrap;
+use steer_figures::text::{width, wrap};
 
 /// All that the manual says of something.
 #[derive(Clone, Debug)]
@@ -53,19 +53,15 @@ impl Topic {
     }
 
     /// Several things by name, each with a sentence.
-    pub(super) fn list(name: &str, entries: &[&Entry]) -> Self {
-        let cell = |e: &Entry| match e.kind {
-            Kind::Section => vec![Inline::plain(e.name.clone())],
-            _ => vec![Inline::code(e.name.clone())],
+    pub(super) fn list(topic: &str, found: &[(&str, &Entry)]) -> Self {
+        let row = |(name, e): &(&str, &Entry)| {
+            let name = if e.kind == Kind::Section { Inline::plain(*name) } else { Inline::code(*name) };
+            Row { cells: vec![vec![name], super::markdown::line(&e.summary)], id: None }
         };
-        let row = |e: &&Entry| Row { cells: vec![cell(e), super::markdown::line(&e.summary)], id: None };
-        let table = Table { rows: entries.iter().map(row).collect(), ..Table::default() };
+        let table = Table { rows: found.iter().map(row).collect(), ..Table::default() };
         let place = "ask for one of them by its name".to_owned();
-        Topic {
-            name: name.into(),
-            parts: vec![Part { title: name.into(), place, blocks: vec![Block::Table(table)] }],
-            more: Vec::new(),
-        }
+        let blocks = vec![Block::Table(table)];
+        Topic { name: topic.into(), parts: vec![Part { title: topic.into(), place, blocks }], more: Vec::new() }
     }
 
     /// The text for a terminal of this width.
@@ -75,8 +71,11 @@ impl Topic {
             if !out.is_empty() {
                 out.push('\n');
             }
-            let place = if part.place.is_empty() { String::new() } else { format!("  {}", part.place) };
-            out.push_str(&format!("{}{}\n\n", lines::strong(&part.title, color), lines::faint(&place, color)));
+            let place = format!("({})", part.place);
+            let fits = width::of(&part.title) + 1 + width::of(&place) <= columns;
+            let between = if fits { ' ' } else { '\n' };
+            let (title, place) = (lines::strong(&part.title, color), lines::faint(&place, color));
+            out.push_str(&format!("{title}{between}{place}\n\n"));
             out.push_str(&terminal::text(&part.blocks, columns, color));
         }
         if !self.more.is_empty() {

@@ -153,7 +153,7 @@ fn is_part(c: char) -> bool {
 }
 
 fn is_name(word: &str) -> bool {
-    word.starts_with(|c: char| c.is_ascii_alphabetic()) && word.chars().all(|c| is_part(c))
+    word.starts_with(|c: char| c.is_ascii_alphabetic()) && word.chars().all(is_part)
 }
 
 /// The operators of a cell.

@@ -37,8 +37,11 @@ fn digit(c: char, of: &str) -> Option<usize> {
     of.chars().position(|d| d == c)
 }
 
+/// Numbers of marks with the places before them.
+type Marks = Vec<(usize, usize)>;
+
 /// The text without marks, the definitions by number, and the uses with theirs.
-fn unmarked(marked: &str) -> (String, Vec<(usize, usize)>, Vec<(usize, usize)>) {
+fn unmarked(marked: &str) -> (String, Marks, Marks) {
     let (mut text, mut declared, mut used) = (String::new(), Vec::new(), Vec::new());
     for c in marked.chars() {
         if let Some(n) = digit(c, "⁰¹²³⁴⁵⁶⁷⁸⁹") {

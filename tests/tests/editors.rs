@@ -71,7 +71,7 @@ fn examples_stay_right_under_other_names() {
         let symbols = Symbols::of(&[Part { file: FileId(0), tree: &tree, text: &text }]);
         let before = mistakes(&path, &text).len();
         for (n, d) in symbols.definitions.iter().enumerate() {
-            if matches!(d.kind, SymbolKind::Axis | SymbolKind::Site) {
+            if matches!(d.kind, SymbolKind::Axis | SymbolKind::Site | SymbolKind::Family) {
                 continue;
             }
             let new = renamed(&text, symbols.places(n), "fresh_name");

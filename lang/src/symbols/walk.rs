@@ -259,7 +259,7 @@ impl<'a> Walk<'a> {
                         }
                     }
                 }
-                _ => self.within(frame.clone(), |w| w.expr(value)),
+                _ => self.within(frame.clone(), |w| w.measured(value)),
             }
         }
     }

@@ -369,8 +369,13 @@ fn arguments(c: &mut Collect) {
             if named {
                 c.arguments_of(head, edits);
             }
-            c.values();
-            c.data();
+            if edits {
+                c.locals();
+                c.params();
+            } else {
+                c.values();
+                c.data();
+            }
         }
     }
 }

@@ -52,7 +52,8 @@ impl<'a, 't> Collect<'a, 't> {
         let found: Vec<Candidate> = self
             .declared()
             .iter()
-            .filter(|d| kinds.contains(&d.kind))
+            // Nothing is made from itself.
+            .filter(|d| kinds.contains(&d.kind) && self.place.item.is_none_or(|i| self.place.word(i + 1) != d.name))
             .map(|d| Candidate::new(&d.name, kind).detail(&d.head).doc(&d.doc))
             .collect();
         self.out.extend(found);
@@ -217,10 +218,10 @@ impl<'a, 't> Collect<'a, 't> {
         }
         let forms: &[(&str, &str)] = &[
             ("prompt", "prompt"),
-            ("prompt[-1]", "prompt"),
+            ("prompt[-1]", "prompt[-1]"),
             ("generated", "generated"),
             ("seq", "seq"),
-            ("seq[-1]", "seq"),
+            ("seq[-1]", "seq[-1]"),
             ("all", "all"),
             ("bos", "bos"),
             ("role(", "role(user)"),
@@ -228,11 +229,10 @@ impl<'a, 't> Collect<'a, 't> {
             ("matching \"", "matching \"text\""),
             ("mask(", "mask(name)"),
         ];
-        for (text, row) in forms {
+        for (text, head) in forms {
             let rows = language::rows().iter();
-            let row = rows.filter(|r| r.section == "Positions").find(|r| r.heads.iter().any(|h| h == row));
-            let what = row.map(|r| r.text.clone()).unwrap_or_default();
-            self.add(Candidate::new(*text, Kind::Position).detail(&*what));
+            let row = rows.filter(|r| r.section == "Positions").find(|r| r.heads.iter().any(|h| h == head));
+            self.add(Candidate::new(*text, Kind::Position).detail(row.map_or("", |r| r.of(head))));
         }
         if !matches!(self.place.last_word(), "|" | "&" | "!" | "maybe") {
             self.add(Candidate::new("maybe", Kind::Keyword).detail("that it selects nothing is no error"));

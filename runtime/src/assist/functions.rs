@@ -31,8 +31,12 @@ pub struct Functions {
     by_name: BTreeMap<String, Function>,
 }
 
-/// What no table of the reference has a line for.
+/// What no table of the reference has a line of its own for.
 const OTHERS: &[(&str, &str)] = &[
+    ("logit(t, of = SITE)", "The score of a token at the next position."),
+    ("log_prob(t, of = SITE)", "The natural logarithm of a token's probability at the next position."),
+    ("prob(t, of = SITE)", "The probability of a token at the next position."),
+    ("rank(t, of = SITE)", "How many tokens are likelier at the next position: 0 is the likeliest."),
     (
         "direct_logit(x, t)",
         "What a value with the axis `d_model` adds to the logit of a token by itself, through the last norm.",
@@ -96,6 +100,10 @@ impl Functions {
         {
             f.model = false;
         }
+        for (signature, doc) in OTHERS {
+            let model = ["weight(", "fail(", "given(", "axes(", "held("].iter().any(|m| signature.starts_with(m));
+            out.own(signature, doc, model);
+        }
         for row in language::rows() {
             let wanted = ["Functions", "Metrics", "Tensors", "Data sets", "Model files"].contains(&&*row.section);
             for head in row.heads.iter().filter(|_| wanted) {
@@ -107,16 +115,13 @@ impl Functions {
                 }
             }
         }
-        for (signature, doc) in OTHERS {
-            out.own(signature, doc, matches!(*signature, s if s.starts_with("weight") || s.starts_with("fail") || s.starts_with("given") || s.starts_with("axes") || s.starts_with("held")));
-        }
         for name in BUILTINS.iter().chain(METRIC_FUNCTIONS) {
             out.own(&format!("{name}(...)"), "", false);
         }
         out
     }
 
-    /// One of the language's own, unless it is there: what is said first counts, but a longer signature is kept beside it.
+    /// One of the language's own. What is said first counts; of tables, a second form of the call stands behind the first.
     fn own(&mut self, signature: &str, doc: &str, model: bool) {
         let Some((name, rest)) = signature.split_once('(') else { return };
         let known =
@@ -127,6 +132,7 @@ impl Functions {
         if let Some(before) = self.by_name.get_mut(name) {
             // `min(a, b)` and `min(x, over)` are one name with two meanings.
             if before.place.is_none()
+                && OTHERS.iter().all(|(o, _)| o.split('(').next() != Some(name))
                 && !signature.ends_with("(...)")
                 && !before.signature.contains(signature)
                 && !doc.is_empty()

@@ -199,16 +199,16 @@ fn function(name: &str) -> Option<String> {
 
 /// What the reference says of a word here.
 fn of_language(word: &str, place: &Place) -> Option<String> {
-    let said = |row: &language::Row| format!("`{word}`: {}", row.text);
+    let said = |row: &language::Row| format!("`{word}`: {}", row.of(word));
     let holds = place.inner().map(|o| o.holds);
     if holds == Some(Holds::Options) {
         return language::about(word, &["Generation", "Tables"]).map(said);
     }
-    if holds == Some(Holds::Body) && place.declaration() != "arch" {
-        let row = language::about(word, &["Hook bodies"]).filter(|r| r.heads.len() < 6);
-        if let Some(row) = row {
-            return Some(said(row));
-        }
+    let inside = place.open.iter().any(|o| o.holds == Holds::Body) && place.declaration() != "arch";
+    let of_routes = || language::section_word(word, "Routes").filter(|_| place.declaration() == "route");
+    let of_hooks = || language::about(word, &["Hook bodies"]).filter(|r| r.heads.len() < 6);
+    if let Some(row) = inside.then(|| of_hooks().or_else(of_routes)).flatten() {
+        return Some(said(row));
     }
     if place.clause == "on" || place.declaration() == "metric" && place.clause == "at" {
         let rows = language::rows().iter().filter(|r| r.section == "Positions");

@@ -16,6 +16,17 @@ pub struct Row {
     pub text: String,
 }
 
+impl Row {
+    /// What is said of one of several pieces: of as many sentences as there are pieces its own.
+    pub fn of(&self, head: &str) -> &str {
+        let parts: Vec<&str> = self.text.split("; ").collect();
+        match self.heads.iter().position(|h| h == head) {
+            Some(n) if parts.len() == self.heads.len() => parts[n],
+            _ => &self.text,
+        }
+    }
+}
+
 /// Every line of every table, in order.
 pub fn rows() -> &'static [Row] {
     static ROWS: OnceLock<Vec<Row>> = OnceLock::new();
@@ -97,13 +108,16 @@ pub fn about(word: &str, section: &[&str]) -> Option<&'static Row> {
         .find(|r| r.heads.iter().any(|h| h == word || h.split_whitespace().any(|w| w == word) && !h.contains('(')))
 }
 
+/// What a section says of the word that a form begins with.
+pub fn section_word(word: &str, section: &str) -> Option<&'static Row> {
+    let begins = |h: &String| h.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '));
+    rows().iter().filter(|r| r.section == section).find(|r| r.heads.iter().any(begins))
+}
+
 /// What is said of a word that begins a declaration or statement.
 pub fn keyword(word: &str) -> Option<&'static Row> {
-    let begins =
-        |r: &&Row| r.heads.iter().any(|h| h == word || h.starts_with(word) && h[word.len()..].starts_with(' '));
     let sections = ["Items", "Hook bodies", "Routes", "Model files", "Sweeps", "Tables", "Positions"];
-    let of = |s: &'static str| rows().iter().filter(move |r| r.section == s);
-    about(word, &["Items"]).or_else(|| sections.into_iter().flat_map(of).find(begins))
+    about(word, &["Items"]).or_else(|| sections.into_iter().find_map(|s| section_word(word, s)))
 }
 
 /// The names of a table's first cells that are single words.

@@ -56,7 +56,8 @@ impl ModelFacts {
         Ok(Self::of(name, &session.model, &built.plan, built.layers))
     }
 
-    fn of(name: &str, model: &Model, plan: &Plan, layers: u32) -> Self {
+    /// Of a model and its unedited plan, which a prompt has at hand.
+    pub fn of(name: &str, model: &Model, plan: &Plan, layers: u32) -> Self {
         let mut facts = ModelFacts {
             name: name.to_owned(),
             architecture: model.arch_name.clone(),

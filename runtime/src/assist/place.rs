@@ -118,7 +118,7 @@ impl<'t> Place<'t> {
         let in_item = self.item.is_none_or(|i| self.before > i);
         in_item
             && match last.kind {
-                TokenKind::Word => !wants_more(self.last_word()) && !(last.first && self.is_verb(self.last_word())),
+                TokenKind::Word => !(wants_more(self.last_word()) || last.first && self.is_verb(self.last_word())),
                 TokenKind::Number | TokenKind::Text { .. } | TokenKind::Close(_) => true,
                 TokenKind::Open(_) | TokenKind::Mark(_) => false,
             }

@@ -6,7 +6,7 @@ use super::documents::{Document, Unsaved, imports};
 use super::lines::Encoding;
 use super::shelf::Shelf;
 use super::uri::own;
-use crate::assist::{Known, ModelFacts, unknown_names};
+use crate::assist::{Functions, Known, ModelFacts, unknown_names};
 use crate::checkpoint::find_model;
 use crate::experiment::{ModelSession, Session, SessionOptions};
 use crate::files::{Stamp, stamp};
@@ -84,6 +84,8 @@ const QUIET: Duration = Duration::from_millis(30);
 impl Checker {
     /// Checks what comes until nobody can send any more; of several versions of a text the last alone.
     pub fn run(mut self, jobs: &Receiver<Job>) {
+        // Read while the client still opens its first text.
+        Functions::standard();
         while let Ok(first) = jobs.recv() {
             let mut waiting = vec![first];
             loop {
@@ -111,7 +113,9 @@ impl Checker {
         let checked = catch_unwind(AssertUnwindSafe(|| self.check(job))).unwrap_or_default();
         let stale = self.found.with(uri, |of| {
             of.imports = checked.imports;
-            of.model = checked.model;
+            // One that only a script without mistakes declares stays known while there are some.
+            let before = of.model.take().filter(|m| checked.named.as_deref() == Some(&m.name));
+            of.model = checked.model.or(before);
             of.wanted > document.version
         });
         if stale {
@@ -176,6 +180,7 @@ impl Checker {
         Checked {
             diagnostics: diagnostics.iter().map(|d| places.diagnostic(d)).collect(),
             model,
+            named,
             imports: imported.iter().map(|s| own(Path::new(&s.name))).collect(),
         }
     }
@@ -211,6 +216,8 @@ impl Checker {
 struct Checked {
     diagnostics: Vec<lsp_types::Diagnostic>,
     model: Option<Arc<ModelFacts>>,
+    /// What the script calls its model.
+    named: Option<String>,
     imports: Vec<PathBuf>,
 }
 

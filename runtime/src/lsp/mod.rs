@@ -45,7 +45,9 @@ pub enum End {
 }
 
 /// Where messages to the client go, until the server ends.
-pub struct Outbox(Mutex<Option<Box<dyn Fn(Message) + Send>>>);
+pub struct Outbox(Mutex<Option<Send>>);
+
+type Send = Box<dyn Fn(Message) + std::marker::Send>;
 
 impl Outbox {
     fn send(&self, message: Message) {

@@ -82,6 +82,7 @@ fn renamed(server: &Server, place: &TextDocumentPositionParams) -> Result<(Scrip
         SymbolKind::Site => {
             return refused(format!("`{}` is a site: its name is the same in every architecture", d.name));
         }
+        SymbolKind::Family => return refused("the layers of a family are called `layer` in every script"),
         SymbolKind::Axis => return refused(format!("`{}` is an axis, which values bring along by its name", d.name)),
         _ => {}
     }
@@ -97,6 +98,8 @@ pub fn prepare(server: &Server, place: &TextDocumentPositionParams) -> Answer {
     }))
 }
 
+// The protocol has addresses as keys; what can change in one is no part of its comparison.
+#[allow(clippy::mutable_key_type)]
 pub fn rename(server: &Server, place: &TextDocumentPositionParams, name: &str) -> Answer {
     let (script, index, _) = renamed(server, place)?;
     let definition = script.symbols.definitions[index].clone();

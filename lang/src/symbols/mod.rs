@@ -7,9 +7,10 @@ mod bodies;
 mod slots;
 mod walk;
 
-use crate::ast::File;
+use crate::ast::{File, Item};
 use crate::source::{FileId, Span};
 pub use slots::slots;
+use std::collections::BTreeSet;
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -177,4 +178,12 @@ impl Symbols {
         all.retain(|s| !seen.contains(s) && (seen.push(*s), true).1);
         all
     }
+}
+
+/// The names that an item of a text takes from elsewhere: of other items, of the library or of the language.
+pub fn free_names(item: &Item, text: &str) -> BTreeSet<String> {
+    let (file, tree) = (item.span.file, File { items: vec![item.clone()] });
+    let symbols = Symbols::of(&[Part { file, tree: &tree, text }]);
+    let own = |u: &Use| u.definition.is_some() || matches!(u.role, Role::Argument | Role::Axis);
+    symbols.uses.into_iter().filter(|u| !own(u)).map(|u| u.name).collect()
 }

@@ -4,7 +4,9 @@ use super::inputs::{Input, InputKind};
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
-use steer_lang::ast::Item;
+use std::ops::Range;
+use steer_lang::ast::{Item, ItemKind};
+use steer_lang::symbols::free_names;
 use steer_lang::{FileId, Sources, Span};
 
 /// The keys of a script's definitions.
@@ -12,8 +14,8 @@ use steer_lang::{FileId, Sources, Span};
 pub struct Keys {
     /// By what they declare.
     names: HashMap<String, u64>,
-    /// All of a file.
-    files: HashMap<FileId, u64>,
+    /// By file and place: of each item.
+    items: Vec<(FileId, Range<u32>, u64)>,
 }
 
 /// A number for anything; the same in one process.
@@ -23,48 +25,51 @@ pub fn key_of(what: impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// Words that could be names. Texts are looked into, too, since they may have names in braces.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|w| !w.is_empty())
-}
+/// What belongs to a name: texts of what declares it, and the names that these take from elsewhere.
+type Declared<'t> = BTreeMap<&'t str, Vec<(&'t str, BTreeSet<String>)>>;
 
-/// What belongs to a name: all that declares it.
-type Texts<'t> = BTreeMap<&'t str, Vec<&'t str>>;
-
-/// The names that some texts can reach, with those that these reach.
-fn reached<'t>(from: impl IntoIterator<Item = &'t str>, texts: &Texts<'t>) -> BTreeSet<&'t str> {
-    let mut open: Vec<&str> = from.into_iter().flat_map(words).collect();
+/// The names that some names can reach, themselves included.
+fn reached<'t>(from: &BTreeSet<String>, declared: &Declared<'t>) -> BTreeSet<&'t str> {
+    let mut open: Vec<&str> = from.iter().map(String::as_str).collect();
     let mut seen = BTreeSet::new();
     while let Some(word) = open.pop() {
-        if let Some((name, texts)) = texts.get_key_value(word)
+        if let Some((name, own)) = declared.get_key_value(word)
             && seen.insert(*name)
         {
-            open.extend(texts.iter().copied().flat_map(words));
+            open.extend(own.iter().flat_map(|(_, names)| names).map(String::as_str));
         }
     }
     seen
 }
 
 impl Keys {
-    /// Of some items; `set` are the parameters that were given from outside, `data` what files hold that are read.
+    /// Of some items; `set` are the parameters that were given from outside, `data` all else that values depend on.
     pub fn of(items: &[Item], sources: &Sources, set: &[(String, String)], data: &[String]) -> Self {
-        let mut texts = Texts::new();
-        let mut files: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+        let mut declared = Declared::new();
+        let mut all = Vec::new();
         for item in items {
             let text = sources.text(item.span);
-            files.entry(item.span.file.0).or_default().push(text);
+            let names = free_names(item, &sources.get(item.span.file).text);
             if let Some(name) = item.declares() {
-                texts.entry(&name.name).or_default().push(text);
+                declared.entry(&name.name).or_default().push((text, names.clone()));
             }
+            all.push((item, text, names));
         }
-        set.iter().for_each(|(name, value)| texts.entry(name).or_default().push(value));
-        let key = |own: &[&str]| {
-            let all: Vec<_> = reached(own.iter().copied(), &texts).into_iter().map(|n| (n, &texts[n])).collect();
-            key_of((own, all, data))
+        set.iter().for_each(|(name, value)| declared.entry(name).or_default().push((value, BTreeSet::new())));
+        // Every value is the model's, whoever declares that.
+        let archs = items.iter().filter(|i| matches!(i.kind, ItemKind::Arch(_)));
+        let archs: Vec<&str> = archs.map(|i| sources.text(i.span)).collect();
+        let key = |own: &str, names: &BTreeSet<String>| {
+            let texts = |name: &&str| declared[name].iter().map(|(text, _)| *text).collect::<Vec<_>>();
+            let parts: Vec<_> = reached(names, &declared).iter().map(|n| (n.to_string(), texts(n))).collect();
+            key_of((own, parts, &archs, data))
+        };
+        let of_name = |(name, own): (&&str, &Vec<(&str, BTreeSet<String>)>)| {
+            (name.to_string(), key_of(own.iter().map(|(text, names)| key(text, names)).collect::<Vec<_>>()))
         };
         Keys {
-            names: texts.iter().map(|(name, own)| (name.to_string(), key(own))).collect(),
-            files: files.iter().map(|(file, own)| (FileId(*file), key(own))).collect(),
+            names: declared.iter().map(of_name).collect(),
+            items: all.iter().map(|(i, text, n)| (i.span.file, i.span.start..i.span.end, key(text, n))).collect(),
         }
     }
 
@@ -73,9 +78,13 @@ impl Keys {
         self.names.get(name).copied()
     }
 
-    /// Of what stands at a place: its file, and where in it.
+    /// Of what stands at a place: the item that it is in, and where in it.
     pub fn place(&self, span: Span) -> Option<u64> {
-        Some(key_of((self.files.get(&span.file)?, span.start, span.end)))
+        let within = |(file, range, _): &&(FileId, Range<u32>, u64)| {
+            *file == span.file && range.start <= span.start && span.end <= range.end
+        };
+        let (_, range, key) = self.items.iter().find(within)?;
+        Some(key_of((key, span.start - range.start, span.len())))
     }
 }
 

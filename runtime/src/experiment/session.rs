@@ -138,7 +138,8 @@ impl Session {
             file = read_items(&folder, part, options, sources, &mut new, &mut seen)?;
             text.clone_from(&part.text);
             own.push(file);
-            let taken = |i: &Item| new.iter().any(|n| replaces(n, i));
+            // What is imported cannot be declared again.
+            let taken = |i: &Item| own.contains(&i.span.file) && new.iter().any(|n| replaces(n, i));
             items.retain(|i| !taken(i));
             items.append(&mut new);
         }
@@ -152,6 +153,8 @@ impl Session {
                 path: PathBuf::from(&sources.get(*id).name),
             })
             .collect();
+        // Behind the script stand the files of its model.
+        let described_from = sources.files().len();
         let given = models::add(&mut library, &options.arch, sources)?;
         library.add_script(&items)?;
         // Of several texts the one that names the model sets its keys, too.
@@ -213,7 +216,8 @@ impl Session {
         let data: Vec<String> = files.read.into_inner();
         let keys = match options.keep {
             true => {
-                let data: Vec<String> = data.iter().cloned().chain(stamps(&inputs)).collect();
+                let of_models = sources.files()[described_from..].iter().map(|s| s.text.to_string());
+                let data: Vec<String> = data.iter().cloned().chain(stamps(&inputs)).chain(of_models).collect();
                 Keys::of(&items, sources, &options.set, &data)
             }
             false => Keys::default(),

@@ -10,7 +10,7 @@ use crate::rows::PackedWeights;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use steer_compiler::elaborate::OutputSpec;
+use steer_compiler::elaborate::{OutputSpec, RowRead};
 use steer_compiler::plan::{Plan, print};
 use steer_lang::Span;
 
@@ -47,8 +47,8 @@ struct Runs {
 struct KeptRun {
     /// By output and position.
     values: HashMap<(u64, usize), Arc<[f32]>>,
-    /// What its edits did, by their number among the run's and by position.
-    did: HashMap<(usize, usize), Did>,
+    /// By what was asked: what its edits did, with their number among the run's and the position.
+    did: HashMap<u64, Vec<(usize, usize, Did)>>,
 }
 
 /// What is known of the runs of a phase before it begins.
@@ -100,21 +100,27 @@ impl Warm {
 
     pub fn keep_tensor(&self, keys: &Keys, name: &str, value: &Arc<[f32]>) {
         if let Some(key) = tensor_key(keys, name) {
-            self.tensors.borrow_mut().insert(key, Arc::clone(value));
+            let mut tensors = self.tensors.borrow_mut();
+            let bytes: usize = tensors.values().map(|v| v.len() * size_of::<f32>()).sum();
+            if bytes > VALUES {
+                // Most are of definitions that are others by now.
+                tensors.clear();
+            }
+            tensors.insert(key, Arc::clone(value));
         }
     }
 
-    /// Takes the values that are known out of what is asked of runs that do not grow.
+    /// Takes the values that are known out of what is asked of runs that do not grow. A run with edits is known where just
+    /// that was asked of it before: what its edits did to which rows depends on what is read.
     pub fn recall(&self, session: &Session, prepared: &Prepared, asks: &mut [Ask]) -> Recalled {
         let (mut out, mut runs) = (Recalled::default(), self.runs.borrow_mut());
         let outputs = output_keys(prepared, &session.keys);
         let mut known = RunKeys::new(session, prepared);
         for (run, ask) in asks.iter_mut().enumerate() {
-            if ask.grow.is_some() || ask.reads.iter().all(Vec::is_empty) {
+            if !may_be_known(prepared, run, ask) {
                 continue;
             }
-            let Some(key) = known.of(run) else { continue };
-            let Some(kept) = runs.kept.get(&key) else { continue };
+            let Some(kept) = known.of(run).and_then(|key| runs.read(key)) else { continue };
             let wanted = || {
                 let reads = ask.reads.iter().enumerate();
                 reads.flat_map(|(output, rows)| rows.iter().map(move |p| (output, *p)))
@@ -123,18 +129,16 @@ impl Warm {
                 let value = kept.values.get(&(outputs[output]?, p))?;
                 Some(((run, output, p), Arc::clone(value)))
             };
-            // A row that is computed anyway leaves its receipts; so a run is known as a whole, or not.
             let Some(values) = wanted().map(value).collect::<Option<Vec<_>>>() else { continue };
-            let last = wanted().map(|(_, p)| p).max().unwrap_or(0);
-            out.values.extend(values);
             let edits = &prepared.engine_runs[run].edits;
-            let did = kept.did.iter().filter(|((_, position), _)| *position <= last);
-            out.receipts.extend(did.filter_map(|(&(edit, position), did)| {
-                Some(RowReceipt { run, edit: edits.get(edit)?.edit, position, did: *did })
-            }));
+            if !edits.is_empty() {
+                let Some(did) = asked_key(&outputs, ask).and_then(|asked| kept.did.get(&asked)) else { continue };
+                out.receipts.extend(did.iter().filter_map(|(edit, position, did)| {
+                    Some(RowReceipt { run, edit: edits.get(*edit)?.edit, position: *position, did: *did })
+                }));
+            }
+            out.values.extend(values);
             ask.reads.iter_mut().for_each(Vec::clear);
-            runs.order.retain(|k| *k != key);
-            runs.order.push_back(key);
         }
         out
     }
@@ -152,32 +156,65 @@ impl Warm {
         let outputs = output_keys(prepared, &session.keys);
         let mut known = RunKeys::new(session, prepared);
         let keys: Vec<Option<u64>> = (0..asks.len())
-            .map(|run| {
-                known.of(run).filter(|_| asks[run].grow.is_none() && asks[run].reads.iter().any(|r| !r.is_empty()))
-            })
+            .map(|run| known.of(run).filter(|_| may_be_known(prepared, run, &asks[run])))
             .collect();
         for (&(run, output, position), value) in values {
-            let (Some(Some(key)), Some(output)) = (keys.get(run), outputs[output]) else { continue };
-            let of_run = runs.kept.entry(*key).or_default();
-            if of_run.values.insert((output, position), Arc::clone(value)).is_none() {
-                runs.bytes += value.len() * size_of::<f32>();
+            if let (Some(Some(key)), Some(output)) = (keys.get(run), outputs[output]) {
+                runs.keep(*key, (output, position), value);
             }
         }
-        for r in receipts {
-            let Some(Some(kept)) = keys.get(r.run).map(|k| k.and_then(|k| runs.kept.get_mut(&k))) else { continue };
-            if let Some(edit) = prepared.engine_runs[r.run].edits.iter().position(|e| e.edit == r.edit) {
-                kept.did.insert((edit, r.position), r.did);
-            }
+        for (run, ask) in asks.iter().enumerate() {
+            let (Some(key), Some(asked)) = (keys[run], asked_key(&outputs, ask)) else { continue };
+            let edit = |r: &RowReceipt| prepared.engine_runs[run].edits.iter().position(|e| e.edit == r.edit);
+            let own = receipts.iter().filter(|r| r.run == run);
+            let did = own.filter_map(|r| Some((edit(r)?, r.position, r.did))).collect();
+            runs.kept.entry(key).or_default().did.insert(asked, did);
         }
-        for key in keys.into_iter().flatten() {
-            runs.order.retain(|k| *k != key);
-            runs.order.push_back(key);
+        runs.forget();
+    }
+}
+
+/// Whether a run that does not grow is one that can be known: the receipts of a donor's edits are not its own.
+fn may_be_known(prepared: &Prepared, run: usize, ask: &Ask) -> bool {
+    let donors = prepared.engine_runs[run].edits.iter().filter_map(|e| e.donor);
+    let bare = |donor: usize| prepared.engine_runs[donor].edits.is_empty();
+    ask.grow.is_none() && ask.reads.iter().any(|r| !r.is_empty()) && donors.into_iter().all(bare)
+}
+
+/// All that is asked of a run.
+fn asked_key(outputs: &[Option<u64>], ask: &Ask) -> Option<u64> {
+    let reads = ask.reads.iter().zip(outputs).filter(|(rows, _)| !rows.is_empty());
+    let mut reads: Vec<(u64, &[usize])> = reads.map(|(rows, key)| Some(((*key)?, &rows[..]))).collect::<Option<_>>()?;
+    reads.sort_unstable();
+    Some(key_of(reads))
+}
+
+impl Runs {
+    /// What is known of a run, which is used now.
+    fn read(&mut self, key: u64) -> Option<&KeptRun> {
+        let kept = self.kept.get(&key)?;
+        self.order.retain(|k| *k != key);
+        self.order.push_back(key);
+        Some(kept)
+    }
+
+    fn keep(&mut self, key: u64, at: (u64, usize), value: &Arc<[f32]>) {
+        let kept = self.kept.entry(key).or_insert_with(|| {
+            self.order.push_back(key);
+            KeptRun::default()
+        });
+        if kept.values.insert(at, Arc::clone(value)).is_none() {
+            self.bytes += value.len() * size_of::<f32>();
         }
-        while runs.bytes > VALUES
-            && let Some(oldest) = runs.order.pop_front()
+    }
+
+    /// Forgets what was used longest ago, where it is too much.
+    fn forget(&mut self) {
+        while self.bytes > VALUES
+            && let Some(oldest) = self.order.pop_front()
         {
-            let gone = runs.kept.remove(&oldest).unwrap_or_default();
-            runs.bytes -= gone.values.values().map(|v| v.len() * size_of::<f32>()).sum::<usize>();
+            let gone = self.kept.remove(&oldest).unwrap_or_default();
+            self.bytes -= gone.values.values().map(|v| v.len() * size_of::<f32>()).sum::<usize>();
         }
     }
 }
@@ -219,13 +256,16 @@ fn output_keys(prepared: &Prepared, keys: &Keys) -> Vec<Option<u64>> {
     let key = |spec: &OutputSpec| match spec {
         OutputSpec::Site { name, before } => Some(key_of(("site", name, before))),
         OutputSpec::Logit(token) => Some(key_of(("logit", token))),
-        OutputSpec::Row(read) => Some(key_of(("row", keys.place(read.span)?, &read.key))),
-        OutputSpec::Lens(lens) => Some(key_of(("lens", keys.place(lens.read.span)?, &lens.read.key, lens.norm))),
-        OutputSpec::LensLogit(lens, token) => {
-            Some(key_of(("lens", keys.place(lens.read.span)?, &lens.read.key, lens.norm, token)))
-        }
+        OutputSpec::Row(read) => Some(key_of(("row", read_key(keys, read)?))),
+        OutputSpec::Lens(lens) => Some(key_of(("lens", read_key(keys, &lens.read)?, lens.norm))),
+        OutputSpec::LensLogit(lens, token) => Some(key_of(("lens", read_key(keys, &lens.read)?, lens.norm, token))),
     };
     prepared.outputs.iter().map(key).collect()
+}
+
+/// What a metric reads: its place, with what names stand for there.
+fn read_key(keys: &Keys, read: &RowRead) -> Option<u64> {
+    Some(key_of((keys.place(read.span)?, format!("{:?}", read.names))))
 }
 
 /// Keys of runs: equal where their values are.

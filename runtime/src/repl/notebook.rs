@@ -4,7 +4,8 @@ use crate::experiment::Part;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use steer_lang::ast::{Item, ItemKind};
-use steer_lang::{Diagnostics, FileId, Sources};
+use steer_lang::symbols::free_names;
+use steer_lang::{Diagnostic, Diagnostics, FileId, Sources, codes};
 
 /// An item as it was written.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,10 @@ pub struct Cell {
     pub kind: CellKind,
     /// What it declares.
     pub name: Option<String>,
+    /// The names that it takes from elsewhere.
+    uses: BTreeSet<String>,
+    /// The file that it writes.
+    target: Option<String>,
     /// Of a statement: whether a definition that it was run with is another one by now.
     pub stale: bool,
 }
@@ -23,18 +28,35 @@ pub struct Cell {
 /// What is done with an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CellKind {
+    Model,
     /// It is there for all that follows.
     Setting,
     /// It is there for what names it.
     Definition,
+    Param,
     /// It is run; one with a name is there for what names it, too.
     Statement,
+    /// A page of all statements.
+    Report,
+}
+
+impl CellKind {
+    pub fn is_run(self) -> bool {
+        matches!(self, CellKind::Statement | CellKind::Report)
+    }
+
+    fn is_setting(self) -> bool {
+        matches!(self, CellKind::Model | CellKind::Setting)
+    }
 }
 
 impl Cell {
-    fn of(origin: &Path, text: String, item: &Item) -> Self {
+    fn of(origin: &Path, text: String, item: &Item, whole: &str) -> Self {
         let kind = match &item.kind {
-            ItemKind::Model(..) | ItemKind::Import(_) | ItemKind::Arch(_) => CellKind::Setting,
+            ItemKind::Model(..) => CellKind::Model,
+            ItemKind::Import(_) | ItemKind::Arch(_) => CellKind::Setting,
+            ItemKind::Param(_) => CellKind::Param,
+            ItemKind::Report(_) => CellKind::Report,
             ItemKind::Measure(_)
             | ItemKind::Capture(_)
             | ItemKind::Generate(_)
@@ -42,16 +64,17 @@ impl Cell {
             | ItemKind::Sweep(_)
             | ItemKind::Top(_)
             | ItemKind::Plot(_)
-            | ItemKind::Save(..)
-            | ItemKind::Report(_) => CellKind::Statement,
+            | ItemKind::Save(..) => CellKind::Statement,
             _ => CellKind::Definition,
         };
-        let name = match &item.kind {
-            // A script has one model: another takes its place.
-            ItemKind::Model(..) => Some(MODEL.to_owned()),
-            _ => item.declares().map(|n| n.name.clone()),
+        let target = match &item.kind {
+            ItemKind::Capture(c) => Some(c.to.value.clone()),
+            ItemKind::Plot(p) => p.to.as_ref().map(|t| t.value.clone()),
+            ItemKind::Save(_, to) | ItemKind::Report(to) => Some(to.value.clone()),
+            _ => None,
         };
-        Cell { origin: origin.to_path_buf(), text, kind, name, stale: false }
+        let (name, uses) = (item.declares().map(|n| n.name.clone()), free_names(item, whole));
+        Cell { origin: origin.to_path_buf(), text, kind, name, uses, target, stale: false }
     }
 
     /// The item as it was written.
@@ -59,31 +82,44 @@ impl Cell {
         self.text.trim_matches('\n')
     }
 
+    pub fn uses(&self, name: &str) -> bool {
+        self.uses.contains(name)
+    }
+
     pub fn part(&self) -> Part {
         Part { name: self.origin.clone(), text: self.text.clone() }
     }
-}
 
-/// No item can have this name.
-const MODEL: &str = "model \"\"";
+    /// Whether it stands in the place of another one.
+    fn replaces(&self, other: &Cell) -> bool {
+        match (&self.name, &other.name) {
+            (Some(a), Some(b)) => a == b,
+            _ => self.kind == CellKind::Model && other.kind == CellKind::Model,
+        }
+    }
+}
 
 /// Cuts a text into its items.
 pub fn cells(origin: &Path, text: &str) -> Result<Vec<Cell>, (Diagnostics, Sources)> {
     let mut sources = Sources::default();
     let file: FileId = sources.add(origin.display().to_string(), text);
-    let (tree, diagnostics) = steer_lang::parse(file, text);
-    if !diagnostics.is_empty() {
-        return Err((diagnostics, sources));
-    }
+    let (tree, mut diagnostics) = steer_lang::parse(file, text);
     let mut begin = 0;
-    let mut out = Vec::new();
+    let mut out: Vec<Cell> = Vec::new();
     for item in &tree.items {
         let end = item.span.end as usize;
         let lines = text[..begin].matches('\n').count();
-        out.push(Cell::of(origin, "\n".repeat(lines) + text[begin..end].trim_end(), item));
+        let cell = Cell::of(origin, "\n".repeat(lines) + text[begin..end].trim_end(), item, text);
+        if let Some(name) = item.declares()
+            && out.iter().any(|c| cell.replaces(c))
+        {
+            let e = Diagnostic::error(codes::DUPLICATE_NAME, format!("`{}` is declared twice", name.name));
+            diagnostics.push(e.at(name.span, "again here").help("in one input a name has one meaning"));
+        }
+        out.push(cell);
         begin = end;
     }
-    Ok(out)
+    if diagnostics.is_empty() { Ok(out) } else { Err((diagnostics, sources)) }
 }
 
 /// The items of a session, in their order.
@@ -97,35 +133,47 @@ impl Notebook {
         &self.cells
     }
 
-    /// The definition under a name.
+    pub fn names_model(&self) -> bool {
+        self.cells.iter().any(|c| c.kind == CellKind::Model)
+    }
+
+    /// What is declared under a name.
     pub fn named(&self, name: &str) -> Option<&Cell> {
         self.cells.iter().rev().find(|c| c.name.as_deref() == Some(name))
     }
 
-    /// The same with new items; what has the name of an earlier definition stands in its place.
+    /// The same with new items; what has the name of an earlier one stands in its place.
     pub fn with(&self, new: &[Cell]) -> Notebook {
         let mut book = self.clone();
         for cell in new {
-            let same = |c: &Cell| cell.name.is_some() && c.name == cell.name && c.kind == cell.kind;
-            match book.cells.iter().position(same) {
-                Some(at) if cell.kind != CellKind::Statement => {
-                    if let Some(name) = cell.name.as_deref().filter(|_| book.cells[at].written() != cell.written()) {
-                        book.outdate(name);
-                    }
-                    book.cells[at] = cell.clone();
+            if let Some(target) = cell.target.as_deref() {
+                // The file is what was written last.
+                let same = |c: &&mut Cell| c.target.as_deref() == Some(target);
+                book.cells.iter_mut().filter(same).for_each(|c| c.stale = true);
+                book.cells.retain(|c| c.name.is_some() || c.target.is_none() || c.written() != cell.written());
+            }
+            let Some(at) = book.cells.iter().position(|c| cell.replaces(c)) else {
+                book.cells.push(cell.clone());
+                continue;
+            };
+            if book.cells[at].written() != cell.written() {
+                match &cell.name {
+                    Some(name) => book.outdate(name),
+                    None => book.cells.iter_mut().for_each(|c| c.stale |= c.kind.is_run()),
                 }
-                Some(at) => {
-                    book.cells.remove(at);
-                    book.cells.push(cell.clone());
-                }
-                None => book.cells.push(cell.clone()),
+            }
+            if cell.kind.is_run() || book.cells[at].kind != cell.kind {
+                book.cells.remove(at);
+                book.cells.push(cell.clone());
+            } else {
+                book.cells[at] = cell.clone();
             }
         }
         book
     }
 
     fn definitions(&self) -> impl Iterator<Item = &Cell> {
-        self.cells.iter().filter(|c| c.kind != CellKind::Statement)
+        self.cells.iter().filter(|c| !c.kind.is_run())
     }
 
     /// Whether both define the same.
@@ -137,65 +185,56 @@ impl Notebook {
     pub fn back_to(&self, before: &Notebook) -> (Notebook, Vec<String>) {
         let is_in = |c: &Cell, book: &Notebook| book.definitions().any(|d| d.written() == c.written());
         let mut names: Vec<String> = Vec::new();
-        for c in
-            self.definitions().filter(|c| !is_in(c, before)).chain(before.definitions().filter(|c| !is_in(c, self)))
-        {
-            let name = match c.kind {
-                CellKind::Setting => c.written().to_owned(),
-                _ => c.name.clone().unwrap_or_default(),
-            };
+        let differ = self.definitions().filter(|c| !is_in(c, before));
+        for c in differ.chain(before.definitions().filter(|c| !is_in(c, self))) {
+            let name = c.name.clone().unwrap_or_else(|| c.written().to_owned());
             if !names.contains(&name) {
                 names.push(name);
             }
         }
         let mut book = self.clone();
         names.iter().for_each(|name| book.outdate(name));
-        let statements = book.cells.into_iter().filter(|c| c.kind == CellKind::Statement);
+        let statements = book.cells.into_iter().filter(|c| c.kind.is_run());
         (Notebook { cells: before.definitions().cloned().chain(statements).collect() }, names)
     }
 
     /// A definition changes: statements that were run with it are not what a script would do.
     pub fn outdate(&mut self, name: &str) {
-        let reaches = |c: &Cell| {
-            let needs = |n: &&Cell| n.name.as_deref() == Some(name);
-            c.kind == CellKind::Statement && self.needed(&[&c.text]).iter().any(needs)
-        };
+        let reaches = |c: &Cell| c.kind.is_run() && (c.uses(name) || self.reached(&[c]).contains(name));
         let stale: Vec<bool> = self.cells.iter().map(reaches).collect();
         self.cells.iter_mut().zip(stale).for_each(|(c, stale)| c.stale |= stale);
     }
 
-    /// What a script of these texts needs, in order, without statements but those that they name.
-    pub fn needed(&self, texts: &[&str]) -> Vec<&Cell> {
+    /// The names of the session that some items reach.
+    fn reached<'c>(&'c self, from: &[&'c Cell]) -> BTreeSet<&'c str> {
         let mut names: BTreeSet<&str> = BTreeSet::new();
-        let mut open: Vec<&str> = texts.to_vec();
-        // Imported files may name anything that is there.
-        let imports = self.cells.iter().any(|c| c.kind == CellKind::Setting && c.written().contains("import"));
-        while let Some(text) = open.pop() {
-            for cell in self.cells.iter().filter(|c| c.kind != CellKind::Setting) {
-                let Some(name) = cell.name.as_deref() else { continue };
-                let all = imports && cell.kind == CellKind::Definition;
-                if !names.contains(name) && (all || words(text).any(|w| w == name)) {
-                    names.insert(name);
-                    open.push(&cell.text);
+        let mut open: Vec<&Cell> = from.to_vec();
+        while let Some(cell) = open.pop() {
+            for other in &self.cells {
+                if let Some(name) = other.name.as_deref()
+                    && cell.uses(name)
+                    && names.insert(name)
+                {
+                    open.push(other);
                 }
             }
         }
-        let is_needed = |c: &&Cell| match c.kind {
-            CellKind::Setting => true,
-            _ => c.name.as_deref().is_some_and(|n| names.contains(n)),
-        };
-        self.cells.iter().filter(is_needed).collect()
+        names
+    }
+
+    /// What a script of some items needs, in order, without statements but those that they name.
+    pub fn needed(&self, items: &[&Cell]) -> Vec<&Cell> {
+        let names = self.reached(items);
+        let is_needed = |c: &&Cell| c.kind.is_setting() || c.name.as_deref().is_some_and(|n| names.contains(n));
+        let (settings, others): (Vec<&Cell>, Vec<&Cell>) =
+            self.cells.iter().filter(is_needed).partition(|c| c.kind.is_setting());
+        [settings, others].concat()
     }
 
     /// All of it as one text, for what completes and explains it.
     pub fn text(&self) -> String {
         self.definitions().map(|c| format!("{}\n\n", c.written())).collect()
     }
-}
-
-/// Words that could be names; those in texts may stand in braces.
-pub fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|w| !w.is_empty())
 }
 
 #[cfg(test)]
@@ -211,22 +250,33 @@ mod tests {
         let book = book(
             "model \"tiny-llama\"\nparam alpha = 2\nfn twice(x) = 2 * x\n## Of joy.\nvector mood = load(\"m.npy\")\n\
              hook a at embed {\n    h += twice(alpha) * mood\n}\nhook b at embed {\n    h = 0\n}\n\
-             sweep s over k in 0..2 {\n    measure norm(embed) on \"x\"\n}\ngenerate \"x\"\n",
+             sweep resid over k in 0..2 {\n    measure norm(embed) * k on \"x\"\n}\ngenerate \"x\"\n",
         );
-        let needed = |text: &str| book.needed(&[text]).iter().filter_map(|c| c.name.clone()).collect::<Vec<_>>();
-        assert_eq!(needed("generate \"x\" with a"), [MODEL, "alpha", "twice", "mood", "a"]);
-        assert_eq!(needed("generate \"x\""), [MODEL]);
-        assert_eq!(needed("plot s"), [MODEL, "s"]);
+        let needed = |text: &str| {
+            let cells = cells(Path::new("<2>"), text).unwrap();
+            let cells: Vec<&Cell> = cells.iter().collect();
+            book.needed(&cells).iter().filter_map(|c| c.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(needed("generate \"x\" with a"), ["alpha", "twice", "mood", "a"]);
+        assert_eq!(needed("generate \"x {alpha}\" { max: 2 }"), ["alpha"]);
+        assert_eq!(needed("plot resid"), ["resid"]);
+        // Neither a site nor a word of a text is a name.
+        assert!(needed("measure norm(blocks[1].resid.post) on \"resid a b\"").is_empty());
         assert!(book.named("mood").is_some_and(|c| c.written().starts_with("## Of joy.")));
     }
 
     #[test]
     fn later_definitions_stand_in_place_of_earlier_ones() {
-        let first = book("fn f(x) = x\nhook a at embed {\n    h = f(h)\n}\ngenerate \"x\"\n");
+        let first = book("fn f(x) = x\nhook a at embed {\n    h = f(h)\n}\ngenerate \"x\" with a\ngenerate \"x\"\n");
         let new = cells(Path::new("<2>"), "\n# why\nfn f(x) = 2 * x\ngenerate \"x\"").unwrap();
         assert!(new[1].text.starts_with("\n\n") && new[1].written() == "generate \"x\"");
         let second = first.with(&new);
         assert_eq!(second.cells()[0].written(), "# why\nfn f(x) = 2 * x");
-        assert_eq!((first.cells().len(), second.cells().len()), (3, 4));
+        assert_eq!((first.cells().len(), second.cells().len()), (4, 5));
+        let stale: Vec<bool> = second.cells().iter().map(|c| c.stale).collect();
+        assert_eq!(stale, [false, false, true, false, false]);
+        let (third, names) = second.back_to(&first);
+        assert_eq!((third.cells()[0].written(), &names[..]), ("fn f(x) = x", &["f".to_owned()][..]));
+        assert!(cells(Path::new("<3>"), "fn f(x) = x\nfn f(x) = 2").is_err());
     }
 }

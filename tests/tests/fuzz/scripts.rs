@@ -212,6 +212,7 @@ fn scripts_are_checked_or_refused() {
                 file: FileId::default(),
                 warnings: found,
                 read: Vec::new(),
+                keys: Default::default(),
             };
             if let Err(found) = prepare_all(&session, &PhaseOptions::default()) {
                 panic!("{}", steer::report::render(&found, &sources, false));

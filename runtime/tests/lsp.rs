@@ -340,6 +340,9 @@ fn completion_hover_and_symbols() {
     assert!(soonest < Duration::from_millis(50), "{soonest:?}");
     let with = client.ask("completion", &file, (6, 20), json!({})).unwrap();
     assert_eq!(labels(&with), ["less", "more"]);
+    // A `/` outside of a text is a division.
+    let key = json!({ "context": { "triggerKind": 2, "triggerCharacter": "/" } });
+    assert_eq!(client.ask("completion", &file, (6, 20), key), Ok(Value::Null));
     let outline = client.request("textDocument/documentSymbol", json!({ "textDocument": { "uri": file } })).unwrap();
     let names: Vec<&str> = outline.as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["story", "less"]);

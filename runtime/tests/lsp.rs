@@ -526,6 +526,10 @@ fn another_name_in_all_files() {
             ),
         }
     }
+    // Names in what cannot be read would be missed.
+    client.change(&script, 2, json!([{ "range": range(4, 0, 0), "text": "print half(\n" }]));
+    let refused = client.ask("rename", &script, (3, 8), json!({ "newName": "halved" })).unwrap_err();
+    assert!(refused["message"].as_str().unwrap().contains("mistakes of syntax"), "{refused}");
     let site = client.ask("prepareRename", &library, (3, 32), json!({})).unwrap_err();
     assert_eq!(site["code"], json!(-32803));
     assert_eq!(client.end(), Some(0));

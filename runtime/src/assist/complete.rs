@@ -42,6 +42,11 @@ fn fill(c: &mut Collect) -> usize {
         path(c, root);
         return place.from;
     }
+    // A number goes on, as in `0.5`; `..` is a range.
+    let dots = (0..place.before).rev().take_while(|n| place.word(*n) == ".").count();
+    if dots == 1 {
+        return place.from;
+    }
     if place.last_word() == ":" && typed_parameter(place) {
         c.words(&["number", "int", "bool", "text"], Kind::Keyword);
         return place.from;

@@ -97,5 +97,15 @@ pub struct Completion {
     pub candidates: Vec<Candidate>,
 }
 
+/// Whether a place is inside of a text.
+pub fn is_quoted(text: &str, offset: usize) -> bool {
+    let tokens = steer_lang::lex(text).tokens;
+    let inside = |t: &steer_lang::Token| match t.kind {
+        steer_lang::TokenKind::Text { closed } => t.start < offset && (offset < t.end || !closed && offset == t.end),
+        _ => false,
+    };
+    tokens.iter().any(inside)
+}
+
 #[cfg(test)]
 mod tests;

@@ -111,6 +111,10 @@ const PLACES: &[(&str, &[&str], &[&str])] = &[
     ("print \"a {▮", &["clean"], &["hook"]),
     ("prompt p = \"plain ▮", &[], &["clean"]),
     ("# comment ▮", &[], &["hook"]),
+    ("metric m = 0.▮", &[], &["ld"]),
+    ("hook a at blocks[1..▮", &["3"], &["embed"]),
+    ("metric m(b) = norm(b.attn.▮", &["z", "pattern"], &["embed"]),
+    ("sweep s over b in blocks {\n    hook b.attn.z {\n        h[▮", &["head = ", "d_head = "], &["neuron = "]),
     ("model \"tiny-▮", &["tiny-llama", "tiny-mixtral"], &[]),
 ];
 
@@ -157,6 +161,20 @@ fn candidates_say_what_they_are() {
     assert_eq!(done.candidates[0].detail, "hook cheer(alpha = 4.0, bent = 1) at blocks[1..3].resid.post");
     let (done, _) = completed(&format!("{DECLARED}hook a at embed {{\n    h = softm▮"), llama());
     assert_eq!(done.candidates[0].detail, "softmax(x, over)");
+}
+
+#[test]
+fn texts_are_told_apart() {
+    for (text, inside) in [
+        ("print \"a▮b\"", true),
+        ("print \"ab\"▮", false),
+        ("print ▮\"ab\"", false),
+        ("print \"ab▮", true),
+        ("a / ▮b", false),
+    ] {
+        let (text, at) = placed(text);
+        assert_eq!(is_quoted(&text, at), inside, "{text}");
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ struct Script {
     symbols: Symbols,
     /// By the numbers of their files, the script itself first.
     files: Vec<(Option<PathBuf>, Arc<str>)>,
+    /// The number of a file that cannot be read as a whole, so that names in it may be missed.
+    broken: Option<usize>,
 }
 
 /// Names that the language has in bodies.
@@ -32,7 +34,9 @@ impl Script {
     fn of(server: &Server, document: &Document) -> Script {
         let mut files = vec![(document.path.clone(), Arc::clone(&document.text))];
         files.extend(server.imports(document).into_iter().map(|s| (Some(PathBuf::from(s.name)), s.text)));
-        let trees: Vec<_> = files.iter().enumerate().map(|(n, (_, text))| parse(FileId(n as u16), text).0).collect();
+        let (trees, mistakes): (Vec<_>, Vec<_>) =
+            files.iter().enumerate().map(|(n, (_, text))| parse(FileId(n as u16), text)).unzip();
+        let broken = mistakes.iter().position(|m| !m.is_empty());
         let parts: Vec<Part> = trees
             .iter()
             .zip(&files)
@@ -40,7 +44,7 @@ impl Script {
             .map(|(n, (tree, (_, text)))| Part { file: FileId(n as u16), tree, text })
             .collect();
         let symbols = Symbols::of(&parts);
-        Script { symbols, files }
+        Script { symbols, files, broken }
     }
 
     fn text(&self, file: FileId) -> &str {
@@ -123,6 +127,11 @@ pub fn rename(server: &Server, place: &TextDocumentPositionParams, name: &str) -
             }),
         };
         let Some(found) = found else { continue };
+        if let Some(n) = script.broken {
+            let path = script.files.get(n).and_then(|(p, _)| p.as_deref());
+            let name = path.map_or("this text".to_owned(), |p| format!("`{}`", p.display()));
+            return refused(format!("{name} has mistakes of syntax, behind which names may stand: correct them first"));
+        }
         free(name, &script.symbols, found)?;
         for span in script.symbols.places(found) {
             let (path, text) = &script.files[span.file.0 as usize];

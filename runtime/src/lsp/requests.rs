@@ -39,7 +39,12 @@ impl Server {
             }
             "textDocument/completion" => {
                 let p: CompletionParams = arguments(params)?;
-                value(self.at(&p.text_document_position, |s, d, at, known| Some(s.completion(d, at, known))))
+                let key = p.context.and_then(|c| c.trigger_character).unwrap_or_default();
+                // A `/` between numbers asks for nothing.
+                let in_texts = matches!(key.as_str(), "/" | "\"");
+                value(self.at(&p.text_document_position, |s, d, at, known| {
+                    (!in_texts || assist::is_quoted(&d.text, at)).then(|| s.completion(d, at, known))
+                }))
             }
             "textDocument/definition" => {
                 let p: GotoDefinitionParams = arguments(params)?;

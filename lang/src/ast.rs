@@ -70,6 +70,22 @@ pub enum ItemKind {
 }
 
 impl Item {
+    /// Whether it is done when a script is run, and does not only declare something.
+    pub fn is_statement(&self) -> bool {
+        matches!(
+            self.kind,
+            ItemKind::Measure(_)
+                | ItemKind::Capture(_)
+                | ItemKind::Generate(_)
+                | ItemKind::Print(_)
+                | ItemKind::Sweep(_)
+                | ItemKind::Top(_)
+                | ItemKind::Plot(_)
+                | ItemKind::Save(..)
+                | ItemKind::Report(_)
+        )
+    }
+
     /// The name that it gives to something, if it does.
     pub fn declares(&self) -> Option<&Ident> {
         match &self.kind {

@@ -21,5 +21,5 @@ pub use erase::{eq_ignoring_spans, erase_spans};
 pub use format::format;
 pub use highlight::{Shade, highlight};
 pub use lex::{Comment, Lexed, Token, TokenKind, lex};
-pub use parse::{doc_above, parse, parse_expr, pieces};
+pub use parse::{NOTHING_FOLLOWS, doc_above, parse, parse_expr, pieces};
 pub use source::{FileId, Source, Sources, Span};

@@ -240,7 +240,11 @@ fn every_command_answers() {
         (":explain foo", "nothing that can be explained"),
         (":type", "nothing is named"),
         (":save", "no file is named"),
-        ("diff \"x\"", "E0"),
+        ("diff \"x\"", "diff with cheer"),
+        ("blocks[1].attn.pattern", "of \"some text\""),
+        ("x = 3", "param x = 3"),
+        ("hook a at embed {\n    h = h / 0\n}\ndiff with a \"Tom\"", "no finite numbers"),
+        ("data two = [\"a b\", \"c d\"]\nhook a at embed {\n    h *= 2\n}\ndiff two with a", "of one text"),
         ("blocks[1].attn.pattern[hed = 1] of \"a b\"", "no axis `hed`"),
         ("blocks[1].attn.pattern[head = 99] of \"a b\"", "no entry 99"),
         ("blocks[9].attn.pattern of \"a b\"", "E0"),
@@ -334,4 +338,79 @@ fn the_session_of_the_readme_is_what_is_printed() {
     assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
     let shown: Vec<&str> = shown.into_iter().map(str::trim_end).collect();
     assert_eq!(out.lines().map(str::trim_end).collect::<Vec<_>>(), shown);
+}
+
+/// What a session prints of a statement is what a script with the definitions of that moment prints, with its receipts, whatever
+/// was said before.
+#[test]
+fn a_statement_prints_what_a_script_prints() {
+    let definitions: &[&[&str]] = &[
+        &["param n = 1", "param n = 2", "param n = 3"],
+        &["fn f(x) = x", "fn f(x) = 2 * x"],
+        &["data d = [\"Tom was happy.\"]", "data d = [\"Lily was sad.\", \"Ben went.\"]"],
+        &["vector v = mean(d) at blocks[1].resid.post", "vector v = mean(d) at blocks[2].resid.post on [1]"],
+        &[
+            "hook push(a = 1) at blocks[1].resid.post {\n    h += f(a) * n * 0.1 * v\n}",
+            "# Another.\nhook push(a = 1) at blocks[2].resid.mid on [1..3] {\n    h *= f(a) / n\n}",
+            "hook push(a = 1) at blocks[*].attn.z {\n    h[head = 0] = a\n}",
+        ],
+        &["run r = \"Lily went to\" with push", "run r = \"Lily went to\" with push(a = 3)", "run r = \"Ben went to\""],
+        &["patch pt at blocks[2].resid.pre on [1] from r", "patch pt at blocks[3].resid.pre on [2] from r"],
+        &["metric m = norm(blocks[3].resid.post) - n", "metric m = dot(blocks[2].resid.post, v) at [0..2]"],
+        &[
+            "sweep resid over k in 0..2 {\n    measure m on \"Tom went to\" with push(k)\n}",
+            "sweep resid over t in tokens(r) {\n    hook blocks[1].mlp.out on t {\n        h *= n\n    }\n    measure m on r\n}",
+        ],
+    ];
+    let statements = [
+        "measure m, log_prob(\" the\") on \"Tom went to\" with push",
+        "measure m, log_prob(\" a\") on r, \"Tom went to\"",
+        "measure m on \"Tom went to\" with pt",
+        "measure norm(blocks[2].resid.post) at [1] on \"Tom went to\" with push(2), pt",
+        "print norm(v), n",
+        "measure norm(blocks[1].resid.post), m on \"Tom went to\"",
+        "plot resid as bar",
+        "generate \"Tom went to\" with push { max: 3 }",
+        "measure mean m on d with push",
+    ];
+    let mut state = 88172645463325252u64;
+    let mut below = |n: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % n as u64) as usize
+    };
+    let folder = Folder::new("repl-fresh");
+    let mut now: Vec<&str> = definitions.iter().map(|d| d[0]).collect();
+    let mut session = now.join("\n") + "\n";
+    let mut expected = Vec::new();
+    for step in 0..40 {
+        for _ in 0..below(3) {
+            let which = below(definitions.len());
+            now[which] = definitions[which][below(definitions[which].len())];
+            session += &format!(":type 1\n{}\n", now[which]);
+        }
+        let statement = statements[below(statements.len())];
+        session += &format!(":type 1\n{statement}\n:receipts\nprint \"step {step}\"\n");
+        // Of sweeps a script runs all; here only the one that is named counts.
+        let needed = now.iter().filter(|d| !d.starts_with("sweep") || statement.starts_with("plot"));
+        let script: String = needed.map(|d| format!("{d}\n")).collect();
+        folder.write("fresh.steer", format!("model \"tiny-llama\"\n{script}{statement}\n").as_bytes());
+        let out = steer(&["run", "fresh.steer"], folder.path()).output().unwrap();
+        assert_eq!(out.status.code(), Some(0), "{script}{statement}: {}", String::from_utf8_lossy(&out.stderr));
+        expected.push((script + statement, String::from_utf8(out.stdout).unwrap()));
+    }
+    let (out, errors, code) = piped(&session, &["repl", "--model", "tiny-llama"], folder.path());
+    assert_eq!(code, Some(0), "{out}{errors}");
+    let mut rest = out.as_str();
+    for (step, (script, fresh)) in expected.iter().enumerate() {
+        let (own, behind) = rest.split_once(&format!("step {step}\n")).expect("every step is printed");
+        rest = behind;
+        let own = own.replace("number\n", "").replace("the last statement had no edits\n", "");
+        // Behind it stands what was computed, which in a session is less.
+        assert!(
+            fresh.starts_with(own.trim_start_matches("resid\n")) || fresh.starts_with(&own),
+            "step {step}: {own}\nis not the beginning of\n{fresh}\nof\n{script}\nin\n{session}"
+        );
+    }
 }

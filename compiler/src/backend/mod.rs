@@ -4,6 +4,9 @@ pub mod cranelift;
 mod interp;
 #[cfg(feature = "llvm")]
 pub mod llvm;
+mod remembered;
+
+pub use remembered::{CompiledKernels, Remembered};
 
 use crate::kernel::Kernel;
 use crate::program::KernelId;

@@ -25,6 +25,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::lex::{Token, lex};
 use crate::source::{FileId, Span};
 use chunks::Chunk;
+pub use scene::NOTHING_FOLLOWS;
 
 #[derive(pest_derive::Parser)]
 #[grammar = "grammar.pest"]

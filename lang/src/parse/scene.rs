@@ -8,6 +8,9 @@ use crate::diagnostic::Diagnostic;
 use crate::lex::{Token, TokenKind};
 use crate::source::{FileId, Span};
 
+/// How a diagnostic calls the end of a text in which something is missing: more lines may make it whole.
+pub const NOTHING_FOLLOWS: &str = "nothing comes after this";
+
 /// The place of an error and what stands around it.
 pub(super) struct Scene<'a> {
     pub text: &'a str,
@@ -79,7 +82,7 @@ impl<'a> Scene<'a> {
         let message = format!("expected {wanted} after {}", named(last, self.before()));
         Some(
             Diagnostic::error(codes::SYNTAX, message)
-                .at(Span::new(file, last.start, last.end), "nothing comes after this")
+                .at(Span::new(file, last.start, last.end), NOTHING_FOLLOWS)
                 .maybe_help(advice(self)),
         )
     }

@@ -180,10 +180,13 @@ impl Symbols {
     }
 }
 
-/// The names that an item of a text takes from elsewhere: of other items, of the library or of the language.
-pub fn free_names(item: &Item, text: &str) -> BTreeSet<String> {
+/// The names that an item of a text takes from elsewhere: of other items, of the library or of the language; and those of them
+/// that are tables.
+pub fn free_names(item: &Item, text: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let (file, tree) = (item.span.file, File { items: vec![item.clone()] });
     let symbols = Symbols::of(&[Part { file, tree: &tree, text }]);
     let own = |u: &Use| u.definition.is_some() || matches!(u.role, Role::Argument | Role::Axis);
-    symbols.uses.into_iter().filter(|u| !own(u)).map(|u| u.name).collect()
+    let free: Vec<Use> = symbols.uses.into_iter().filter(|u| !own(u)).collect();
+    let tables = free.iter().filter(|u| u.role == Role::Table).map(|u| u.name.clone()).collect();
+    (free.into_iter().map(|u| u.name).collect(), tables)
 }

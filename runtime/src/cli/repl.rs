@@ -52,11 +52,20 @@ pub fn run(args: &ReplArgs) -> Result<(), Failure> {
     };
     let folder = args.file.as_deref().map_or_else(|| Path::new("."), script_folder);
     let mut repl = Repl::new(folder.to_path_buf(), super::session_options(&args.model, &args.set), phase);
-    let terminal = std::io::stdin().is_terminal();
-    match (&args.file, terminal) {
-        (Some(file), _) => repl.load(file)?,
-        (None, true) => report::print(&format!("{}\n", repl.begin()?))?,
-        (None, false) => {}
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let begun = match &args.file {
+        Some(file) => repl.load(file).map(|()| String::new()),
+        None if terminal => repl.begin().map(|model| model + "\n"),
+        None => Ok(String::new()),
+    };
+    match begun.and_then(|text| repl.check_set().map(|()| text)) {
+        Ok(text) => report::print(&text)?,
+        // At a prompt it can be mended.
+        Err(failure) if terminal => {
+            crate::interrupt::take();
+            super::show(&failure.diagnostics, &failure.sources, report::errors_in_color());
+        }
+        Err(failure) => return Err(failure),
     }
     if terminal {
         report::print("`:help` lists the commands; ctrl-D ends the session\n")?;
@@ -72,8 +81,8 @@ pub fn run(args: &ReplArgs) -> Result<(), Failure> {
             (Flow::Ended, _) => return Ok(()),
             (Flow::On, true) => {}
             (Flow::On, false) => {
-                let e = Error::new(codes::COMMAND, "the input ends here, at its first error");
-                return Err(e.help("what stands before it was evaluated").into());
+                let e = Error::new(codes::COMMAND, "nothing is evaluated behind the first error");
+                return Err(e.help("inputs before it were evaluated").into());
             }
         }
     }

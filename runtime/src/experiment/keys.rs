@@ -49,7 +49,7 @@ impl Keys {
         let mut all = Vec::new();
         for item in items {
             let text = sources.text(item.span);
-            let names = free_names(item, &sources.get(item.span.file).text);
+            let (names, _) = free_names(item, &sources.get(item.span.file).text);
             if let Some(name) = item.declares() {
                 declared.entry(&name.name).or_default().push((text, names.clone()));
             }

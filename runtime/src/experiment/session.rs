@@ -68,6 +68,8 @@ pub struct Part {
     /// As diagnostics call it: a path, or what stands for one.
     pub name: PathBuf,
     pub text: String,
+    /// Whether what it imports is there for its definitions alone.
+    pub quiet: bool,
 }
 
 /// A model without a script.
@@ -97,7 +99,7 @@ impl Session {
         options: &SessionOptions,
         sources: &mut Sources,
     ) -> Result<Self, Diagnostics> {
-        Self::open_parts(&folder_of(path), &[Part { name: path.to_path_buf(), text }], options, sources)
+        Self::open_parts(&folder_of(path), &[Part { name: path.to_path_buf(), text, quiet: false }], options, sources)
     }
 
     /// Checks a script of several texts; relative paths in those that are no files begin at `folder`.
@@ -138,6 +140,9 @@ impl Session {
             file = read_items(&folder, part, options, sources, &mut new, &mut seen)?;
             text.clone_from(&part.text);
             own.push(file);
+            if part.quiet {
+                new.retain(|i| i.span.file == file || !i.is_statement());
+            }
             // What is imported cannot be declared again.
             let taken = |i: &Item| own.contains(&i.span.file) && new.iter().any(|n| replaces(n, i));
             items.retain(|i| !taken(i));
@@ -148,6 +153,7 @@ impl Session {
             .collect();
         let mut inputs: Vec<Input> = folders
             .iter()
+            .filter(|(id, _)| is_file_name(Path::new(&sources.get(*id).name)))
             .map(|(id, _)| Input {
                 kind: if own.contains(id) { InputKind::Script } else { InputKind::Import },
                 path: PathBuf::from(&sources.get(*id).name),
@@ -381,7 +387,7 @@ fn read_items(
             .map_or_else(|| files::read_text(&target), |text| Ok(text.to_string()))
             .map_err(|e| if target.exists() { e } else { e.help("paths are relative to the importing file") })
             .map_err(|e| vec![e.0.at(name.span, "imported here")])?;
-        read_items(folder, &Part { name: target, text: inner }, options, sources, items, seen)?;
+        read_items(folder, &Part { name: target, text: inner, quiet: part.quiet }, options, sources, items, seen)?;
     }
     Ok(id)
 }

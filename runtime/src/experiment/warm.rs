@@ -10,6 +10,7 @@ use crate::rows::PackedWeights;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use steer_compiler::backend::{CompiledKernels, Remembered, RowBackend};
 use steer_compiler::elaborate::{OutputSpec, RowRead};
 use steer_compiler::plan::{Plan, print};
 use steer_lang::Span;
@@ -23,6 +24,7 @@ const VALUES: usize = 512 << 20;
 #[derive(Default)]
 pub struct Warm {
     packed: RefCell<PackedWeights>,
+    kernels: CompiledKernels,
     engines: RefCell<VecDeque<(EngineUse, Box<dyn Engine>)>>,
     tensors: RefCell<HashMap<(u64, String), Arc<[f32]>>>,
     runs: RefCell<Runs>,
@@ -60,6 +62,11 @@ pub struct Recalled {
 }
 
 impl Warm {
+    /// A backend that compiles no kernel twice.
+    pub fn remembered<'a>(&'a self, backend: &'a dyn RowBackend) -> Remembered<'a> {
+        Remembered { backend, known: &self.kernels.0 }
+    }
+
     /// The matrices that engines have packed so far.
     pub fn packed(&self) -> PackedWeights {
         self.packed.borrow().clone()
@@ -155,9 +162,8 @@ impl Warm {
         let mut runs = self.runs.borrow_mut();
         let outputs = output_keys(prepared, &session.keys);
         let mut known = RunKeys::new(session, prepared);
-        let keys: Vec<Option<u64>> = (0..asks.len())
-            .map(|run| known.of(run).filter(|_| may_be_known(prepared, run, &asks[run])))
-            .collect();
+        let keys: Vec<Option<u64>> =
+            (0..asks.len()).map(|run| known.of(run).filter(|_| may_be_known(prepared, run, &asks[run]))).collect();
         for (&(run, output, position), value) in values {
             if let (Some(Some(key)), Some(output)) = (keys.get(run), outputs[output]) {
                 runs.keep(*key, (output, position), value);

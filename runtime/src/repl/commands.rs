@@ -20,7 +20,7 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("receipts", "", "what the edits of the last statement did"),
     ("set", "[NAME VALUE]", "gives a parameter a value; without a name, the parameters"),
     ("load", "FILE", "evaluates a script"),
-    ("save", "FILE", "writes the session as a script that does the same again"),
+    ("save", "FILE", "writes the session as a script that does the same again; `:save!` over another file"),
     ("time", "", "what the last statement took"),
     ("undo", "", "takes the last change of a definition back"),
     ("help", "[TOPIC]", "these commands; a page of the language reference"),
@@ -36,7 +36,8 @@ impl Repl {
             "receipts" => self.receipts()?,
             "set" => self.set(rest)?,
             "load" => self.load_named(rest)?,
-            "save" => self.save(rest)?,
+            "save" => self.save(rest, false)?,
+            "save!" => self.save(rest, true)?,
             "time" => self.time()?,
             "undo" => self.undo()?,
             "help" => help(rest)?,
@@ -86,20 +87,25 @@ impl Repl {
             let rate = if rows > 0 && *seconds > 0.0 { report::number(rows as f64 / seconds) } else { String::new() };
             table.row([stage.clone(), format!("{seconds:.3}"), rate]);
         }
-        Ok(report::print(&(table.render() + &report::work_line(&last.work)))?)
+        let work = match last.prompt_rows + last.new_rows {
+            0 if last.seconds.contains_key("compile") => "all that it reads was known\n".to_owned(),
+            _ => report::work_line(&last.work),
+        };
+        Ok(report::print(&(table.render() + &work))?)
     }
 
     fn undo(&mut self) -> Result<(), Failure> {
         let Some(before) = self.past.pop() else {
             return Err(refused("there is nothing to undo", "nothing was defined yet"));
         };
-        let (notebook, names) = self.notebook.back_to(&before.notebook);
+        let (notebook, mut names) = self.notebook.back_to(&before.notebook);
         let set = |s: &&(String, String)| !before.set.contains(s);
-        let set: Vec<String> = self.options.set.iter().filter(set).map(|(name, _)| name.clone()).collect();
-        (self.notebook, self.options.set) = (notebook, before.set);
-        set.iter().for_each(|name| self.notebook.outdate(name));
-        let what = [names, set].concat().join(", ");
-        Ok(report::print(&format!("undone: {what}\n"))?)
+        for (name, value) in self.options.set.iter().filter(set) {
+            names.retain(|n| n != name);
+            names.push(format!("`:set {name} {value}`"));
+        }
+        (self.notebook, self.options.set, self.options.model) = (notebook, before.set, before.model);
+        Ok(report::print(&format!("undone: {}\n", names.join(", ")))?)
     }
 
     fn set(&mut self, rest: &str) -> Result<(), Failure> {
@@ -111,28 +117,31 @@ impl Repl {
         if value.is_empty() {
             return Err(refused(format!("`{name}` is given no value"), "write it as `:set alpha 4`"));
         }
-        let Some(cell) = self.notebook.named(name).filter(|c| c.written().contains("param ")).cloned() else {
+        let cell = self.notebook.named(name).filter(|c| c.kind == CellKind::Param).cloned();
+        let imports = self.notebook.cells().iter().any(|c| c.kind == CellKind::Setting);
+        if cell.is_none() && (!imports || self.notebook.named(name).is_some()) {
             let names = self.notebook.cells().iter().filter_map(|c| c.name.as_deref());
             let help = nearest(name, names)
                 .map_or("`param alpha = 1` declares one".into(), |n| format!("did you mean `{n}`?"));
             return Err(refused(format!("there is no parameter `{name}`"), &help));
-        };
+        }
         self.options.set.retain(|(n, _)| n != name);
         self.options.set.push((name.to_owned(), value.to_owned()));
         // Whether the parameter takes this value.
         let mut sources = Sources::default();
-        self.check(&[cell], &mut sources).map_err(|diagnostics| Failure { diagnostics, sources })?;
-        self.notebook.outdate(name);
+        let cell: Vec<_> = cell.into_iter().collect();
+        self.check(&cell, &mut sources).map_err(|diagnostics| Failure { diagnostics, sources })?;
         Ok(())
     }
 
     fn print_params(&mut self) -> Result<(), Failure> {
-        let params: Vec<_> = self.notebook.cells().iter().filter(|c| c.written().contains("param ")).cloned().collect();
-        if params.is_empty() {
-            return Ok(report::print("there are no parameters\n")?);
-        }
+        let is_param = |c: &&super::notebook::Cell| c.kind == CellKind::Param;
+        let params: Vec<_> = self.notebook.cells().iter().filter(is_param).cloned().collect();
         let mut sources = Sources::default();
         let session = self.check(&params, &mut sources).map_err(|diagnostics| Failure { diagnostics, sources })?;
+        if session.script.params.is_empty() {
+            return Ok(report::print("there are no parameters\n")?);
+        }
         let mut table = Table::new(&[("parameter", Align::Left), ("value", Align::Left)]);
         for (name, value) in &session.script.params {
             let value = match value {
@@ -164,7 +173,7 @@ impl Repl {
         }
         let origin = Path::new("<type>");
         let wrapped = match &cell {
-            Some(cell) if cell.kind != CellKind::Setting => cell.written().to_owned(),
+            Some(cell) => cell.written().to_owned(),
             _ => format!("print {text}"),
         };
         let wrong = |(diagnostics, sources)| Failure { diagnostics, sources };
@@ -199,9 +208,8 @@ impl Repl {
             return Err(refused(format!("`{name}` is nothing that can be explained"), help));
         }
         // As the last statement has it, or by itself.
-        let uses = |text: &str| super::notebook::words(text).any(|w| w == name);
-        let cells = self.notebook.cells().iter().rev();
-        let statement = cells.filter(|c| c.kind == CellKind::Statement).find(|c| uses(c.written())).cloned();
+        let mut cells = self.notebook.cells().iter().rev();
+        let statement = cells.find(|c| c.kind == CellKind::Statement && c.uses(name)).cloned();
         let statement = match statement {
             Some(cell) => vec![cell],
             None => super::notebook::cells(Path::new("<explain>"), &format!("generate \"a\" with {name}"))

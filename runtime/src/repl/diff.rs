@@ -3,10 +3,13 @@
 use super::picture::{self, norm};
 use super::{Repl, refused};
 use crate::cli::Failure;
+use crate::error::Error;
 use crate::experiment::{Seen, Session, sizes};
 use crate::report::{self, Align, Table, number};
+use std::collections::HashSet;
 use std::path::Path;
 use steer_figures::{Frame, FrameAxis, FrameColumn};
+use steer_lang::codes;
 
 /// As many tokens are compared.
 const TOKENS: usize = 6;
@@ -19,10 +22,7 @@ struct Pair<'s> {
 
 impl Repl {
     /// Shows where and by how much the residual stream, the attention and the next token's distribution move.
-    pub(super) fn diff(&mut self, origin: &Path, run: &str) -> Result<(), Failure> {
-        let Some((subject, _)) = super::input::edits_of(run) else {
-            return Err(refused("there are no edits to compare with", "write `diff with cheer \"some text\"`"));
-        };
+    pub(super) fn diff(&mut self, origin: &Path, before: &str, after: &str) -> Result<(), Failure> {
         let all: Vec<String> = self.model_sites()?.iter().map(|s| s.name.clone()).collect();
         let has = |suffix: &str| all.iter().any(|n| n.starts_with("blocks[") && n.ends_with(suffix));
         let mut sites = Vec::new();
@@ -36,15 +36,27 @@ impl Repl {
         }
         let sites = sites.join(", ");
         let text = format!(
-            "capture {sites} of {subject} to \"<a>.safetensors\"\ncapture {sites} of {run} to \"<b>.safetensors\""
+            "capture {sites} of {before} to \"<a>.safetensors\"\ncapture {sites} of {after} to \"<b>.safetensors\""
         );
         let (session, seen) = self.seen(origin, &text)?;
         let half = seen.len() / 2;
         let pairs: Vec<Pair> =
             seen[..half].iter().zip(&seen[half..]).map(|(before, after)| Pair { before, after }).collect();
         let Some(first) = pairs.first() else { return Ok(()) };
-        if first.before.run.encoded.tokens.len() != first.after.run.encoded.tokens.len() {
-            return Err(refused("the runs have different texts", "a diff is of one text without and with edits"));
+        let sites: HashSet<&str> = pairs.iter().map(|p| p.before.site.as_str()).collect();
+        if sites.len() != pairs.len() {
+            return Err(refused("a diff is of one text, and this is a data set", "name a prompt, or a text of it"));
+        }
+        let (one, other) = (first.before.run.encoded.tokens.len(), first.after.run.encoded.tokens.len());
+        if one != other {
+            let help = "token by token they can be compared where both have as many";
+            return Err(refused(format!("the texts have {one} and {other} tokens"), help));
+        }
+        let bad = |s: &&Seen| s.rows.iter().any(|(_, row)| row.iter().any(|x| !x.is_finite()));
+        if let Some(s) = pairs.iter().flat_map(|p| [p.before, p.after]).find(bad) {
+            let message = format!("{} of `{}` has entries that are no finite numbers", s.site, s.run.label);
+            let e = Error::new(codes::NOT_FINITE, message);
+            return Err(e.help(format!("`{} of {after}` shows where; an edit may have blown it up", s.site)).into());
         }
         let tokens = picture::tokens_of(&session, first.before);
         let of = |what: &str| pairs.iter().filter(|p| p.before.site.ends_with(what)).collect::<Vec<_>>();
@@ -52,7 +64,7 @@ impl Repl {
         report::print(&stream(&resid, &tokens)?)?;
         report::print(&layers(&resid, &of(".attn.pattern"), &tokens))?;
         if let Some(logits) = of("logits").first() {
-            report::print(&next(&session, logits))?;
+            report::print(&next(&session, logits, (before, after)))?;
         }
         Ok(())
     }
@@ -123,7 +135,7 @@ fn attention(pair: &Pair) -> (f64, usize, usize) {
 }
 
 /// The tokens that are likeliest behind the text, without and with the edits.
-fn next(session: &Session, pair: &Pair) -> String {
+fn next(session: &Session, pair: &Pair, (one, other): (&str, &str)) -> String {
     let (Some((_, before)), Some((_, after))) = (pair.before.rows.last(), pair.after.rows.last()) else {
         return String::new();
     };
@@ -140,7 +152,10 @@ fn next(session: &Session, pair: &Pair) -> String {
     named.dedup();
     named.sort_by(|a, b| q[*b].max(p[*b]).total_cmp(&q[*a].max(p[*a])));
     named.truncate(2 * TOKENS);
-    let mut table = Table::new(&[("next token", Align::Left), ("without", Align::Right), ("with", Align::Right)]);
+    let edits = super::input::edits_of(other).is_some_and(|(subject, _)| subject == one);
+    let (without, with) = if edits { ("without", "with") } else { (one, other) };
+    let what = if session.script.plan.is_whole() { "likeliest token in the last row" } else { "next token" };
+    let mut table = Table::new(&[(what, Align::Left), (without, Align::Right), (with, Align::Right)]);
     let shown = |x: f64| format!("{:.2}%", 100.0 * x);
     for t in named {
         table.row([format!("{:?}", picture::token(session, t)), shown(p[t]), shown(q[t])]);
@@ -148,5 +163,5 @@ fn next(session: &Session, pair: &Pair) -> String {
     // As `kl` measures it: of the run with the edits from the one without.
     let kl: f64 =
         p.iter().zip(&q).filter(|(p, _)| **p > 0.0).map(|(p, q)| p * (p / q.max(f64::MIN_POSITIVE)).ln()).sum();
-    format!("\n{}KL(without \u{2016} with) {} nats\n", table.render(), number(kl))
+    format!("\n{}KL({without} \u{2016} {with}) {} nats\n", table.render(), number(kl))
 }

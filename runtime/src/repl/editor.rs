@@ -46,7 +46,7 @@ impl Known {
                 None => {
                     let fit = COMMANDS.iter().filter(|c| c.0.starts_with(command));
                     let pair = |c: &(&str, &str, &str)| Pair {
-                        display: format!("{:24}{}", format!(":{} {}", c.0, c.1), c.2),
+                        display: format!("{:28} {}", format!(":{} {}", c.0, c.1), c.2),
                         replacement: c.0.to_owned(),
                     };
                     return (1, fit.map(pair).collect());
@@ -73,6 +73,7 @@ impl Known {
 fn before_of_command(word: &str) -> &'static str {
     match word {
         "sites" => "capture ",
+        "save" | "save!" => "import \"",
         "load" => "import \"",
         "explain" => "generate \"a\" with ",
         _ => "print ",

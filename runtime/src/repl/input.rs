@@ -2,7 +2,7 @@
 
 use super::notebook::{Cell, cells};
 use std::path::Path;
-use steer_lang::{Diagnostics, FileId, Sources, parse, parse_expr};
+use steer_lang::{Diagnostic, Diagnostics, FileId, NOTHING_FOLLOWS, Sources, Span, codes, keywords, parse, parse_expr};
 
 /// What was typed.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,8 +13,8 @@ pub enum Input {
     Items(Vec<Cell>),
     /// `blocks[3].attn.pattern[head = 2] on prompt of "some text" with cheer`
     Look(Look),
-    /// `diff clean with cheer`: the run.
-    Diff(String),
+    /// `diff clean with cheer` and `diff clean, corrupt`: the runs.
+    Diff(String, String),
     /// An expression, to be printed.
     Value(String),
 }
@@ -24,8 +24,8 @@ pub enum Input {
 pub struct Look {
     /// Sites with the selection of rows, as in `capture`.
     pub what: String,
-    /// An entry of an axis.
-    pub entry: Option<(String, usize)>,
+    /// Entries of axes; negative numbers count from the end.
+    pub entries: Vec<(String, i64)>,
     pub run: String,
 }
 
@@ -39,10 +39,21 @@ pub fn read(origin: &Path, text: &str) -> Result<Input, Wrong> {
         let (word, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         return Ok(Input::Command(word.to_owned(), rest.trim().to_owned()));
     }
-    if let Some(rest) = trimmed.strip_prefix("diff ").map(str::trim)
-        && let Some(run) = run_of(rest)
-    {
-        return Ok(Input::Diff(run));
+    match trimmed {
+        "quit" | "exit" | "quit()" | "exit()" => return Ok(Input::Command("quit".into(), String::new())),
+        "help" | "help()" => return Ok(Input::Command("help".into(), String::new())),
+        _ => {}
+    }
+    if trimmed == "diff" || trimmed.starts_with("diff ") {
+        return match diff(trimmed["diff".len()..].trim()) {
+            Some((before, after)) => Ok(Input::Diff(before, after)),
+            None => Err(wrong(
+                origin,
+                text,
+                "a diff is of two runs",
+                "write `diff with cheer \"some text\"`, `diff clean with cheer` or `diff clean, corrupt`",
+            )),
+        };
     }
     let wrong = match cells(origin, text) {
         Ok(cells) if cells.is_empty() => return Ok(Input::Nothing),
@@ -53,9 +64,40 @@ pub fn read(origin: &Path, text: &str) -> Result<Input, Wrong> {
         return Ok(Input::Look(look));
     }
     match parse_expr(FileId(0), trimmed) {
-        (Some(_), d) if d.is_empty() => Ok(Input::Value(trimmed.to_owned())),
-        _ => Err(wrong),
+        (Some(_), d) if d.is_empty() && !keywords::is_keyword(trimmed) => Ok(Input::Value(trimmed.to_owned())),
+        _ => Err(hinted(wrong, trimmed)),
     }
+}
+
+fn wrong(origin: &Path, text: &str, message: &str, help: &str) -> Wrong {
+    let mut sources = Sources::default();
+    let file = sources.add(origin.display().to_string(), text);
+    let begin = text.len() - text.trim_start().len();
+    let span = Span::new(file, begin, text.trim_end().len());
+    (vec![Diagnostic::error(codes::SYNTAX, message).at(span, "here").help(help)], sources)
+}
+
+/// What somebody means who writes `x = 3`.
+fn hinted((mut diagnostics, sources): Wrong, text: &str) -> Wrong {
+    let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if let Some((name, value)) = text.split_once('=').map(|(n, v)| (n.trim(), v.trim()))
+        && is_name(name)
+        && let Some(first) = diagnostics.first_mut()
+    {
+        first.help = Some(format!("`param {name} = {value}` declares a number, and `:set {name} {value}` sets one"));
+    }
+    (diagnostics, sources)
+}
+
+/// The two runs of a diff.
+fn diff(text: &str) -> Option<(String, String)> {
+    if let Some(run) = run_of(text) {
+        let subject = edits_of(&run)?.0.to_owned();
+        return Some((subject, run));
+    }
+    let cuts = text.match_indices(',').map(|(at, _)| (text[..at].trim(), text[at + 1..].trim()));
+    let is_run = |run: &str| parses(&format!("run r = {run}"));
+    cuts.into_iter().find(|(a, b)| is_run(a) && is_run(b)).map(|(a, b)| (a.to_owned(), b.to_owned()))
 }
 
 fn parses(text: &str) -> bool {
@@ -90,21 +132,26 @@ fn look(text: &str) -> Option<Look> {
     let cuts = text.match_indices(" of ").map(|(at, _)| at);
     cuts.filter_map(|at| {
         let (what, run) = (text[..at].trim(), text[at + " of ".len()..].trim());
-        let (what, entry) = match entry(what) {
-            Some((what, entry)) => (what, Some(entry)),
-            None => (what.to_owned(), None),
-        };
-        parses(&format!("capture {what} of {run} to \"x\"")).then(|| Look { what, entry, run: run.to_owned() })
+        let (what, entries) = entries(what).unwrap_or_else(|| (what.to_owned(), Vec::new()));
+        let site = parses(&format!("capture {what} of {run} to \"x\""));
+        // Any other value of a run is measured.
+        let value = entries.is_empty() && parses(&format!("measure {what} on {run}"));
+        (site || value).then(|| Look { what, entries, run: run.to_owned() })
     })
     .next()
 }
 
-/// `[head = 2]` at the end of a site.
-fn entry(what: &str) -> Option<(String, (String, usize))> {
-    let (open, close) = (what.rfind('[')?, what.rfind(']')?);
-    let (axis, number) = what[open + 1..close].split_once('=')?;
-    let rest = format!("{}{}", &what[..open], &what[close + 1..]);
-    Some((rest, (axis.trim().to_owned(), number.trim().parse().ok()?)))
+/// `[head = 2, key = -1]` in a site.
+fn entries(what: &str) -> Option<(String, Vec<(String, i64)>)> {
+    let equals = what.find('=')?;
+    let open = what[..equals].rfind('[')?;
+    let close = open + what[open..].find(']')?;
+    let one = |part: &str| {
+        let (axis, number) = part.split_once('=')?;
+        Some((axis.trim().to_owned(), number.trim().parse().ok()?))
+    };
+    let all = what[open + 1..close].split(',').map(one).collect::<Option<_>>()?;
+    Some((format!("{}{}", &what[..open], &what[close + 1..]), all))
 }
 
 /// Whether more lines belong to an input: brackets and texts are open, or a definition has not come to its end.
@@ -123,9 +170,7 @@ pub fn is_complete(text: &str) -> bool {
     match read(Path::new(""), trimmed) {
         Ok(_) => true,
         // What went wrong at the end may come right with what follows.
-        Err((diagnostics, _)) => {
-            !diagnostics.iter().all(|d| d.labels.first().is_some_and(|l| l.span.end as usize >= trimmed.len()))
-        }
+        Err((diagnostics, _)) => !diagnostics.iter().any(|d| d.labels.iter().any(|l| l.text == NOTHING_FOLLOWS)),
     }
 }
 
@@ -164,7 +209,7 @@ pub fn inputs(text: &str) -> Vec<String> {
     for line in text.lines() {
         let begins = line.starts_with(|c: char| !c.is_whitespace() && !"})]".contains(c));
         match pieces.last_mut() {
-            Some(last) if comments || !begins || open_brackets(last) > 0 => {
+            Some(last) if comments && !line.starts_with(':') || !begins || open_brackets(last) > 0 => {
                 last.push('\n');
                 last.push_str(line);
             }
@@ -176,15 +221,14 @@ pub fn inputs(text: &str) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     let mut script = false;
     for piece in pieces.into_iter().filter(|p| !p.trim().is_empty()) {
-        let items = matches!(read(Path::new(""), &piece), Ok(Input::Items(_) | Input::Nothing));
-        match out.last_mut() {
-            Some(last) if script && items => {
-                last.push('\n');
-                last.push_str(&piece);
-            }
+        let items = |text: &str| matches!(read(Path::new(""), text), Ok(Input::Items(_) | Input::Nothing));
+        // A name that is given another meaning begins another script.
+        let joined = out.last().filter(|_| script).map(|last| format!("{last}\n{piece}")).filter(|j| items(j));
+        script = items(&piece);
+        match (joined, out.last_mut()) {
+            (Some(joined), Some(last)) if script => *last = joined,
             _ => out.push(piece),
         }
-        script = items;
     }
     out
 }
@@ -200,17 +244,21 @@ mod tests {
         assert_eq!(read(":sites attn.*"), Input::Command("sites".into(), "attn.*".into()));
         assert!(matches!(read("generate \"x\" with a { max: 3 }"), Input::Items(c) if c.len() == 1));
         assert_eq!(read("norm(mood[3]) + 1"), Input::Value("norm(mood[3]) + 1".into()));
-        let of = |what: &str, entry: Option<(&str, usize)>, run: &str| {
-            let entry = entry.map(|(axis, n)| (axis.to_owned(), n));
-            Input::Look(Look { what: what.into(), entry, run: run.into() })
+        let of = |what: &str, entries: &[(&str, i64)], run: &str| {
+            let entries = entries.iter().map(|(axis, n)| (axis.to_string(), *n)).collect();
+            Input::Look(Look { what: what.into(), entries, run: run.into() })
         };
-        assert_eq!(read("embed of clean"), of("embed", None, "clean"));
+        assert_eq!(read("embed of clean"), of("embed", &[], "clean"));
+        assert_eq!(read("norm(blocks[1].resid.post) of clean"), of("norm(blocks[1].resid.post)", &[], "clean"));
         assert_eq!(
-            read("blocks[3].attn.pattern[head = 2] on prompt of \"a of b\" with cheer(alpha = 2)"),
-            of("blocks[3].attn.pattern on prompt", Some(("head", 2)), "\"a of b\" with cheer(alpha = 2)")
+            read("blocks[3].attn.pattern[head = 2, key = -1] on prompt of \"a of b\" with cheer(alpha = 2)"),
+            of("blocks[3].attn.pattern on prompt", &[("head", 2), ("key", -1)], "\"a of b\" with cheer(alpha = 2)")
         );
-        assert_eq!(read("diff clean with a, b(2)"), Input::Diff("clean with a, b(2)".into()));
-        assert_eq!(read("diff with a, b(x = 2) \"a text\""), Input::Diff("\"a text\" with a, b(x = 2)".into()));
+        let diff = |before: &str, after: &str| Input::Diff(before.into(), after.into());
+        assert_eq!(read("diff clean with a, b(2)"), diff("clean", "clean with a, b(2)"));
+        assert_eq!(read("diff with a, b(x = 2) \"a text\""), diff("\"a text\"", "\"a text\" with a, b(x = 2)"));
+        assert_eq!(read("diff clean, corrupt with a, b"), diff("clean", "corrupt with a, b"));
+        assert_eq!(read("exit()"), Input::Command("quit".into(), String::new()));
         assert!(super::read(Path::new("<1>"), "hook a at embed {\n    h += \n}").is_err());
     }
 
@@ -241,10 +289,21 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_into_inputs() {
-        let text = "## Of f.\nfn f(x) = x\n\nprint f(1)\n:time\n\nhook a at embed {\n    h = 0\n}\n1 + 2\ngenerate \"x\"\n    with a";
+        let text = "## Of f.\nfn f(x) = x\n\nprint f(1)\n:time\n\nhook a at embed {\n    h = 0\n}\n1 + 2\ngenerate \"x\"\n    with a\n# Why.\n:time\nfn f(x) = x\nfn f(x) = 2";
         let cut = inputs(text);
         let cut: Vec<&str> = cut.iter().map(|c| c.trim()).collect();
         assert_eq!(cut[0], "## Of f.\nfn f(x) = x\n\nprint f(1)");
-        assert_eq!(cut[1..], [":time", "hook a at embed {\n    h = 0\n}", "1 + 2", "generate \"x\"\n    with a"]);
+        assert_eq!(
+            cut[1..],
+            [
+                ":time",
+                "hook a at embed {\n    h = 0\n}",
+                "1 + 2",
+                "generate \"x\"\n    with a\n# Why.",
+                ":time",
+                "fn f(x) = x",
+                "fn f(x) = 2"
+            ]
+        );
     }
 }

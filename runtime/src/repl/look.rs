@@ -19,27 +19,51 @@ const NEAREST: usize = 5;
 
 impl Repl {
     /// Shows what sites hold in a run.
-    pub(super) fn look(&mut self, origin: &Path, look: &Look) -> Result<(), Failure> {
+    pub(super) fn look(&mut self, origin: &Path, look: &Look, typed: &str) -> Result<(), Failure> {
+        if !self.is_site(&look.what)? {
+            // Any other value of a run is a metric.
+            let cells = notebook::cells(origin, &format!("measure {} on {}", look.what, look.run))
+                .map_err(|(diagnostics, sources)| Failure { diagnostics, sources })?;
+            let mut sources = Sources::default();
+            return self.run_in(&cells, &mut sources).map_err(|diagnostics| Failure { diagnostics, sources });
+        }
         let text = format!("capture {} of {} to {FILE:?}", look.what, look.run);
         let (session, mut seen) = self.seen(origin, &text)?;
-        if let Some((axis, entry)) = &look.entry {
+        for (axis, entry) in &look.entries {
             for s in &mut seen {
                 narrow(s, axis, *entry)?;
             }
         }
+        let of_one = if seen.len() == 1 { typed.split(" of ").next().map(str::trim) } else { None };
         for s in &seen {
             let tokens = picture::tokens_of(&session, s);
             let means = match &s.axes[..] {
-                [one] if &*one.name == "d_model" => self.lens_of_rows(s, &look.run),
+                // The lens is of what the model computes with.
+                [one] if &*one.name == "d_model" && !look.what.starts_with("before ") => {
+                    self.lens_of_rows(s, &look.run)
+                }
                 _ => Vec::new(),
             };
-            report::print(&picture::of(&session, s, &tokens, &means)?)?;
+            report::print(&picture::of(&session, s, of_one.unwrap_or(&s.site), &tokens, &means)?)?;
         }
         Ok(())
     }
 
+    /// Whether a text begins with something that the model has as a site, or that is spelled like one.
+    fn is_site(&mut self, what: &str) -> Result<bool, Failure> {
+        let what = what.strip_prefix("before ").unwrap_or(what);
+        let head = what.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+        let declared = self.notebook.named(head).is_some();
+        let called = what[head.len()..].starts_with('(') && head != "site";
+        Ok(!declared && !called && !what.contains([' ', '+', '*']) || what.contains(" on "))
+    }
+
     /// Prints an expression; of a vector also its largest entries and the tokens that it speaks for.
     pub(super) fn value(&mut self, origin: &Path, text: &str) -> Result<(), Failure> {
+        if self.model_sites().is_ok_and(|sites| sites.iter().any(|s| s.name == text)) {
+            let help = format!("name one: `{text} of \"some text\"`, `{text} of clean with cheer`");
+            return Err(refused(format!("`{text}` has values in runs"), &help));
+        }
         let failed = |(diagnostics, sources)| Failure { diagnostics, sources };
         let cells = notebook::cells(origin, &format!("print {text}")).map_err(failed)?;
         let mut sources = Sources::default();
@@ -81,6 +105,10 @@ impl Repl {
             "hook {LENS} at blocks[-1].resid.post {{\n    h = {}\n}}\ncapture logits of {run}{joined}{LENS} to {FILE:?}",
             seen.site
         );
+        // What the last block gives is what the model's end reads anyway.
+        let plain = format!("capture logits of {run} to {FILE:?}");
+        let last = self.facts.layers.checked_sub(1).map(|l| format!("blocks[{l}].resid.post"));
+        let text = if last.as_deref() == Some(&seen.site) { plain } else { text };
         let Ok((session, logits)) = self.seen(Path::new("<lens>"), &text) else { return Vec::new() };
         let Some(logits) = logits.first() else { return Vec::new() };
         let of_row = |p: &usize| {
@@ -93,7 +121,7 @@ impl Repl {
 }
 
 /// One entry of an axis is left.
-fn narrow(seen: &mut Seen, axis: &str, entry: usize) -> Result<(), Failure> {
+fn narrow(seen: &mut Seen, axis: &str, number: i64) -> Result<(), Failure> {
     let Some(at) = seen.axes.iter().position(|a| &*a.name == axis) else {
         let axes: Vec<&str> = seen.axes.iter().map(|a| &*a.name).collect();
         return Err(refused(format!("`{}` has no axis `{axis}`", seen.site), &format!("it has {}", axes.join(", "))));
@@ -101,10 +129,11 @@ fn narrow(seen: &mut Seen, axis: &str, entry: usize) -> Result<(), Failure> {
     let axes = seen.axes.clone();
     for (_, row) in &mut seen.rows {
         let sizes = experiment::sizes(&axes, row.len());
-        if entry >= sizes[at] {
+        let entry = if number < 0 { number + sizes[at] as i64 } else { number };
+        let Some(entry) = usize::try_from(entry).ok().filter(|e| *e < sizes[at]) else {
             let help = format!("they are counted from 0 to {}", sizes[at].saturating_sub(1));
-            return Err(refused(format!("`{axis}` has no entry {entry}"), &help));
-        }
+            return Err(refused(format!("`{axis}` has no entry {number}"), &help));
+        };
         let inner: usize = sizes[at + 1..].iter().product();
         let kept = row.chunks_exact(inner * sizes[at]).flat_map(|c| &c[entry * inner..][..inner]);
         *row = kept.copied().collect();

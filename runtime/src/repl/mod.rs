@@ -50,6 +50,10 @@ pub struct Repl {
     facts: ModelFacts,
     /// Warnings that were said: they are not repeated.
     warned: HashSet<String>,
+    /// What was only looked at, for those who read the saved session.
+    looked: Vec<String>,
+    /// The files that the session was saved to.
+    saved: Vec<PathBuf>,
 }
 
 /// What an input can change.
@@ -57,6 +61,7 @@ pub struct Repl {
 struct State {
     notebook: Notebook,
     set: Vec<(String, String)>,
+    model: Option<String>,
 }
 
 /// What the last statements took and did.
@@ -92,6 +97,8 @@ impl Repl {
             sites: Vec::new(),
             facts: ModelFacts::default(),
             warned: HashSet::new(),
+            looked: Vec::new(),
+            saved: Vec::new(),
         }
     }
 
@@ -111,7 +118,8 @@ impl Repl {
         let clock = Instant::now();
         self.inputs += 1;
         let origin = PathBuf::from(format!("<{}>", self.inputs));
-        let before = State { notebook: self.notebook.clone(), set: self.options.set.clone() };
+        let (set, model) = (self.options.set.clone(), self.options.model.clone());
+        let before = State { notebook: self.notebook.clone(), set, model };
         let result = catch_unwind(AssertUnwindSafe(|| self.evaluate(&origin, text)));
         let stopped = interrupt::take();
         let flow = match result {
@@ -136,20 +144,24 @@ impl Repl {
             Err(_) => Flow::On,
         };
         if !stopped {
-            (self.notebook, self.options.set) = (before.notebook, before.set);
+            (self.notebook, self.options.set, self.options.model) = (before.notebook, before.set, before.model);
         }
         (flow, false)
     }
 
     fn evaluate(&mut self, origin: &Path, text: &str) -> Result<Flow, Failure> {
         let wrong = |(diagnostics, sources): Wrong| Failure { diagnostics, sources };
-        match input::read(origin, text).map_err(wrong)? {
+        let input = input::read(origin, text).map_err(wrong)?;
+        match input.clone() {
             Input::Nothing => {}
             Input::Command(word, rest) => return self.command(&word, &rest),
             Input::Items(cells) => self.run(cells)?,
-            Input::Look(look) => self.look(origin, &look)?,
-            Input::Diff(run) => self.diff(origin, &run)?,
+            Input::Look(look) => self.look(origin, &look, text)?,
+            Input::Diff(before, after) => self.diff(origin, &before, &after)?,
             Input::Value(text) => self.value(origin, &text)?,
+        }
+        if !matches!(input, Input::Nothing | Input::Items(_)) {
+            self.looked.push(text.trim().to_owned());
         }
         Ok(Flow::On)
     }
@@ -166,25 +178,52 @@ impl Repl {
         self.run(cells)
     }
 
+    /// An error where a parameter was set from outside that the session does not have by now.
+    pub fn check_set(&self) -> Result<(), Failure> {
+        let imports = self.notebook.cells().iter().any(|c| c.kind == CellKind::Setting);
+        let unknown = |(name, _): &&(String, String)| self.notebook.named(name).is_none() && !imports;
+        match self.options.set.iter().find(unknown) {
+            Some((name, _)) => {
+                Err(refused(format!("--set {name}: there is no parameter `{name}`"), "give a script that declares it"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Checks some items with what they need of the session.
     fn check(&mut self, new: &[Cell], sources: &mut Sources) -> Result<Session, Diagnostics> {
         let book = self.notebook.with(new);
-        let texts: Vec<&str> = new.iter().map(|c| c.text.as_str()).collect();
-        let is_new = |c: &Cell| new.contains(c);
-        let mut parts: Vec<Part> = book.needed(&texts).into_iter().filter(|c| !is_new(c)).map(Cell::part).collect();
-        parts.extend(new.iter().map(Cell::part));
+        let (mut options, all) = (self.options.clone(), new.iter().collect::<Vec<_>>());
+        if new.iter().any(|c| c.kind == CellKind::Model) {
+            // What is typed last is meant.
+            options.model = None;
+        }
+        let mut needed: Vec<&Cell> = book.needed(&all).into_iter().filter(|c| !new.contains(c)).collect();
+        needed.extend(all.iter().copied());
+        // Settings come first: what is declared here stands in place of nothing that is imported.
+        let parts: Vec<Part> = needed.iter().map(|c| Part { quiet: !new.contains(c), ..c.part() }).collect();
         // What is set of a parameter that is not needed would be an error.
-        let set = |(name, _): &&(String, String)| parts.iter().any(|p| p.text.contains(name.as_str()));
-        let options =
-            SessionOptions { set: self.options.set.iter().filter(set).cloned().collect(), ..self.options.clone() };
+        let is_needed = |name: &str| needed.iter().any(|c| c.name.as_deref() == Some(name));
+        options.set.retain(|(name, _)| book.named(name).is_none() || is_needed(name));
+        // A parameter that is declared anew has the value that it is declared with.
+        options.set.retain(|(name, _)| !self.declares_anew(new, name));
         let session = Session::open_parts(&self.folder, &parts, &options, sources)?;
         if self.model.as_ref().is_none_or(|model| !Arc::ptr_eq(model, &session.checkpoint)) {
+            if self.model.is_some() {
+                let _ = report::print(&format!("the model is {} now\n", session.model_name));
+            }
             self.model = Some(Arc::clone(&session.checkpoint));
             self.phase.warm = Some(Rc::default());
-            self.sites = crate::cli::sites::rows_of_plan(&session.script.plan);
-            self.facts = ModelFacts::of_session(&session);
         }
+        self.sites = crate::cli::sites::rows_of_plan(&session.script.plan);
+        self.facts = ModelFacts::of_session(&session);
         Ok(session)
+    }
+
+    fn declares_anew(&self, new: &[Cell], name: &str) -> bool {
+        let is = |c: &&Cell| c.name.as_deref() == Some(name);
+        let there = self.notebook.cells().iter().find(is).map(Cell::written);
+        new.iter().find(is).is_some_and(|c| there != Some(c.written()))
     }
 
     /// Takes definitions, and runs statements as one experiment.
@@ -192,27 +231,40 @@ impl Repl {
         let mut sources = Sources::default();
         match self.run_in(&cells, &mut sources) {
             Ok(()) => {
-                self.notebook = self.notebook.with(&cells);
+                self.take(&cells);
                 Ok(())
             }
             Err(diagnostics) => {
                 if diagnostics.iter().any(|d| d.code == codes::STOPPED) {
-                    self.notebook = self.notebook.with(&cells);
+                    // What was defined is; what was not finished was not run.
+                    let defined: Vec<Cell> = cells.into_iter().filter(|c| !c.kind.is_run()).collect();
+                    self.take(&defined);
                 }
                 Err(Failure { diagnostics, sources })
             }
         }
     }
 
+    /// Items that have been checked and run become part of the session.
+    fn take(&mut self, cells: &[Cell]) {
+        let anew: Vec<String> =
+            self.options.set.iter().map(|s| s.0.clone()).filter(|n| self.declares_anew(cells, n)).collect();
+        self.options.set.retain(|(name, _)| !anew.contains(name));
+        if cells.iter().any(|c| c.kind == CellKind::Model) {
+            self.options.model = None;
+        }
+        self.notebook = self.notebook.ran(cells, &self.options.set);
+    }
+
     fn run_in(&mut self, cells: &[Cell], sources: &mut Sources) -> Result<(), Diagnostics> {
         let clock = Instant::now();
-        if cells.iter().any(|c| c.written().starts_with("report ")) {
+        if cells.iter().any(|c| c.kind == CellKind::Report) {
             return self.report(cells, sources);
         }
         let session = self.check(cells, sources)?;
         let checked = clock.elapsed().as_secs_f64();
         self.warn(&session.warnings, sources);
-        if cells.iter().all(|c| c.kind != CellKind::Statement) {
+        if session.script.statements.is_empty() {
             return Ok(());
         }
         let done = experiment::run_on(&session, &self.phase, &Keeping::default(), &mut Stdout::new())?;

@@ -2,6 +2,8 @@
 
 use crate::experiment::Part;
 use std::collections::BTreeSet;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use steer_lang::ast::{Item, ItemKind};
 use steer_lang::symbols::free_names;
@@ -17,12 +19,13 @@ pub struct Cell {
     pub kind: CellKind,
     /// What it declares.
     pub name: Option<String>,
-    /// The names that it takes from elsewhere.
+    /// The names that it takes from elsewhere, and those of them that are tables.
     uses: BTreeSet<String>,
+    tables: BTreeSet<String>,
     /// The file that it writes.
     target: Option<String>,
-    /// Of a statement: whether a definition that it was run with is another one by now.
-    pub stale: bool,
+    /// Of a statement: what it was run with.
+    with: u64,
 }
 
 /// What is done with an item.
@@ -57,14 +60,7 @@ impl Cell {
             ItemKind::Import(_) | ItemKind::Arch(_) => CellKind::Setting,
             ItemKind::Param(_) => CellKind::Param,
             ItemKind::Report(_) => CellKind::Report,
-            ItemKind::Measure(_)
-            | ItemKind::Capture(_)
-            | ItemKind::Generate(_)
-            | ItemKind::Print(_)
-            | ItemKind::Sweep(_)
-            | ItemKind::Top(_)
-            | ItemKind::Plot(_)
-            | ItemKind::Save(..) => CellKind::Statement,
+            _ if item.is_statement() => CellKind::Statement,
             _ => CellKind::Definition,
         };
         let target = match &item.kind {
@@ -73,8 +69,9 @@ impl Cell {
             ItemKind::Save(_, to) | ItemKind::Report(to) => Some(to.value.clone()),
             _ => None,
         };
-        let (name, uses) = (item.declares().map(|n| n.name.clone()), free_names(item, whole));
-        Cell { origin: origin.to_path_buf(), text, kind, name, uses, target, stale: false }
+        let (uses, tables) = free_names(item, whole);
+        let name = item.declares().map(|n| n.name.clone());
+        Cell { origin: origin.to_path_buf(), text, kind, name, uses, tables, target, with: 0 }
     }
 
     /// The item as it was written.
@@ -87,7 +84,7 @@ impl Cell {
     }
 
     pub fn part(&self) -> Part {
-        Part { name: self.origin.clone(), text: self.text.clone() }
+        Part { name: self.origin.clone(), text: self.text.clone(), quiet: false }
     }
 
     /// Whether it stands in the place of another one.
@@ -146,30 +143,46 @@ impl Notebook {
     pub fn with(&self, new: &[Cell]) -> Notebook {
         let mut book = self.clone();
         for cell in new {
-            if let Some(target) = cell.target.as_deref() {
-                // The file is what was written last.
-                let same = |c: &&mut Cell| c.target.as_deref() == Some(target);
-                book.cells.iter_mut().filter(same).for_each(|c| c.stale = true);
-                book.cells.retain(|c| c.name.is_some() || c.target.is_none() || c.written() != cell.written());
-            }
-            let Some(at) = book.cells.iter().position(|c| cell.replaces(c)) else {
-                book.cells.push(cell.clone());
-                continue;
-            };
-            if book.cells[at].written() != cell.written() {
-                match &cell.name {
-                    Some(name) => book.outdate(name),
-                    None => book.cells.iter_mut().for_each(|c| c.stale |= c.kind.is_run()),
+            // A file is what was written to it last.
+            book.cells.retain(|c| c.name.is_some() || c.target.is_none() || c.target != cell.target);
+            match book.cells.iter().position(|c| cell.replaces(c)) {
+                Some(at) if !cell.kind.is_run() && book.cells[at].kind == cell.kind => book.cells[at] = cell.clone(),
+                Some(at) => {
+                    book.cells.remove(at);
+                    book.cells.push(cell.clone());
                 }
-            }
-            if cell.kind.is_run() || book.cells[at].kind != cell.kind {
-                book.cells.remove(at);
-                book.cells.push(cell.clone());
-            } else {
-                book.cells[at] = cell.clone();
+                None => book.cells.push(cell.clone()),
             }
         }
         book
+    }
+
+    /// The same after statements were run with these settings.
+    pub fn ran(&self, new: &[Cell], set: &[(String, String)]) -> Notebook {
+        let mut book = self.with(new);
+        let withs: Vec<u64> = book.cells.iter().map(|c| book.state_of(c, set)).collect();
+        for (cell, with) in book.cells.iter_mut().zip(withs).filter(|(c, _)| new.iter().any(|n| n.text == c.text)) {
+            cell.with = with;
+        }
+        book
+    }
+
+    /// All that a statement depends on in this session, as a number.
+    fn state_of(&self, cell: &Cell, set: &[(String, String)]) -> u64 {
+        let needed: Vec<&str> = self.needed(&[cell]).iter().map(|c| c.written()).collect();
+        let mut hasher = DefaultHasher::new();
+        (needed, set.iter().filter(|s| self.concerns(cell, &s.0)).collect::<Vec<_>>()).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Whether a parameter can change a statement: that of an imported file can change all.
+    fn concerns(&self, cell: &Cell, param: &str) -> bool {
+        self.named(param).is_none() || cell.uses(param) || self.reached(&[cell]).contains(param)
+    }
+
+    /// Whether a statement was run with other definitions than there are.
+    pub fn is_stale(&self, cell: &Cell, set: &[(String, String)]) -> bool {
+        cell.kind.is_run() && cell.with != self.state_of(cell, set)
     }
 
     fn definitions(&self) -> impl Iterator<Item = &Cell> {
@@ -192,17 +205,8 @@ impl Notebook {
                 names.push(name);
             }
         }
-        let mut book = self.clone();
-        names.iter().for_each(|name| book.outdate(name));
-        let statements = book.cells.into_iter().filter(|c| c.kind.is_run());
+        let statements = self.cells.iter().filter(|c| c.kind.is_run()).cloned();
         (Notebook { cells: before.definitions().cloned().chain(statements).collect() }, names)
-    }
-
-    /// A definition changes: statements that were run with it are not what a script would do.
-    pub fn outdate(&mut self, name: &str) {
-        let reaches = |c: &Cell| c.kind.is_run() && (c.uses(name) || self.reached(&[c]).contains(name));
-        let stale: Vec<bool> = self.cells.iter().map(reaches).collect();
-        self.cells.iter_mut().zip(stale).for_each(|(c, stale)| c.stale |= stale);
     }
 
     /// The names of the session that some items reach.
@@ -211,8 +215,10 @@ impl Notebook {
         let mut open: Vec<&Cell> = from.to_vec();
         while let Some(cell) = open.pop() {
             for other in &self.cells {
+                // A statement is there for those alone that name its table.
+                let uses = |name: &str| if other.kind.is_run() { cell.tables.contains(name) } else { cell.uses(name) };
                 if let Some(name) = other.name.as_deref()
-                    && cell.uses(name)
+                    && uses(name)
                     && names.insert(name)
                 {
                     open.push(other);
@@ -242,7 +248,7 @@ mod tests {
     use super::*;
 
     fn book(text: &str) -> Notebook {
-        Notebook::default().with(&cells(Path::new("<1>"), text).unwrap())
+        Notebook::default().ran(&cells(Path::new("<1>"), text).unwrap(), &[])
     }
 
     #[test]
@@ -270,13 +276,16 @@ mod tests {
         let first = book("fn f(x) = x\nhook a at embed {\n    h = f(h)\n}\ngenerate \"x\" with a\ngenerate \"x\"\n");
         let new = cells(Path::new("<2>"), "\n# why\nfn f(x) = 2 * x\ngenerate \"x\"").unwrap();
         assert!(new[1].text.starts_with("\n\n") && new[1].written() == "generate \"x\"");
-        let second = first.with(&new);
+        let second = first.ran(&new, &[]);
         assert_eq!(second.cells()[0].written(), "# why\nfn f(x) = 2 * x");
         assert_eq!((first.cells().len(), second.cells().len()), (4, 5));
-        let stale: Vec<bool> = second.cells().iter().map(|c| c.stale).collect();
-        assert_eq!(stale, [false, false, true, false, false]);
+        let stale = |book: &Notebook| book.cells().iter().map(|c| book.is_stale(c, &[])).collect::<Vec<_>>();
+        assert_eq!(stale(&second), [false, false, true, false, false]);
+        let set = [("x".to_owned(), "2".to_owned())];
+        assert!(first.is_stale(&first.cells()[2], &set));
         let (third, names) = second.back_to(&first);
         assert_eq!((third.cells()[0].written(), &names[..]), ("fn f(x) = x", &["f".to_owned()][..]));
+        assert_eq!(stale(&third), [false; 5]);
         assert!(cells(Path::new("<3>"), "fn f(x) = x\nfn f(x) = 2").is_err());
     }
 }

@@ -44,8 +44,14 @@ pub fn top(values: &[f32], n: usize, largest: bool) -> Vec<(usize, f32)> {
 }
 
 /// What a site holds in a run. `means`: the tokens that rows speak for, where that is known.
-pub fn of(session: &Session, seen: &Seen, tokens: &[String], means: &[Vec<String>]) -> Result<String, Failure> {
-    let head = format!("{} [{}] of {}\n", seen.site, axes_of(&seen.axes), seen.run.label);
+pub fn of(
+    session: &Session,
+    seen: &Seen,
+    called: &str,
+    tokens: &[String],
+    means: &[Vec<String>],
+) -> Result<String, Failure> {
+    let head = format!("{called} [{}] of {}\n", axes_of(&seen.axes), seen.run.label);
     let body = match &seen.axes[..] {
         _ if seen.axes.iter().any(|a| a.size == Size::Keys) => keys(seen, tokens)?,
         [] => {
@@ -56,7 +62,8 @@ pub fn of(session: &Session, seen: &Seen, tokens: &[String], means: &[Vec<String
             table.render()
         }
         [one] if &*one.name == "vocab" => {
-            let mut table = table(&[("next tokens", Align::Left)]);
+            let next = if session.script.plan.is_whole() { "likeliest tokens" } else { "next tokens" };
+            let mut table = table(&[(next, Align::Left)]);
             for (p, row) in &seen.rows {
                 let next =
                     likeliest(row, LARGEST).into_iter().map(|(t, x)| format!("{:?} {}", token(session, t), percent(x)));
@@ -104,7 +111,8 @@ pub fn likeliest(logits: &[f32], n: usize) -> Vec<(usize, f64)> {
 /// The entries of the largest size with their places.
 fn largest(axes: &[Axis], row: &[f32]) -> String {
     let sizes = sizes(axes, row.len());
-    let sized: Vec<f32> = row.iter().map(|x| x.abs()).collect();
+    // Of what is 0 nothing is said; what is no number is the largest.
+    let sized: Vec<f32> = row.iter().map(|x| if x.is_nan() { f32::INFINITY } else { x.abs() }).collect();
     let place = |at: usize| {
         let mut rest = at;
         let mut parts = vec![String::new(); sizes.len()];
@@ -114,8 +122,10 @@ fn largest(axes: &[Axis], row: &[f32]) -> String {
         }
         parts.join(", ")
     };
-    let all =
-        top(&sized, LARGEST, true).into_iter().map(|(at, _)| format!("[{}] {}", place(at), number(f64::from(row[at]))));
+    let all = top(&sized, LARGEST, true)
+        .into_iter()
+        .filter(|(_, size)| *size > 0.0)
+        .map(|(at, _)| format!("[{}] {}", place(at), number(f64::from(row[at]))));
     all.collect::<Vec<_>>().join("  ")
 }
 
@@ -125,12 +135,15 @@ fn keys(seen: &Seen, tokens: &[String]) -> Result<String, Failure> {
         seen.rows.iter().map(|(_, row)| sizes(&seen.axes, row.len()).last().copied().unwrap_or(0)).max().unwrap_or(0);
     let others: Vec<usize> = sizes(&seen.axes, widest)[..seen.axes.len() - 1].to_vec();
     let each: usize = others.iter().product();
+    let plain = report::screen().color == steer_figures::Color::None;
     let mut values = vec![f64::NAN; each * seen.rows.len() * widest];
     for (r, (_, row)) in seen.rows.iter().enumerate() {
         let keys = row.len() / each.max(1);
         for (e, part) in row.chunks_exact(keys.max(1)).enumerate() {
             for (k, x) in part.iter().enumerate() {
-                values[(e * seen.rows.len() + r) * widest + k] = f64::from(*x);
+                // Without colours they are numbers, of which two digits say enough.
+                let x = f64::from(*x);
+                values[(e * seen.rows.len() + r) * widest + k] = if plain { (x * 100.0).round() / 100.0 } else { x };
             }
         }
     }

@@ -3,10 +3,10 @@
 use super::notebook::{Cell, CellKind};
 use super::{Last, Repl, refused};
 use crate::cli::Failure;
-use crate::experiment::{self, Keeping, Part, Session, SessionOptions};
+use crate::experiment::{self, Keeping, Part, PhaseOptions, Session, SessionOptions};
 use crate::report::{self, Silent};
 use crate::{cli, files};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use steer_lang::ast::ItemKind;
 use steer_lang::{Diagnostics, FileId, Sources, parse};
@@ -17,9 +17,8 @@ impl Repl {
     pub(super) fn script(&self) -> String {
         let mut out = String::new();
         let cells = self.notebook.cells();
-        let names_model = cells.iter().any(|c| c.written().contains("model "));
         if let Some(model) = &self.options.model
-            && !names_model
+            && !self.notebook.names_model()
         {
             out += &format!("model {model:?}\n\n");
         }
@@ -27,16 +26,21 @@ impl Repl {
             let text = self.with_set(cell.written());
             out += &format!("{}\n\n", text.trim());
         };
-        cells.iter().filter(|c| c.kind == CellKind::Setting).for_each(&mut put);
-        cells.iter().filter(|c| c.kind == CellKind::Definition).for_each(&mut put);
-        cells.iter().filter(|c| c.kind == CellKind::Statement && !c.stale).for_each(&mut put);
-        let stale: Vec<&Cell> = cells.iter().filter(|c| c.stale).collect();
-        if !stale.is_empty() {
-            out += "# What was run with definitions that were changed since:\n";
-            for line in stale.iter().flat_map(|c| c.written().lines()) {
-                out += &format!("#   {line}\n");
-            }
+        let (run, definitions): (Vec<&Cell>, Vec<&Cell>) = cells.iter().partition(|c| c.kind.is_run());
+        for kind in [CellKind::Model, CellKind::Setting, CellKind::Param, CellKind::Definition] {
+            definitions.iter().filter(|c| c.kind == kind).for_each(|c| put(c));
         }
+        let (stale, run): (Vec<&Cell>, Vec<&Cell>) = run.into_iter().partition(|c| self.is_stale(c));
+        run.into_iter().for_each(put);
+        let mut comment = |title: &str, lines: Vec<&str>| {
+            if !lines.is_empty() {
+                let lines: String = lines.iter().map(|l| format!("#   {l}\n")).collect();
+                out += &format!("# {title}\n{lines}\n");
+            }
+        };
+        let stale = stale.iter().flat_map(|c| c.written().lines()).collect();
+        comment("What was run with definitions that were changed since:", stale);
+        comment("What was looked at:", self.looked.iter().flat_map(|l| l.lines()).collect());
         let text = out.trim_end().to_owned() + "\n";
         steer_lang::format(&text).unwrap_or(text)
     }
@@ -56,24 +60,65 @@ impl Repl {
         format!("{}{value}{}", &text[..span.start], &text[span.end..])
     }
 
-    pub(super) fn save(&self, file: &str) -> Result<(), Failure> {
+    fn is_stale(&self, cell: &Cell) -> bool {
+        self.notebook.is_stale(cell, &self.options.set)
+    }
+
+    /// What the command line has to say so that a saved session does the same.
+    fn flags(&self) -> String {
+        let mut out = String::new();
+        let arch = self.options.arch.iter().map(|a| format!(" --arch {}", a.display()));
+        out.extend(arch);
+        if let Some(seed) = self.phase.seed {
+            out += &format!(" --seed {seed}");
+        }
+        let plain = PhaseOptions::default();
+        if self.phase.cache != plain.cache {
+            out += &format!(" --cache {}", self.phase.cache.name());
+        }
+        if self.phase.backend != plain.backend {
+            out += &format!(" --backend {}", self.phase.backend);
+        }
+        out
+    }
+
+    /// Writes the session as a script. A file of another origin is written over only where that is said: `over`.
+    pub(super) fn save(&mut self, file: &str, over: bool) -> Result<(), Failure> {
         if file.is_empty() {
             return Err(refused("no file is named", "name one: `:save session.steer`"));
         }
         let named = Path::new(file);
         let path = if named.extension().is_some() { named.to_path_buf() } else { named.with_extension("steer") };
+        if path.exists() && !over && !self.saved.contains(&path) {
+            return Err(refused(
+                format!("`{}` is there already", path.display()),
+                &format!("`:save! {}` writes over it", path.display()),
+            ));
+        }
         let script = self.script();
         files::write_atomic(&path, |out| out.write_all(script.as_bytes()))?;
-        report::print(&format!("saved to {}; `steer run {}` does the same again\n", path.display(), path.display()))?;
+        let (shown, flags) = (path.display(), self.flags());
+        report::print(&format!("saved to {shown}; `steer run {shown}{flags}` does the same again\n"))?;
+        let folder = |p: &Path| p.parent().unwrap_or(Path::new("")).to_path_buf();
+        let named = |c: &&Cell| !c.origin.to_string_lossy().starts_with('<');
+        let mut from: Vec<PathBuf> = self.notebook.cells().iter().filter(named).map(|c| folder(&c.origin)).collect();
+        from.push(if self.folder == Path::new(".") { PathBuf::new() } else { self.folder.clone() });
+        from.retain(|f| *f != folder(&path));
+        if let Some(other) = from.first() {
+            let other = if other.as_os_str().is_empty() { Path::new(".") } else { other };
+            report::print(&format!("relative paths in it are of {}, and may have to be changed\n", other.display()))?;
+        }
+        self.saved.push(path);
         Ok(())
     }
 
     /// Runs all statements as one script, what is known of them taken from memory, and writes their pages.
     pub(super) fn report(&mut self, cells: &[Cell], sources: &mut Sources) -> Result<(), Diagnostics> {
         let clock = Instant::now();
-        let whole = Repl { notebook: self.notebook.with(cells), ..self.quiet() };
-        let name = self.folder.join("session.steer");
-        let part = Part { name: name.clone(), text: whole.script() };
+        let notebook = self.notebook.ran(cells, &self.options.set);
+        let whole = Repl { notebook, ..self.quiet() };
+        let name = PathBuf::from("<session>");
+        let part = Part { name, text: whole.script(), quiet: false };
         let options = SessionOptions { set: Vec::new(), ..self.options.clone() };
         let session = Session::open_parts(&self.folder, &[part], &options, sources)?;
         let checked = clock.elapsed().as_secs_f64();
@@ -96,6 +141,8 @@ impl Repl {
             sites: Vec::new(),
             facts: self.facts.clone(),
             warned: Default::default(),
+            looked: Vec::new(),
+            saved: Vec::new(),
         }
     }
 }

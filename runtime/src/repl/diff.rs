@@ -85,8 +85,8 @@ fn stream(pairs: &[&Pair], tokens: &[String]) -> Result<String, Failure> {
     let layers = pairs.iter().map(|p| layer_of(&p.before.site));
     let rows = pairs.first().map_or(0, |p| p.before.rows.len());
     let axes = vec![FrameAxis::new("layer", layers), FrameAxis::new("token", tokens[..rows].iter().cloned())];
-    let frame = Frame { name: String::new(), axes, columns: vec![FrameColumn::new("", values)] };
-    Ok(format!("The residual stream behind each block, moved by this part of its norm\n{}", picture::heat(&frame)?))
+    let frame = Frame { name: String::new(), axes, columns: vec![FrameColumn::new("moved", values)] };
+    picture::heat(&frame, "The residual stream behind each block, moved by this part of its norm")
 }
 
 fn layer_of(site: &str) -> String {

@@ -53,7 +53,7 @@ pub fn of(
 ) -> Result<String, Failure> {
     let head = format!("{called} [{}] of {}\n", axes_of(&seen.axes), seen.run.label);
     let body = match &seen.axes[..] {
-        _ if seen.axes.iter().any(|a| a.size == Size::Keys) => keys(seen, tokens)?,
+        _ if seen.axes.iter().any(|a| a.size == Size::Keys) => return keys(seen, tokens, head.trim_end()),
         [] => {
             let mut table = table(&[("value", Align::Right)]);
             for (p, row) in &seen.rows {
@@ -130,7 +130,7 @@ fn largest(axes: &[Axis], row: &[f32]) -> String {
 }
 
 /// A heat map of what rows have for their keys, one for each entry of other axes.
-fn keys(seen: &Seen, tokens: &[String]) -> Result<String, Failure> {
+fn keys(seen: &Seen, tokens: &[String], title: &str) -> Result<String, Failure> {
     let widest =
         seen.rows.iter().map(|(_, row)| sizes(&seen.axes, row.len()).last().copied().unwrap_or(0)).max().unwrap_or(0);
     let others: Vec<usize> = sizes(&seen.axes, widest)[..seen.axes.len() - 1].to_vec();
@@ -152,13 +152,13 @@ fn keys(seen: &Seen, tokens: &[String]) -> Result<String, Failure> {
         seen.axes.iter().zip(&others).map(|(a, n)| FrameAxis::new(a.name.to_string(), numbers(*n))).collect();
     axes.push(FrameAxis::new("token", seen.rows.iter().map(|(p, _)| tokens[*p].clone())));
     axes.push(FrameAxis::new("key", (0..widest).map(|k| tokens.get(k).cloned().unwrap_or_default())));
-    let frame = Frame { name: String::new(), axes, columns: vec![FrameColumn::new("", values)] };
-    heat(&frame)
+    let frame = Frame { name: String::new(), axes, columns: vec![FrameColumn::new("value", values)] };
+    heat(&frame, title)
 }
 
 /// A table as a heat map in the terminal.
-pub fn heat(frame: &Frame) -> Result<String, Failure> {
-    let plot = Plot { kind: Some(Kind::Heat), ..Plot::default() };
+pub fn heat(frame: &Frame, title: &str) -> Result<String, Failure> {
+    let plot = Plot { kind: Some(Kind::Heat), title: Some(title.to_owned()), ..Plot::default() };
     let figure = plot.of(frame).map_err(|f| Failure::from(Error::from(f)))?;
     Ok(figure.text(&report::screen()))
 }

@@ -144,6 +144,7 @@ pub fn check(
         c.check_rows(s);
     }
     c.unused_metrics();
+    c.diagnostics.iter_mut().for_each(|d| super::meant::elsewhere(d, items, sources));
     // What only follows from another error is not said, but there is a script only where there is none.
     let failed = c.diagnostics.iter().any(|d| d.severity == Severity::Error);
     if !failed {

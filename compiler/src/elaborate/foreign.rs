@@ -68,6 +68,21 @@ fn listed(key: &str) -> Vec<String> {
     list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
 }
 
+/// What is written for a hook point whose name stands where steer's own do, and which site it is: of a block, or of none.
+pub(super) fn hook_point_like(
+    layer: Option<&str>,
+    name: &str,
+    has_site: impl Fn(&str) -> bool,
+) -> Option<(String, String)> {
+    let last = name.rsplit('.').next()?;
+    let of_block = |p: &&HookPoint| p.name.contains("{}") == layer.is_some() && p.name.rsplit('.').next() == Some(last);
+    hook_points().iter().filter(of_block).find_map(|p| {
+        let site = layer.map_or(p.site.clone(), |l| format!("blocks[{l}].{}", p.site));
+        let written = format!("site(\"{}\")", p.name.replace("{}", layer.unwrap_or_default()));
+        has_site(&site).then_some((written, site))
+    })
+}
+
 impl Checker<'_> {
     /// The site that another program's name means here, and in which sense.
     pub(super) fn foreign_site(&self, name: &str, span: Span) -> Res<(Named, String)> {

@@ -17,6 +17,7 @@ mod generate;
 mod index;
 mod library;
 mod load;
+mod meant;
 mod metric;
 mod mixing;
 mod model;

@@ -173,7 +173,8 @@ fn rank(item: &Item) -> u8 {
     }
 }
 
-fn word(item: &Item) -> &'static str {
+/// What it is called.
+pub(super) fn word(item: &Item) -> &'static str {
     match &item.kind {
         ItemKind::Param(_) => "parameter",
         ItemKind::Data(_) => "data set",
@@ -184,6 +185,8 @@ fn word(item: &Item) -> &'static str {
         ItemKind::Route(_) => "route",
         ItemKind::Patch(_) => "patch",
         ItemKind::Run(_) => "run",
+        ItemKind::Metric(_) => "metric",
+        ItemKind::Sweep(_) | ItemKind::Top(_) => "table",
         _ => "value",
     }
 }

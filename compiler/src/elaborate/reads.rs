@@ -188,6 +188,9 @@ impl Eval<'_> {
                     Diagnostic::error(codes::UNKNOWN_SITE, format!("`{name}` cannot be read here"))
                         .at(e.span, self.why_unread(&name))
                         .help(match nearest(&name, known) {
+                            _ if let Some((written, site)) = self.hook_point_like(&name) => {
+                                format!("TransformerLens' name for it is written `{written}`; here it is `{site}`")
+                            }
                             Some(n) if self.hook.is_none() => format!("did you mean `{n}`?"),
                             _ => "a hook reads sites that come before its own; `steer sites` lists them in their order"
                                 .to_owned(),
@@ -204,6 +207,12 @@ impl Eval<'_> {
             ));
         }
         Ok(Some(Value::Node(node)))
+    }
+
+    /// What a path with a hook point's name in it means.
+    fn hook_point_like(&self, name: &str) -> Option<(String, String)> {
+        let (layer, name) = super::sites::split(name);
+        super::foreign::hook_point_like(layer, name, |site| self.b.plan.sites.iter().any(|s| s.name == site))
     }
 
     /// Whether a site that is not there yet is a later one, as far as that can be told.

@@ -171,6 +171,7 @@ impl Checker<'_> {
 
     pub(super) fn unknown_site(&self, name: &str, span: Span) -> Box<Diagnostic> {
         let (layer, wanted) = split(name);
+        let other = super::foreign::hook_point_like(layer, wanted, |site| self.has_site(site));
         let mut names: Vec<&str> =
             self.site_names.iter().map(String::as_str).filter(|s| split(s).0 == layer || layer.is_none()).collect();
         if names.is_empty() {
@@ -179,6 +180,9 @@ impl Checker<'_> {
         let shorts: Vec<&str> = names.iter().map(|n| split(n).1).collect();
         let group = format!("{}.", wanted.split('.').next().unwrap_or_default());
         let help = match nearest(wanted, shorts.iter().copied()) {
+            _ if let Some((written, site)) = &other => {
+                format!("TransformerLens' name for it is written `{written}`; here it is `{site}`")
+            }
             Some(n) if layer.is_some() => format!("did you mean `{}`?", name.replace(wanted, n)),
             Some(n) if self.site_names.contains(n) => format!("did you mean `{n}`?"),
             Some(n) => format!("did you mean `blocks[*].{n}`?"),

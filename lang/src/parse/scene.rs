@@ -46,6 +46,28 @@ impl<'a> Scene<'a> {
         [Rule::positions, Rule::pos_not, Rule::selection].iter().any(|r| self.expects(*r))
     }
 
+    /// The dotted name around the place.
+    pub fn dotted(&self) -> &'a str {
+        let (before, after) = (self.tokens.get(..self.at), self.tokens.get(self.at..));
+        let (Some(before), Some(after), Some(here)) = (before, after, self.tokens.get(self.at)) else { return "" };
+        let part = |t: &Token| matches!(t.kind, TokenKind::Word | TokenKind::Number | TokenKind::Mark('.'));
+        let mut start = here.start;
+        for t in before.iter().rev().take_while(|t| part(t)) {
+            if t.end != start {
+                break;
+            }
+            start = t.start;
+        }
+        let mut end = here.start;
+        for t in after.iter().take_while(|t| part(t)) {
+            if t.start != end {
+                break;
+            }
+            end = t.end;
+        }
+        &self.text[start..end]
+    }
+
     /// What stands at the place without a space in it, such as `tiny-gpt2`.
     pub fn touching(&self) -> &'a str {
         let rest = self.tokens.get(self.at..).unwrap_or_default();

@@ -53,6 +53,12 @@ pub(super) fn slip(scene: &Scene) -> Option<(String, String)> {
         (".", ".", "=") if scene.expects(Rule::field_name) => {
             say("bounds include both ends", "write `..` between them")
         }
+        (".", number, _) if number.starts_with(|c: char| c.is_ascii_digit()) && scene.dotted().contains("hook_") => {
+            say(
+                "a name of another program is written as a text",
+                &format!("write `site(\"{}\")`; `steer check` says which site that is here", scene.dotted()),
+            )
+        }
         (".", number, _) if number.starts_with(|c: char| c.is_ascii_digit()) => {
             say("a number cannot follow `.`", "an index stands in brackets: `blocks[2]`")
         }

@@ -9,6 +9,9 @@ use steer_lang::keywords::DECLARATIONS;
 use steer_lang::symbols::SymbolKind;
 use steer_lang::{TokenKind, lex};
 
+/// What the sites of a mixture begin with.
+pub const MIXTURE: &str = "moe.";
+
 /// What a sweep's body holds.
 const OF_SWEEPS: &[&str] = &["patch", "hook", "route", "run", "measure", "sweep"];
 
@@ -58,7 +61,8 @@ fn fill(c: &mut Collect) -> usize {
                 true => c.words(OF_SWEEPS, Kind::Keyword),
                 false => c.words(DECLARATIONS, Kind::Keyword),
             }
-            if !sweep && place.ended() {
+            // What goes on with an item is indented.
+            if !sweep && place.ended() && place.indented() {
                 joining(c);
             }
             return place.from;
@@ -116,7 +120,7 @@ fn joining(c: &mut Collect) {
         "patch" => &["at", "on", "from", "with", "by"],
         "route" | "vector" | "tensor" => &["at", "on"],
         "sae" | "metric" => &["at"],
-        "run" | "generate" => &["with"],
+        "run" | "generate" | "diff" => &["with"],
         "measure" => &["on", "with", "normalized by", "over"],
         "capture" => &["on", "of", "with", "to"],
         "sweep" => &["over", "in"],
@@ -142,9 +146,11 @@ fn clause(c: &mut Collect) {
     match (place.declaration(), place.clause) {
         (_, "with") => c.edits(),
         (_, "from") | ("capture", "of") | ("measure", "on" | "over") | ("top", "over") | ("run", "=") => c.runs(),
-        ("generate", "generate") => c.runs(),
+        ("generate", "generate") | ("diff", "diff") => c.runs(),
         (_, "on") | ("metric" | "top", "at") => c.positions(),
         (_, "at") => sites(c),
+        // A site of a run, at the prompt; a table says what it is of.
+        (item, "of") if item != "top" => c.runs(),
         ("capture", _) => {
             sites(c);
             c.words(&["before"], Kind::Keyword);
@@ -224,6 +230,14 @@ fn path(c: &mut Collect, root: usize) {
         return;
     }
     let local = super::declared::locals(place).into_iter().any(|(name, _)| name == head);
+    if head == "blocks" && place.declaration() == "route" && place.clause == "at" {
+        let mixture = model.of_block(dotted.layer(model)).into_iter().any(|s| s.name.starts_with(MIXTURE));
+        if mixture && done.is_empty() {
+            let name = MIXTURE.trim_end_matches('.');
+            c.add(Candidate::new(name, Kind::Site).detail("a mixture of experts"));
+        }
+        return;
+    }
     if head == "blocks" || local {
         for site in model.of_block(dotted.layer(model)).into_iter().filter(|s| s.name.starts_with(&done)) {
             c.site(site, done.len());
@@ -325,7 +339,7 @@ fn options(c: &mut Collect) {
         c.add(Candidate::new(format!("{name}: "), Kind::Option).detail(detail).doc(doc));
     };
     match item {
-        "generate" => language::words_of("Generation").for_each(|(name, row)| option(name, &row.text, "")),
+        "generate" => language::words_of("Generation").for_each(|(name, row)| option(name, row.of(name), "")),
         "top" => option("count", "how many rows the table has", ""),
         "plot" => {
             option("column", "which metric: a name, or a text such as \"kl(clean)\"", "");
@@ -375,8 +389,10 @@ fn arguments(c: &mut Collect) {
                 c.arguments_of(head, edits);
             }
             if edits {
-                c.locals();
-                c.params();
+                if c.out.is_empty() || !named || c.typed() {
+                    c.locals();
+                    c.params();
+                }
             } else {
                 c.values();
                 c.data();

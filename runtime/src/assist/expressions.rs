@@ -1,11 +1,12 @@
 //! The names that a value, a run, an edit or a position can be made of.
 
+use super::complete::MIXTURE;
 use super::declared::{Declared, declared, locals};
 use super::functions::{Function, Functions};
 use super::language;
 use super::model::SiteFacts;
 use super::path::site_of_item;
-use super::place::Place;
+use super::place::{Holds, Place};
 use super::{Candidate, Kind, Known};
 use std::cell::OnceCell;
 use steer_lang::symbols::SymbolKind;
@@ -35,7 +36,7 @@ impl<'a, 't> Collect<'a, 't> {
 
     pub fn words(&mut self, words: &[&str], kind: Kind) {
         for w in words {
-            let doc = language::keyword(w).map(|r| r.text.clone()).unwrap_or_default();
+            let doc = language::keyword(w).map_or("", |r| r.of(w));
             self.add(Candidate::new(*w, kind).doc(doc));
         }
     }
@@ -63,10 +64,19 @@ impl<'a, 't> Collect<'a, 't> {
         self.of_kinds(&[SymbolKind::Hook, SymbolKind::Patch, SymbolKind::Route], Kind::Edit);
     }
 
+    /// Whether a part of a word is there, so that there may be more to choose from.
+    pub fn typed(&self) -> bool {
+        self.place.from < self.place.at
+    }
+
+    /// What can be run. Functions give conversations, too: they follow where a part of their name is there.
     pub fn runs(&mut self) {
         self.of_kinds(&[SymbolKind::Prompt, SymbolKind::Run, SymbolKind::Data], Kind::Run);
         self.locals();
-        self.functions(|f| f.name == "chat");
+        self.add(Candidate::new("\"", Kind::Value).detail("a text"));
+        if self.typed() {
+            self.functions(|f| f.name == "chat");
+        }
         self.of_kinds(&[SymbolKind::Param], Kind::Param);
     }
 
@@ -123,6 +133,8 @@ impl<'a, 't> Collect<'a, 't> {
 
     /// What may stand first in the name of a site.
     pub fn site_roots(&mut self) {
+        // A route acts on mixtures alone, which are in blocks.
+        let route = self.place.declaration() == "route" && self.place.clause == "at";
         let layers = self.known.model.map(|m| m.layers);
         let detail =
             layers.map_or("blocks of the model".to_owned(), |n| format!("{n} blocks, 0 to {}", n.saturating_sub(1)));
@@ -131,6 +143,9 @@ impl<'a, 't> Collect<'a, 't> {
                 .detail(detail)
                 .doc("Sites of blocks: `blocks[3].resid.post`, `blocks[*].attn.z`"),
         );
+        if route {
+            return;
+        }
         if let Some(model) = self.known.model {
             model.outside().for_each(|s| self.site(s, 0));
         }
@@ -169,7 +184,7 @@ impl<'a, 't> Collect<'a, 't> {
                 for name in
                     HOOK.iter().filter(|n| **n != "donor" || donor).filter(|n| item == "hook" || !n.starts_with('h'))
                 {
-                    let doc = language::about(name, &["Hook bodies"]).map(|r| r.text.clone()).unwrap_or_default();
+                    let doc = language::about(name, &["Hook bodies"]).map_or("", |r| r.of(name));
                     self.add(Candidate::new(*name, Kind::Local).doc(doc));
                 }
                 if item == "route" {
@@ -183,6 +198,11 @@ impl<'a, 't> Collect<'a, 't> {
             self.metrics();
             self.functions(|f| f.metric || f.name == "direct_logit");
         }
+        // What is measured is mostly a metric.
+        let measured = item == "measure" && self.place.open.iter().all(|o| o.holds == Holds::Sweep);
+        if measured && !self.typed() {
+            return;
+        }
         self.params();
         self.tensors();
         self.of_kinds(&[SymbolKind::Sae], Kind::Tensor);
@@ -190,6 +210,11 @@ impl<'a, 't> Collect<'a, 't> {
             self.of_kinds(&[SymbolKind::Prompt, SymbolKind::Data], Kind::Run);
         }
         let model = item == "arch";
+        // In a call as long as nothing is typed: names of the script.
+        let in_call = self.place.inner().is_some_and(|o| o.holds == Holds::Arguments && !o.head.is_empty());
+        if in_call && !self.typed() {
+            return;
+        }
         // Some are for one kind of declaration alone, which offers them itself.
         let elsewhere = |name: &str| matches!(name, "load" | "pca" | "total" | "tokens");
         self.functions(|f| !f.data && !f.metric && (model || !f.model) && !elsewhere(&f.name));
@@ -205,7 +230,7 @@ impl<'a, 't> Collect<'a, 't> {
     pub fn route_values(&mut self) {
         for name in ROUTE {
             let site =
-                self.known.model.and_then(|m| m.sites.iter().find(|s| s.name.strip_prefix("moe.") == Some(name)));
+                self.known.model.and_then(|m| m.sites.iter().find(|s| s.name.strip_prefix(MIXTURE) == Some(name)));
             let (detail, doc) = site.map(|s| (s.shape(), s.contract.clone())).unwrap_or_default();
             self.add(Candidate::new(*name, Kind::Local).detail(detail).doc(doc));
         }

@@ -1,9 +1,8 @@
 //! Functions by name: of the standard library with their comments, and the language's own.
 
-use super::language;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use steer_compiler::elaborate::{BUILTINS, METRIC_FUNCTIONS, STANDARD};
+use steer_compiler::elaborate::{FUNCTIONS, FunctionGroup as Group, STANDARD};
 use steer_lang::ast::{FnDecl, ItemKind};
 use steer_lang::{FileId, Span};
 
@@ -30,38 +29,6 @@ pub struct Function {
 pub struct Functions {
     by_name: BTreeMap<String, Function>,
 }
-
-/// What no table of the reference has a line of its own for.
-const OTHERS: &[(&str, &str)] = &[
-    ("logit(t, of = SITE)", "The score of a token at the next position."),
-    ("log_prob(t, of = SITE)", "The natural logarithm of a token's probability at the next position."),
-    ("prob(t, of = SITE)", "The probability of a token at the next position."),
-    ("rank(t, of = SITE)", "How many tokens are likelier at the next position: 0 is the likeliest."),
-    (
-        "direct_logit(x, t)",
-        "What a value with the axis `d_model` adds to the logit of a token by itself, through the last norm.",
-    ),
-    (
-        "load(\"file\", \"key\")",
-        "Reads a tensor from safetensors, npy, npz, GGUF or PyTorch's files; the key where there are several.",
-    ),
-    ("weight(\"name\", [axes])", "A tensor of the weight files by its name, with its axes."),
-    ("given(config.key)", "Whether the configuration has a key at all."),
-    ("fail(\"message\")", "Refuses a configuration."),
-    ("axes(x)", "The axes of a value."),
-    ("held(x)", "In a direct effect, the value that the last norm has in the model itself; else `x`."),
-    (
-        "chat(ROLE = text, ...)",
-        "A conversation: its messages in their order, as the model's own chat template writes them.",
-    ),
-    ("tokens(run)", "The positions of a run, labelled by their tokens: what a sweep goes over."),
-    ("top(n, family)", "The `n` entries with the largest values, over all layers together."),
-    ("bottom(n, family)", "The `n` entries with the smallest values, over all layers together."),
-    ("random(n, family, seed = 0)", "Any `n` entries, by a seed, as a control."),
-];
-
-/// Functions that make data sets, and where the reference explains them.
-const OF_DATA: &[&str] = &["lines", "jsonl", "csv", "parquet", "template", "chat"];
 
 impl Functions {
     /// Those that every script has.
@@ -100,71 +67,47 @@ impl Functions {
         {
             f.model = false;
         }
-        for (signature, doc) in OTHERS {
-            let model = ["weight(", "fail(", "given(", "axes(", "held("].iter().any(|m| signature.starts_with(m));
-            out.own(signature, doc, model);
-        }
-        for row in language::rows() {
-            let wanted = ["Functions", "Metrics", "Tensors", "Data sets", "Model files"].contains(&&*row.section);
-            for head in row.heads.iter().filter(|_| wanted) {
-                let model = row.section == "Model files";
-                if head.ends_with(')') && head.contains('(') {
-                    out.own(head, &row.text, model);
-                } else if head.split(' ').all(|w| BUILTINS.contains(&w)) {
-                    head.split(' ').for_each(|w| out.own(&format!("{w}(x)"), &row.text, model));
-                }
-            }
-        }
-        for name in BUILTINS.iter().chain(METRIC_FUNCTIONS) {
-            out.own(&format!("{name}(...)"), "", false);
+        for f in FUNCTIONS {
+            out.add(own(f));
         }
         out
-    }
-
-    /// One of the language's own. What is said first counts; of tables, a second form of the call stands behind the first.
-    fn own(&mut self, signature: &str, doc: &str, model: bool) {
-        let Some((name, rest)) = signature.split_once('(') else { return };
-        let known =
-            BUILTINS.contains(&name) || METRIC_FUNCTIONS.contains(&name) || OF_DATA.contains(&name) || name == "tokens";
-        if !known {
-            return;
-        }
-        if let Some(before) = self.by_name.get_mut(name) {
-            // `min(a, b)` and `min(x, over)` are one name with two meanings.
-            if before.place.is_none()
-                && OTHERS.iter().all(|(o, _)| o.split('(').next() != Some(name))
-                && !signature.ends_with("(...)")
-                && !before.signature.contains(signature)
-                && !doc.is_empty()
-            {
-                before.signature = format!("{}, {signature}", before.signature);
-                if !before.doc.contains(doc) {
-                    before.doc = format!("{}\n\n{doc}", before.doc);
-                }
-            }
-            return;
-        }
-        let params =
-            rest.trim_end_matches(')').split(',').map(|p| p.trim().split(' ').next().unwrap_or_default().to_owned());
-        let params =
-            params.filter(|p| !p.is_empty() && p.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')).collect();
-        let metric = METRIC_FUNCTIONS.contains(&name);
-        let data = OF_DATA.contains(&name);
-        self.add(Function {
-            name: name.into(),
-            signature: signature.into(),
-            params,
-            doc: doc.into(),
-            place: None,
-            metric,
-            data,
-            model,
-        });
     }
 
     fn add(&mut self, f: Function) {
         self.by_name.entry(f.name.clone()).or_insert(f);
     }
+}
+
+/// One of the language's own.
+fn own(f: &steer_compiler::elaborate::Function) -> Function {
+    let params = named(f);
+    Function {
+        name: f.name.into(),
+        signature: f.forms.join(", "),
+        params,
+        doc: f.about.into(),
+        place: None,
+        metric: f.group == Group::Metrics,
+        data: f.group == Group::Texts || f.group == Group::Data && f.name != "tokens",
+        model: f.group == Group::Models,
+    }
+}
+
+/// The arguments that can be given by name: of a function with several forms or a metric's only those that may be left out.
+fn named(f: &steer_compiler::elaborate::Function) -> Vec<String> {
+    let alone = f.forms.len() == 1 && f.group != Group::Metrics;
+    let mut out: Vec<String> = Vec::new();
+    for form in f.forms {
+        let inner = form.split_once('(').map_or("", |(_, rest)| rest.strip_suffix(')').unwrap_or(rest));
+        for written in inner.split(',').map(str::trim) {
+            let (name, has_default) = written.split_once(" = ").map_or((written, false), |(name, _)| (name, true));
+            let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            if is_name && (alone || has_default || name == "over") && out.iter().all(|n| n != name) {
+                out.push(name.to_owned());
+            }
+        }
+    }
+    out
 }
 
 fn of_library(f: &FnDecl, text: &str, doc: String) -> Function {
@@ -193,14 +136,16 @@ mod tests {
     #[test]
     fn every_function_says_how_it_is_called() {
         let all = Functions::standard();
-        for name in BUILTINS.iter().chain(METRIC_FUNCTIONS).chain(OF_DATA) {
-            let f = all.get(name).unwrap_or_else(|| panic!("{name} is missing"));
-            assert!(!f.doc.is_empty() && !f.signature.ends_with("(...)"), "{name} has no description: {f:?}");
+        for f in FUNCTIONS {
+            assert!(all.get(f.name).is_some_and(|own| !own.doc.is_empty()), "{} is missing", f.name);
         }
         let unit = all.get("unit").unwrap();
         assert_eq!((unit.signature.as_str(), unit.params.len(), unit.model), ("unit(x, over = none)", 2, false));
         assert!(unit.doc.contains("length 1"));
-        assert!(all.get("min").unwrap().signature.contains("min(x, over)"));
+        assert_eq!(all.get("min").unwrap().signature, "min(a, b), min(x, over)");
+        assert_eq!(all.get("min").unwrap().params, ["over"]);
+        assert_eq!(all.get("logit").unwrap().params, ["of", "norm"]);
+        assert!(all.get("logit").unwrap().doc.contains("before the softmax"));
         assert!(all.get("attention").unwrap().model);
     }
 }

@@ -39,12 +39,14 @@ pub fn hover(text: &str, offset: usize, known: &Known) -> Option<Hover> {
     if part {
         return None;
     }
-    let called = lexed.tokens.get(n + 1).is_some_and(|t| t.kind == TokenKind::Open(b'(') && t.start == token.end);
-    let said = called.then(|| function(word)).flatten().or_else(|| of_language(word, &place)).or_else(|| {
-        let size = known.model?.axis(word)?;
-        let size = size.map_or("as many entries as the row has keys".to_owned(), |n| format!("{n} entries"));
-        Some(format!("axis `{word}`: {size}"))
-    });
+    let next =
+        |mark: u8| lexed.tokens.get(n + 1).is_some_and(|t| t.kind == TokenKind::Open(mark) && t.start == token.end);
+    let said =
+        next(b'(').then(|| function(word)).flatten().or_else(|| of_language(word, &place, next(b'['))).or_else(|| {
+            let size = known.model?.axis(word)?;
+            let size = size.map_or("as many entries as the row has keys".to_owned(), |n| format!("{n} entries"));
+            Some(format!("axis `{word}`: {size}"))
+        });
     // A text that does not parse still declares.
     let said = said.or_else(|| {
         let all = declared(text);
@@ -87,7 +89,7 @@ fn site(text: &str, lexed: &Lexed, n: usize, place: &Place, model: &ModelFacts) 
     let value = matches!(named, "h" | "h0" | "donor") && dotted.parts.len() == 1;
     if inside && value {
         let site = site_of_item(place, model)?;
-        let row = language::about(named, &["Hook bodies"]).map(|r| r.text.clone()).unwrap_or_default();
+        let row = language::about(named, &["Hook bodies"]).map_or("", |r| r.of(named));
         let text = format!("`{named}`: {row}\n\n`{}` `{}`: {}", site.name, site.shape(), site.contract);
         return Some(Hover { range: lexed.tokens[n].start..lexed.tokens[n].end, text });
     }
@@ -197,8 +199,8 @@ fn function(name: &str) -> Option<String> {
     Some(declaration(&f.signature, &f.doc, None) + &place.map_or(String::new(), |p| format!("\n\n{p}")))
 }
 
-/// What the reference says of a word here.
-fn of_language(word: &str, place: &Place) -> Option<String> {
+/// What the reference says of a word here, behind which brackets may stand.
+fn of_language(word: &str, place: &Place, indexed: bool) -> Option<String> {
     let said = |row: &language::Row| format!("`{word}`: {}", row.of(word));
     let holds = place.inner().map(|o| o.holds);
     if holds == Some(Holds::Options) {
@@ -212,9 +214,13 @@ fn of_language(word: &str, place: &Place) -> Option<String> {
     }
     if place.clause == "on" || place.declaration() == "metric" && place.clause == "at" {
         let rows = language::rows().iter().filter(|r| r.section == "Positions");
-        let begins = |h: &String| h == word || starts_with_word(h, word);
+        let begins = |h: &String| match indexed {
+            true => h.strip_prefix(word).is_some_and(|rest| rest.starts_with('[')),
+            false => h == word || starts_with_word(h, word),
+        };
         if let Some(row) = rows.into_iter().find(|r| r.heads.iter().any(begins)) {
-            return Some(said(row));
+            let shown = if indexed { format!("{word}[...]") } else { word.to_owned() };
+            return Some(format!("`{shown}`: {}", row.of(word)));
         }
     }
     if !steer_lang::keywords::is_keyword(word) {

@@ -129,6 +129,11 @@ impl<'t> Place<'t> {
         self.declaration() == "route" && Verb::ALL.iter().any(|v| v.word() == word)
     }
 
+    /// Whether something stands before it on its line, if only spaces.
+    pub fn indented(&self) -> bool {
+        self.from > 0 && !self.text[..self.from].ends_with('\n')
+    }
+
     /// Whether an item begins here.
     pub fn begins_item(&self) -> bool {
         self.fresh && self.open.last().is_none_or(|o| o.holds == Holds::Sweep)

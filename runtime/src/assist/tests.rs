@@ -59,16 +59,23 @@ const PLACES: &[(&str, &[&str], &[&str])] = &[
     ("hook a at embed on mask(▮", &["glad"], &["clean"]),
     ("patch a at embed from ▮", &["clean", "glad"], &["ld", "cheer"]),
     ("patch a at embed from clean by ▮", &["index", "end", "token", "glad"], &["clean"]),
-    ("generate ▮", &["clean", "glad", "chat"], &["ld"]),
+    ("generate ▮", &["clean", "glad", "\""], &["ld", "chat"]),
+    ("generate ch▮", &["chat"], &["clean"]),
+    ("\n▮", &["hook", "measure"], &["on", "clean", "over"]),
+    ("measure ld\n    ▮", &["on", "with"], &[]),
+    ("metric m = ▮", &["ld", "logit"], &["m"]),
+    ("blocks[1].resid.post of ▮", &["clean", "glad", "\""], &["ld", "unit", "softmax"]),
+    ("diff ▮", &["clean"], &["unit", "hook"]),
     ("generate clean ▮", &["with"], &["clean"]),
     ("generate clean with ▮", &["cheer"], &["clean", "ld"]),
     ("generate clean with ch▮", &["cheer"], &[]),
-    ("generate clean with cheer(▮", &["alpha = ", "bent = "], &[]),
+    ("generate clean with cheer(▮", &["alpha = ", "bent = "], &["clean", "glad"]),
     ("generate clean with cheer(alpha = 1, b▮", &["bent = "], &["alpha = "]),
     ("generate clean { ▮", &["max: ", "temperature: ", "stop: "], &["clean"]),
     ("generate clean { max: 3, te▮", &["temperature: "], &["max: "]),
     ("generate clean { score: ▮", &["ld", "cross_entropy"], &["max: "]),
-    ("measure ▮", &["ld", "mean", "logit"], &["cheer"]),
+    ("measure ▮", &["ld", "mean", "logit"], &["cheer", "unit", "blocks", "head", "clean"]),
+    ("measure no▮", &["norm"], &["ld"]),
     ("measure ld on ▮", &["clean", "glad"], &["ld", "prompt"]),
     ("measure ld on clean, clean with ▮", &["cheer"], &[]),
     ("measure mean ld ▮", &["on", "with", "normalized by"], &[]),
@@ -106,7 +113,9 @@ const PLACES: &[(&str, &[&str], &[&str])] = &[
     ("hook a at blocks[1].attn.z from clean {\n    h = do▮", &["donor", "dot"], &[]),
     ("hook a at blocks[1].mlp.out {\n    h += attn.▮", &["out", "pattern"], &[]),
     ("hook a at blocks[1].mlp.out {\n    h += mood[▮", &["layer"], &[]),
-    ("hook a at blocks[1].mlp.out {\n    h += clamp(h, ▮", &["x = ", "lo = ", "h", "pi"], &[]),
+    ("hook a at blocks[1].mlp.out {\n    h += clamp(h, ▮", &["x = ", "lo = ", "h"], &["unit", "head"]),
+    ("hook a at blocks[1].mlp.out {\n    h += clamp(h, p▮", &["pi"], &[]),
+    ("hook a at blocks[1].mlp.out {\n    h += max(h, ▮", &["over = "], &["a = "]),
     ("fn f(x, y = 2) {\n    let z = x\n    z + ▮", &["z", "x", "y", "exp"], &["clean"]),
     ("print \"a {▮", &["clean"], &["hook"]),
     ("prompt p = \"plain ▮", &[], &["clean"]),
@@ -144,6 +153,12 @@ fn routes_know_their_mixture() {
         assert!(named("▮", word).is_some(), "{word}");
     }
     assert_eq!(named("▮", "gates").unwrap().detail, "[expert 8]");
+    let at = |text: &str| {
+        let done = completed(&format!("model \"tiny-mixtral\"\nroute r at {text}"), mixtral()).0.candidates;
+        done.into_iter().map(|c| c.text).collect::<Vec<_>>()
+    };
+    assert_eq!(at("▮"), ["blocks"]);
+    assert_eq!(at("blocks[*].▮"), ["moe"]);
     assert!(named("mask to▮", "top").is_some() && named("force 0 by ▮", "max").is_some());
     assert!(named("bias ▮", "scores").is_some());
 }
@@ -206,7 +221,11 @@ const HOVERS: &[(&str, &[&str])] = &[
     ),
     ("hook a at em▮bed {}", &["`embed` `[d_model 128]`", "token embedding"]),
     ("hook a at blocks[0].attn.pattern {\n    ▮h = h\n}", &["`attn.pattern` `[head 8, key]`"]),
-    ("hook a at embed on pro▮mpt[-1] {\n    h = h\n}", &["rows of the prompt"]),
+    ("hook a at embed on pro▮mpt {\n    h = h\n}", &["`prompt`: rows of the prompt"]),
+    ("hook a at embed on prompt[-▮1] {\n    h = h\n}", &[]),
+    ("hook a at embed on pro▮mpt[-1] {\n    h = h\n}", &["`prompt[...]`: parts, counted in that part"]),
+    ("hook a at embed on gen▮erated {\n    h = h\n}", &["`generated`: rows whose input token was generated"]),
+    ("metric m = lo▮git(\" a\")", &["before the softmax"]),
     ("generate clean with ch▮eer", &["hook cheer(alpha = 4.0, bent = 1) at blocks[1..3].resid.post"]),
     ("generate clean with cheer(al▮pha = 2)", &["alpha = 4.0", "parameter of the hook `cheer`"]),
     ("generate clean { m▮ax: 3 }", &["new tokens at most"]),

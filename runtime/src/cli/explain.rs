@@ -3,6 +3,7 @@
 use super::{Cache, Failure, ModelArgs, Setting};
 use crate::error::Error;
 use crate::experiment::{self, PhaseOptions, Session};
+use crate::manual::Manual;
 use crate::progress::{Bar, Unit};
 use crate::report;
 use clap::Args;
@@ -29,9 +30,9 @@ pub struct ExplainArgs {
 
 /// Prints the page of a code, or what became of each edit of a script.
 pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
-    if let Some(page) = codes::page(&args.what) {
-        let end = if page.ends_with('\n') { "" } else { "\n" };
-        return Ok(report::print(&format!("{page}{end}"))?);
+    if codes::page(&args.what).is_some() {
+        let screen = report::screen();
+        return Ok(report::print(&Manual::new().find(&args.what)?.text(screen.columns, screen.color))?);
     }
     let path = Path::new(&args.what);
     if path.exists() || path.extension().is_some_and(|e| e == "steer") {

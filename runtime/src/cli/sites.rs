@@ -160,7 +160,7 @@ pub fn table(rows: &[SiteRow]) -> String {
         let axes = axes.collect::<Vec<_>>().join(", ");
         out.row([name, format!("[{axes}]"), row.contract.clone()]);
     }
-    out.render()
+    out.within(report::width::table())
 }
 
 /// The name with `[#]` for its layer.

@@ -93,7 +93,7 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
             told_apart(experiment, s),
         ]);
     }
-    out.push_str(&table.render());
+    out.push_str(&table.within(report::width::table()));
     if count.naive > 0 {
         let share = |part: u64, all: u64| 100.0 * part as f64 / all.max(1) as f64;
         out.push_str(&format!(

@@ -55,7 +55,22 @@ pub(super) const MEANT: &[(&str, &[Part])] = &[
     ("receipts", &[Whole("Receipts and reports")]),
     ("options", &[Whole("The command line")]),
     ("run", &[Whole("Long experiments")]),
+    ("prompt", &[Whole("The prompt")]),
+    ("repl", &[Whole("The prompt")]),
+    ("diff", &[Whole("The prompt")]),
+    ("undo", &[Whole("The prompt")]),
+    ("ablate", ABLATION),
+    ("ablation", ABLATION),
+    ("transformerlens", COMING),
+    ("transformer_lens", COMING),
+    ("nnsight", COMING),
+    ("pyvene", COMING),
 ];
+
+const ABLATION: &[Part] =
+    &[Within("Methods", "zero, mean, resample ablation"), Within("Methods", "noise ablation (causal tracing)")];
+
+const COMING: &[Part] = &[Whole("Coming from TransformerLens, nnsight or pyvene")];
 
 /// What else the first part of a site's name stands for.
 pub(super) const PARTS: &[(&str, &str)] = &[

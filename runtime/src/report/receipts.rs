@@ -168,7 +168,8 @@ impl Receipt {
 
 /// Receipts as tables, one line each: hooks and patches, then routes.
 pub fn receipts_table(receipts: &[Receipt]) -> String {
-    tables(receipts).iter().map(Table::render).collect::<Vec<_>>().join("\n")
+    let columns = super::width::table();
+    tables(receipts).iter().map(|t| t.within(columns)).collect::<Vec<_>>().join("\n")
 }
 
 /// The same before it is text.

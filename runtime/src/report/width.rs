@@ -26,3 +26,11 @@ pub fn screen() -> (usize, usize) {
     let size = terminal_size::terminal_size_of(std::io::stdout());
     size.map_or((80, 24), |(width, height)| (width.0 as usize, height.0 as usize))
 }
+
+/// Columns that a table of text may take: those of standard output where that is a terminal, else all that it wants.
+pub fn table() -> usize {
+    if FIXED.load(Ordering::Relaxed) > 0 {
+        return usize::MAX;
+    }
+    terminal_size::terminal_size_of(std::io::stdout()).map_or(usize::MAX, |(width, _)| width.0 as usize)
+}

@@ -2,6 +2,12 @@
 
 use super::width;
 
+/// What stands between columns.
+const GAP: &str = "  ";
+
+/// A column with several lines is no narrower than this.
+const NARROWEST: usize = 12;
+
 /// To which side the cells of a column go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
@@ -41,26 +47,52 @@ impl Table {
 
     /// The table as lines, the heading underlined.
     pub fn render(&self) -> String {
-        let widths: Vec<usize> = (0..self.columns.len())
-            .map(|i| {
-                let cells = self.rows.iter().map(|r| width::of(&r[i]));
-                cells.max().unwrap_or(0).max(width::of(&self.columns[i].0))
-            })
-            .collect();
-        let line = |cells: &mut dyn Iterator<Item = &str>| {
-            let mut out = String::new();
-            for ((cell, w), (_, align)) in cells.zip(&widths).zip(&self.columns) {
+        self.within(usize::MAX)
+    }
+
+    /// The same within so many columns, as far as that can be done between the words of cells that go to the left, those
+    /// of the last column first.
+    pub fn within(&self, columns: usize) -> String {
+        let widths = self.widths(columns);
+        let rule: Vec<String> = widths.iter().map(|w| "─".repeat(*w)).collect();
+        let heads: Vec<String> = self.columns.iter().map(|(n, _)| n.clone()).collect();
+        [&heads, &rule].into_iter().chain(&self.rows).map(|cells| self.lines(cells, &widths)).collect()
+    }
+
+    fn widths(&self, columns: usize) -> Vec<usize> {
+        let widest = |i: usize, of: fn(&str) -> usize| {
+            let cells = self.rows.iter().map(|r| of(&r[i]));
+            cells.max().unwrap_or(0).max(of(&self.columns[i].0))
+        };
+        let mut widths: Vec<usize> = (0..self.columns.len()).map(|i| widest(i, width::of)).collect();
+        let whole: usize = widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1);
+        let mut over = whole.saturating_sub(columns);
+        for i in (0..widths.len()).rev().filter(|i| self.columns[*i].1 == Align::Left) {
+            let word = |cell: &str| cell.split(' ').map(width::of).max().unwrap_or(0);
+            let kept = widths[i].saturating_sub(over).max(widest(i, word).max(NARROWEST)).min(widths[i]);
+            over -= widths[i] - kept;
+            widths[i] = kept;
+        }
+        widths
+    }
+
+    /// A row, of more than one line where a cell is wider than its column.
+    fn lines(&self, cells: &[String], widths: &[usize]) -> String {
+        let fits = |(cell, w): (&String, &usize)| match width::of(cell) > *w {
+            true => super::wrap(cell, *w),
+            false => vec![cell.clone()],
+        };
+        let cells: Vec<Vec<String>> = cells.iter().zip(widths).map(fits).collect();
+        let mut out = String::new();
+        for k in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
+            let mut line = String::new();
+            for ((cell, w), (_, align)) in cells.iter().zip(widths).zip(&self.columns) {
+                let cell = cell.get(k).map_or("", String::as_str);
                 let pad = " ".repeat(w.saturating_sub(width::of(cell)));
                 let (before, after) = if *align == Align::Right { (pad.as_str(), "") } else { ("", pad.as_str()) };
-                out.push_str(&format!("{before}{cell}{after}  "));
+                line.push_str(&format!("{before}{cell}{after}{GAP}"));
             }
-            format!("{}\n", out.trim_end())
-        };
-        let rule: Vec<String> = widths.iter().map(|w| "─".repeat(*w)).collect();
-        let mut out = line(&mut self.columns.iter().map(|(n, _)| n.as_str()));
-        out.push_str(&line(&mut rule.iter().map(String::as_str)));
-        for row in &self.rows {
-            out.push_str(&line(&mut row.iter().map(String::as_str)));
+            out.push_str(&format!("{}\n", line.trim_end()));
         }
         out
     }
@@ -77,5 +109,19 @@ mod tests {
         t.row(["longer".to_string(), "1234".to_string()]);
         t.row(["a\nb".to_string()]);
         assert_eq!(t.render(), "name       n\n──────  ────\né你        1\nlonger  1234\na⏎b\n");
+    }
+
+    #[test]
+    fn the_last_cells_are_wrapped_between_words() {
+        let mut t = Table::new(&[("name", Align::Left), ("n", Align::Right), ("what", Align::Left)]);
+        t.row(["a b".to_string(), "1".to_string(), "some words that go on".to_string()]);
+        t.row(["c".to_string(), "2".to_string(), "one".to_string()]);
+        let wrapped = "name  n  what\n────  ─  ─────────────\na b   1  some words\n         that go on\nc     2  one\n";
+        assert_eq!(t.within(22), wrapped);
+        assert_eq!(t.within(30), t.render());
+        // A word is not broken.
+        let mut t = Table::new(&[("what", Align::Left)]);
+        t.row(["blocks[1..3].resid.post".to_string()]);
+        assert_eq!(t.within(10), t.render());
     }
 }

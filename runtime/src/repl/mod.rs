@@ -11,7 +11,7 @@ mod picture;
 mod script;
 
 pub use editor::Terminal;
-pub use input::inputs;
+pub use input::{inputs, is_complete};
 
 use crate::assist::ModelFacts;
 use crate::checkpoint::Checkpoint;

@@ -7,6 +7,7 @@ mod models;
 mod scripts;
 mod tensors;
 mod texts;
+mod typed;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};

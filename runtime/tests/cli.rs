@@ -18,7 +18,9 @@ fn text(bytes: &[u8]) -> String {
 fn explain_prints_pages_and_knows_the_nearest_code() {
     let page = steer(&["explain", "e0203"]);
     assert_eq!(page.status.code(), Some(0));
-    assert!(text(&page.stdout).starts_with("# E0203"));
+    let page = text(&page.stdout);
+    assert!(page.starts_with("E0203 (Diagnostics)") && page.contains("# fails with E0203") && !page.contains("```"));
+    assert_eq!(page, text(&steer(&["doc", "E0203"]).stdout));
     let near = steer(&["explain", "E0209"]);
     assert_eq!(near.status.code(), Some(1));
     assert!(text(&near.stderr).contains("the nearest code is E020"), "{}", text(&near.stderr));

@@ -25,7 +25,7 @@ fn what_a_user_would_type_is_found() {
     for (topic, parts) in [
         ("hook", vec!["hook name(parameters) at SITES", "A body is written for one row", "donor"]),
         ("on", vec!["Positions", "prompt[-1]", "matching \"text\""]),
-        ("sweep", vec!["sweep resid over b in blocks", "t in tokens(run)", "at most a million cells"]),
+        ("sweep", vec!["sweep resid over b in blocks", "t in tokens(run)", "at most 100000 cells"]),
         ("softmax", vec!["fn softmax(x, over) {", "stdlib/blocks/functions.steer"]),
         ("unit()", vec!["fn unit(x, over = none)", "in the same direction"]),
         ("mean_diff", vec!["fn mean_diff(positive, negative)", "Marks and Tegmark, 2023", "stdlib/methods"]),
@@ -47,6 +47,18 @@ fn what_a_user_would_type_is_found() {
         ("temperature", vec!["0 is greedy"]),
         ("hf_token", vec!["login"]),
         ("gguf", vec!["GGUF"]),
+        ("ablate", vec!["h = 0", "noise(h, seed = 1)"]),
+        ("cosine", vec!["dot(unit(a), unit(b))"]),
+        ("logit_lens", vec!["logit(\" Mary\", of = blocks[3].resid.post)"]),
+        ("hook_resid_post", vec!["blocks[3].resid.post"]),
+        ("hook_point", vec!["steer sites --model M"]),
+        ("run_with_hooks", vec!["measure ld on clean with half"]),
+        ("cache", vec!["capture blocks[*].resid.post of clean"]),
+        ("nnsight", vec!["IntervenableModel", "hook half at site"]),
+        ("repl", vec!["evaluates what is typed", "steer repl"]),
+        ("prompt", vec!["evaluates what is typed", "rows of the prompt"]),
+        ("diff", vec!["evaluates what is typed", "how far the residual stream moves"]),
+        ("undo", vec!["evaluates what is typed"]),
     ] {
         let text = said(&manual, topic, 400).split_whitespace().collect::<Vec<_>>().join(" ");
         for part in parts {

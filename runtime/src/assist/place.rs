@@ -118,10 +118,19 @@ impl<'t> Place<'t> {
         let in_item = self.item.is_none_or(|i| self.before > i);
         in_item
             && match last.kind {
-                TokenKind::Word => !(wants_more(self.last_word()) || last.first && self.is_verb(self.last_word())),
+                TokenKind::Word => {
+                    !(wants_more(self.last_word())
+                        || last.first && self.is_verb(self.last_word())
+                        || self.is_command(self.before - 1))
+                }
                 TokenKind::Number | TokenKind::Text { .. } | TokenKind::Close(_) => true,
                 TokenKind::Open(_) | TokenKind::Mark(_) => false,
             }
+    }
+
+    /// Whether a token begins an input of a prompt that is no item of a script.
+    fn is_command(&self, token: usize) -> bool {
+        self.item == Some(token) && self.word(token) == "diff"
     }
 
     /// Whether a word says what a route does to experts, which follow.

@@ -78,6 +78,10 @@ impl Manual {
             return None;
         }
         found.sort_by_key(|e| e.kind);
+        // A row of the reference that has a code shows no more than how its page is asked for.
+        if found.iter().any(|e| e.kind == Kind::Code) {
+            found.retain(|e| e.kind == Kind::Code);
+        }
         let whole: Vec<String> = found.iter().filter(|e| e.kind == Kind::Section).map(|e| e.name.clone()).collect();
         let mut more: Vec<String> = Vec::new();
         let places: Vec<String> = found.iter().filter(|e| e.kind == Kind::Word).map(|e| e.place.clone()).collect();

@@ -73,8 +73,11 @@ impl Topic {
             }
             let place = format!("({})", part.place);
             let fits = width::of(&part.title) + 1 + width::of(&place) <= columns;
+            let within = |text: &str, style: fn(&str, Color) -> String| {
+                wrap(text, columns).iter().map(|l| style(l, color)).collect::<Vec<_>>().join("\n")
+            };
             let between = if fits { ' ' } else { '\n' };
-            let (title, place) = (lines::strong(&part.title, color), lines::faint(&place, color));
+            let (title, place) = (within(&part.title, lines::strong), within(&place, lines::faint));
             out.push_str(&format!("{title}{between}{place}\n\n"));
             out.push_str(&terminal::text(&part.blocks, columns, color));
         }

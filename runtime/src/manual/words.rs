@@ -70,7 +70,7 @@ pub(super) const MEANT: &[(&str, &[Part])] = &[
 const ABLATION: &[Part] =
     &[Within("Methods", "zero, mean, resample ablation"), Within("Methods", "noise ablation (causal tracing)")];
 
-const COMING: &[Part] = &[Whole("Coming from TransformerLens, nnsight or pyvene")];
+const COMING: &[Part] = &[Whole("TransformerLens, nnsight, pyvene")];
 
 /// What else the first part of a site's name stands for.
 pub(super) const PARTS: &[(&str, &str)] = &[

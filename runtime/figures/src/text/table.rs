@@ -6,7 +6,7 @@ use super::width;
 const GAP: &str = "  ";
 
 /// A column with several lines is no narrower than this.
-const NARROWEST: usize = 12;
+const NARROWEST: usize = 10;
 
 /// To which side the cells of a column go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +50,8 @@ impl Table {
         self.within(usize::MAX)
     }
 
-    /// The same within so many columns, as far as that can be done between the words of cells that go to the left, those
-    /// of the last column first.
+    /// The same within so many columns, as far as that can be done between the words of cells: of those that go to the left
+    /// first, the last column before the others.
     pub fn within(&self, columns: usize) -> String {
         let widths = self.widths(columns);
         let rule: Vec<String> = widths.iter().map(|w| "─".repeat(*w)).collect();
@@ -67,9 +67,12 @@ impl Table {
         let mut widths: Vec<usize> = (0..self.columns.len()).map(|i| widest(i, width::of)).collect();
         let whole: usize = widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1);
         let mut over = whole.saturating_sub(columns);
-        for i in (0..widths.len()).rev().filter(|i| self.columns[*i].1 == Align::Left) {
-            let word = |cell: &str| cell.split(' ').map(width::of).max().unwrap_or(0);
-            let kept = widths[i].saturating_sub(over).max(widest(i, word).max(NARROWEST)).min(widths[i]);
+        let left = |i: &usize| self.columns[*i].1 == Align::Left;
+        let order = (0..widths.len()).rev();
+        for i in order.clone().filter(left).chain(order.filter(|i| !left(i))) {
+            let piece = |cell: &str| pieces(cell).map(|p| width::of(p.trim_end())).max().unwrap_or(0);
+            let least = widest(i, piece).max(if left(&i) { NARROWEST } else { 0 });
+            let kept = widths[i].saturating_sub(over).max(least).min(widths[i]);
             over -= widths[i] - kept;
             widths[i] = kept;
         }
@@ -79,7 +82,7 @@ impl Table {
     /// A row, of more than one line where a cell is wider than its column.
     fn lines(&self, cells: &[String], widths: &[usize]) -> String {
         let fits = |(cell, w): (&String, &usize)| match width::of(cell) > *w {
-            true => super::wrap(cell, *w),
+            true => wrapped(cell, *w),
             false => vec![cell.clone()],
         };
         let cells: Vec<Vec<String>> = cells.iter().zip(widths).map(fits).collect();
@@ -96,6 +99,30 @@ impl Table {
         }
         out
     }
+}
+
+/// What stays together: words, and of a site its block.
+fn pieces(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split_inclusive(' ').flat_map(|word| {
+        let at = word.find("].").map_or(0, |at| at + 2);
+        let (block, rest) = word.split_at(at);
+        [block, rest].into_iter().filter(|p| !p.is_empty())
+    })
+}
+
+/// The lines of a cell whose pieces are no wider than its column.
+fn wrapped(cell: &str, columns: usize) -> Vec<String> {
+    let mut out = vec![String::new()];
+    for piece in pieces(cell) {
+        let Some(line) = out.last_mut() else { break };
+        if !line.is_empty() && width::of(line) + width::of(piece.trim_end()) > columns {
+            out.push(piece.to_owned());
+        } else {
+            line.push_str(piece);
+        }
+    }
+    out.iter_mut().for_each(|l| l.truncate(l.trim_end().len()));
+    out
 }
 
 #[cfg(test)]
@@ -121,7 +148,12 @@ mod tests {
         assert_eq!(t.within(30), t.render());
         // A word is not broken.
         let mut t = Table::new(&[("what", Align::Left)]);
-        t.row(["blocks[1..3].resid.post".to_string()]);
+        t.row(["moe.chosen_scores".to_string()]);
         assert_eq!(t.within(10), t.render());
+        // Of a site what stands behind its block; at last cells that go to the right.
+        let mut t = Table::new(&[("site", Align::Left), ("mean of all", Align::Right)]);
+        t.row(["blocks[1].resid.post".to_string(), "1".to_string()]);
+        let wrapped = "site          mean\n            of all\n──────────  ──────\nblocks[1].       1\nresid.post\n";
+        assert_eq!(t.within(18), wrapped);
     }
 }

@@ -195,13 +195,11 @@ fn ctrl_c_stops_a_computation_and_keeps_the_session() {
 fn every_command_answers() {
     let folder = Folder::new("repl-commands");
     folder.write("hooks.steer", format!("param alpha = 2\n{HOOK}").as_bytes());
-    let session = format!(
-        "model \"tiny-llama\"\n:load hooks.steer\n:set\n:set alpha 7\nalpha\n:type cheer\n:type blocks[1].attn.pattern\n\
+    let session = "model \"tiny-llama\"\n:load hooks.steer\n:set\n:set alpha 7\nalpha\n:type cheer\n:type blocks[1].attn.pattern\n\
          :type 2 * alpha\ndata happy = [\"Tom was happy.\"]\nvector mood = mean(happy) at blocks[1].resid.post\n:type mood\n\
-         :receipts\ngenerate \"Tom went\" with cheer {{ max: 2 }}\n:receipts\n:time\n:explain cheer\n:explain E0203\n\
+         :receipts\ngenerate \"Tom went\" with cheer { max: 2 }\n:receipts\n:time\n:explain cheer\n:explain E0203\n\
          fn twice(x) = 2 * x\ntwice(4)\nfn twice(x) = 3 * x\ntwice(4)\n:undo\ntwice(4)\n:sites blocks[*].mlp\n:help\n:help softmax\n:save s\n:quit\n\
-         print 1 / 0\n"
-    );
+         print 1 / 0\n";
     let (out, errors, code) = piped(&session, &["repl"], folder.path());
     assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
     let mut rest = out.as_str();

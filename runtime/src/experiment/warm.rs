@@ -25,8 +25,8 @@ const VALUES: usize = 512 << 20;
 pub struct Warm {
     packed: RefCell<PackedWeights>,
     kernels: CompiledKernels,
-    engines: RefCell<VecDeque<(EngineUse, Box<dyn Engine>)>>,
-    tensors: RefCell<HashMap<(u64, String), Arc<[f32]>>>,
+    engines: RefCell<VecDeque<Waiting>>,
+    tensors: RefCell<Tensors>,
     runs: RefCell<Runs>,
 }
 
@@ -35,6 +35,12 @@ impl std::fmt::Debug for Warm {
         write!(f, "Warm({} engines)", self.engines.borrow().len())
     }
 }
+
+/// Tensors by the key of their definition and their own name.
+type Tensors = HashMap<(u64, String), Arc<[f32]>>;
+
+/// An engine with what it is for.
+type Waiting = (EngineUse, Box<dyn Engine>);
 
 /// What was read of runs, by the key of the run.
 #[derive(Default)]

@@ -200,8 +200,8 @@ impl Repl {
 
     /// The page of a code, or what becomes of an edit.
     fn explain(&mut self, name: &str) -> Result<(), Failure> {
-        if let Some(page) = codes::page(name) {
-            return Ok(report::print(&format!("{}\n", page.trim_end()))?);
+        if codes::page(name).is_some() {
+            return help(name);
         }
         if name.is_empty() || self.notebook.named(name).is_none() {
             let help = "name a hook, patch or route of this session, or the code of a diagnostic such as E0203";

@@ -85,8 +85,9 @@ fn stream(pairs: &[&Pair], tokens: &[String]) -> Result<String, Failure> {
     let layers = pairs.iter().map(|p| layer_of(&p.before.site));
     let rows = pairs.first().map_or(0, |p| p.before.rows.len());
     let axes = vec![FrameAxis::new("layer", layers), FrameAxis::new("token", tokens[..rows].iter().cloned())];
-    let frame = Frame { name: String::new(), axes, columns: vec![FrameColumn::new("moved", values)] };
-    picture::heat(&frame, "The residual stream behind each block, moved by this part of its norm")
+    let frame =
+        Frame { name: String::new(), axes, columns: vec![FrameColumn::new("moved, as a part of its norm", values)] };
+    picture::heat(&frame, "The residual stream behind each block")
 }
 
 fn layer_of(site: &str) -> String {

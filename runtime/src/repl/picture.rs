@@ -152,7 +152,8 @@ fn keys(seen: &Seen, tokens: &[String], title: &str) -> Result<String, Failure> 
         seen.axes.iter().zip(&others).map(|(a, n)| FrameAxis::new(a.name.to_string(), numbers(*n))).collect();
     axes.push(FrameAxis::new("token", seen.rows.iter().map(|(p, _)| tokens[*p].clone())));
     axes.push(FrameAxis::new("key", (0..widest).map(|k| tokens.get(k).cloned().unwrap_or_default())));
-    let frame = Frame { name: String::new(), axes, columns: vec![FrameColumn::new("value", values)] };
+    let name = seen.site.rsplit('.').next().unwrap_or_default().to_owned();
+    let frame = Frame { name: String::new(), axes, columns: vec![FrameColumn::new(name, values)] };
     heat(&frame, title)
 }
 

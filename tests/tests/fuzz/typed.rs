@@ -9,7 +9,10 @@ fn what_is_typed_is_cut_completed_and_explained() {
     let session = "model \"tiny-llama\"\n## Of joy.\nhook cheer(alpha = 4) at blocks[1..3].resid.post on prompt[-1] | generated {\n    h += alpha * unit(mood[layer])\n}\n\
                    :set alpha 2\nblocks[1].attn.pattern[head = 2, key = -1] of \"Tom {alpha} went\" with cheer(2)\ndiff clean, corrupt with cheer\n\
                    sweep s over b in blocks, t in tokens(clean) {\n    measure log_prob(\" the\") on clean\n}\nplot s as heat\n1 + norm(mood[3])\n";
-    let words = ["hook ", " of ", "[head = ", "\"", "{", "}", ":", "diff ", " with ", "\n", "é🙂", "blocks[", "..", "#", " at ", "(", "="];
+    let words = [
+        "hook ", " of ", "[head = ", "\"", "{", "}", ":", "diff ", " with ", "\n", "é🙂", "blocks[", "..", "#", " at ",
+        "(", "=",
+    ];
     mutated("typed", &[session.as_bytes().to_vec()], &words, |i, bytes| {
         let Ok(text) = String::from_utf8(bytes.to_vec()) else { return false };
         let parts = inputs(&text);

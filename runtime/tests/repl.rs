@@ -200,7 +200,7 @@ fn every_command_answers() {
          :receipts\ngenerate \"Tom went\" with cheer { max: 2 }\n:receipts\n:time\n:explain cheer\n:explain E0203\n\
          fn twice(x) = 2 * x\ntwice(4)\nfn twice(x) = 3 * x\ntwice(4)\n:undo\ntwice(4)\n:sites blocks[*].mlp\n:help\n:help softmax\n:save s\n:quit\n\
          print 1 / 0\n";
-    let (out, errors, code) = piped(&session, &["repl"], folder.path());
+    let (out, errors, code) = piped(session, &["repl"], folder.path());
     assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
     let mut rest = out.as_str();
     for part in [

@@ -135,15 +135,16 @@ fn keys(seen: &Seen, tokens: &[String], title: &str) -> Result<String, Failure> 
         seen.rows.iter().map(|(_, row)| sizes(&seen.axes, row.len()).last().copied().unwrap_or(0)).max().unwrap_or(0);
     let others: Vec<usize> = sizes(&seen.axes, widest)[..seen.axes.len() - 1].to_vec();
     let each: usize = others.iter().product();
-    let plain = report::screen().color == steer_figures::Color::None;
+    let name = seen.site.rsplit('.').next().unwrap_or_default();
+    // Without colours parts of one are numbers, of which two digits say enough.
+    let percent = name == "pattern" && report::screen().color == steer_figures::Color::None;
     let mut values = vec![f64::NAN; each * seen.rows.len() * widest];
     for (r, (_, row)) in seen.rows.iter().enumerate() {
         let keys = row.len() / each.max(1);
         for (e, part) in row.chunks_exact(keys.max(1)).enumerate() {
             for (k, x) in part.iter().enumerate() {
-                // Without colours they are numbers, of which two digits say enough.
                 let x = f64::from(*x);
-                values[(e * seen.rows.len() + r) * widest + k] = if plain { (x * 100.0).round() / 100.0 } else { x };
+                values[(e * seen.rows.len() + r) * widest + k] = if percent { (x * 100.0).round() } else { x };
             }
         }
     }
@@ -152,7 +153,7 @@ fn keys(seen: &Seen, tokens: &[String], title: &str) -> Result<String, Failure> 
         seen.axes.iter().zip(&others).map(|(a, n)| FrameAxis::new(a.name.to_string(), numbers(*n))).collect();
     axes.push(FrameAxis::new("token", seen.rows.iter().map(|(p, _)| tokens[*p].clone())));
     axes.push(FrameAxis::new("key", (0..widest).map(|k| tokens.get(k).cloned().unwrap_or_default())));
-    let name = seen.site.rsplit('.').next().unwrap_or_default().to_owned();
+    let name = if percent { format!("{name}, in percent") } else { name.to_owned() };
     let frame = Frame { name: String::new(), axes, columns: vec![FrameColumn::new(name, values)] };
     heat(&frame, title)
 }

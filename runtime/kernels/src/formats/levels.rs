@@ -24,7 +24,8 @@ impl<V: Wide, const PLACES: usize> Levels<V, PLACES> {
         Levels { scales, less }
     }
 
-    /// Of levels whose zero is in the middle, at `zero`.
+    /// Of levels whose zero is in the middle, at `zero`. That level is +0, whatever the sign of the scale: in a chain that begins
+    /// at +0 both zeros add the same.
     #[inline(always)]
     pub fn around(zero: f32, scale: V) -> Self {
         Self::new(scale, scale * V::splat(-zero))

@@ -254,6 +254,39 @@ fn every_command_answers() {
     }
 }
 
+#[test]
+fn every_command_answers_on_a_terminal() {
+    let folder = Folder::new("repl-commands-typed");
+    folder.write("hooks.steer", format!("param alpha = 2\n{HOOK}").as_bytes());
+    let mut s = Typed::new(&["repl", "--model", "tiny-llama"], folder.path());
+    for (typed, shown) in [
+        (":load hooks.steer", ""),
+        (":set", "alpha"),
+        (":set alpha 7", ""),
+        ("alpha", "7"),
+        (":type cheer", "hook cheer(alpha = 4) at blocks[1].resid.post"),
+        (":type 2 * alpha", "number"),
+        ("generate \"Tom went\" with cheer { max: 2 }", "baseline"),
+        (":receipts", "selected"),
+        (":time", "compile"),
+        (":explain cheer", "Edits"),
+        (":explain E0203", "E0203"),
+        (":undo", "undone: `:set alpha 7`"),
+        (":sites blocks[*].mlp", "blocks[0..4].mlp.out"),
+        (":help", ":sites [PATTERN]"),
+        (":help softmax", "softmax"),
+        (":save session", "saved to session.steer"),
+        ("diff with cheer \"Tom went\"", "KL(without"),
+        ("blocks[1].attn.pattern[head = 1] of \"Tom went\"", "in percent"),
+        ("sweep grid over b in blocks, k in 0..2 { measure norm(b.resid.post) * k on \"Tom\" }", "grid"),
+    ] {
+        let seen = s.line(typed);
+        assert!(seen.contains(shown), "{typed}: {seen}");
+    }
+    s.keys(":quit\r");
+    assert_eq!(s.child.wait().unwrap().code(), Some(0));
+}
+
 /// What statements print, without what only a script says at its end.
 fn results(text: &str) -> Vec<&str> {
     let ours = |line: &&str| line.contains("0.") || line.contains("Tom") || line.contains("norm");

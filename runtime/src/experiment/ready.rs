@@ -20,6 +20,8 @@ pub struct Ready<'a> {
     options: &'a PhaseOptions,
     runs: Vec<Run>,
     engine: Option<Box<dyn Engine>>,
+    /// What the engine is found by later, where it is kept.
+    use_of: Option<EngineUse>,
     /// What reading weights and compiling kernels took.
     pub seconds: f64,
 }
@@ -32,15 +34,17 @@ impl<'a> Ready<'a> {
         options: &'a PhaseOptions,
     ) -> Self {
         let runs = prepared.engine_runs.clone();
-        Ready { session, prepared, tensors, options, runs, engine: None, seconds: 0.0 }
+        Ready { session, prepared, tensors, options, runs, engine: None, use_of: None, seconds: 0.0 }
     }
 
     /// Reads the weights and compiles, unless an engine waits that is ready.
-    fn make(&self) -> Result<Box<dyn Engine>, Error> {
+    fn make(&mut self) -> Result<Box<dyn Engine>, Error> {
         let (session, prepared, options) = (self.session, self.prepared, self.options);
-        let of = || EngineUse::of(&prepared.plan, &self.tensors.0, options);
-        if let Some(engine) = options.warm.as_ref().and_then(|w| w.engine(&of())) {
-            return Ok(engine);
+        if let Some(warm) = &options.warm {
+            let of = self.use_of.insert(EngineUse::of(&prepared.plan, &self.tensors.0, options));
+            if let Some(engine) = warm.engine(of) {
+                return Ok(engine);
+            }
         }
         let weights = options.weights(&session.checkpoint);
         let mut engine: Box<dyn Engine> = match row_backend(&options.backend) {
@@ -88,8 +92,8 @@ impl<'a> Ready<'a> {
 
     /// Lets it wait for the next statement that it can execute.
     pub fn keep(self) {
-        if let (Some(warm), Some(engine)) = (&self.options.warm, self.engine) {
-            warm.keep_engine(EngineUse::of(&self.prepared.plan, &self.tensors.0, self.options), engine);
+        if let (Some(warm), Some(engine), Some(of)) = (&self.options.warm, self.engine, self.use_of) {
+            warm.keep_engine(of, engine);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Styled text in lines of a terminal.
 
 use super::markdown::{Inline, Style};
+use crate::report;
 use steer_figures::Color;
 use steer_figures::text::{visible, width};
-use steer_lang::{Shade, highlight};
+use steer_lang::highlight;
 
 /// Pieces side by side, with their columns.
 #[derive(Clone, Debug, Default)]
@@ -122,14 +123,7 @@ pub(super) fn script(text: &str, color: Color) -> String {
     let (mut out, mut at) = (String::new(), 0);
     for (range, shade) in highlight(text) {
         out.push_str(&text[at..range.start]);
-        let codes = match shade {
-            Shade::Keyword => "35",
-            Shade::Call => "34",
-            Shade::Number => "33",
-            Shade::Text => "32",
-            Shade::Comment => "2",
-        };
-        out.push_str(&ansi(&text[range.clone()], codes, color));
+        out.push_str(&ansi(&text[range.clone()], report::shade_codes(shade), color));
         at = range.end;
     }
     out + &text[at..]

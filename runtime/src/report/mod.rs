@@ -23,7 +23,7 @@ pub use receipts::{Receipt, Routing, Sums, receipts_table};
 pub use save::{
     PlotFile, TableFile, capture_file, page_file, producer, save_page, save_plot, save_table, save_tensors, tensor_file,
 };
-pub use screen::{errors_in_color, screen, without_color};
+pub use screen::{errors_in_color, screen, shade_codes, without_color};
 pub use steer_figures::Color;
 pub use steer_figures::text::{Align, Table, beside, number, percent, settled, visible, wrap};
 pub use steps::{Part, Steps, limits_line};

@@ -4,6 +4,7 @@ use super::width;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use steer_figures::{Color, Terminal};
+use steer_lang::Shade;
 
 /// Whether the command line says `--no-color`.
 static PLAIN: AtomicBool = AtomicBool::new(false);
@@ -24,6 +25,17 @@ fn color(terminal: bool) -> Color {
 /// Whether standard error takes colours and the user wants them.
 pub fn errors_in_color() -> bool {
     color(std::io::stderr().is_terminal()) != Color::None
+}
+
+/// The codes of a terminal for a piece of a script.
+pub fn shade_codes(shade: Shade) -> &'static str {
+    match shade {
+        Shade::Keyword => "35",
+        Shade::Call => "34",
+        Shade::Number => "33",
+        Shade::Text => "32",
+        Shade::Comment => "2",
+    }
 }
 
 /// Standard output as plots see it.

@@ -98,6 +98,8 @@ impl Terminal {
             .completion_type(CompletionType::List)
             .auto_add_history(false)
             .build();
+        // What completion asks takes a moment to be read, while the first line is typed.
+        std::thread::spawn(assist::Functions::standard);
         let known = Rc::new(RefCell::new(Known::default()));
         let mut editor = Editor::with_config(config).map_err(failed)?;
         editor.set_helper(Some(Assistant { color: report::errors_in_color(), known: Rc::clone(&known) }));
@@ -185,17 +187,6 @@ impl Highlighter for Assistant {
     }
 }
 
-/// The sequence that begins a shade.
-fn paint(shade: Shade) -> &'static str {
-    match shade {
-        Shade::Keyword => "\x1b[35m",
-        Shade::Call => "\x1b[34m",
-        Shade::Number => "\x1b[36m",
-        Shade::Text => "\x1b[32m",
-        Shade::Comment => "\x1b[2m",
-    }
-}
-
 /// A script in colours, with the bracket that belongs to the one at the cursor.
 fn painted(text: &str, at: Option<usize>) -> String {
     let shades = highlight(text);
@@ -205,7 +196,7 @@ fn painted(text: &str, at: Option<usize>) -> String {
     let mut end = None;
     for (i, c) in text.char_indices() {
         if let Some((range, shade)) = next.next_if(|(range, _)| range.start == i) {
-            out.push_str(paint(*shade));
+            out.push_str(&format!("\x1b[{}m", report::shade_codes(*shade)));
             end = Some(range.end);
         }
         match pair {

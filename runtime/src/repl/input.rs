@@ -2,7 +2,10 @@
 
 use super::notebook::{Cell, cells};
 use std::path::Path;
-use steer_lang::{Diagnostic, Diagnostics, FileId, NOTHING_FOLLOWS, Sources, Span, codes, keywords, parse, parse_expr};
+use steer_lang::{
+    Diagnostic, Diagnostics, FileId, NOTHING_FOLLOWS, Sources, Span, Token, TokenKind, codes, keywords, lex, parse,
+    parse_expr,
+};
 
 /// What was typed.
 #[derive(Clone, Debug, PartialEq)]
@@ -174,31 +177,14 @@ pub fn is_complete(text: &str) -> bool {
     }
 }
 
-/// How many brackets are open at the end, texts and comments apart.
+/// How many brackets are open at the end.
 fn open_brackets(text: &str) -> i32 {
-    let (mut depth, mut chars) = (0, text.chars());
-    while let Some(c) = chars.next() {
-        match c {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth -= 1,
-            '#' => {
-                chars.find(|c| *c == '\n');
-            }
-            '"' => {
-                while let Some(c) = chars.next() {
-                    match c {
-                        '\\' => {
-                            chars.next();
-                        }
-                        '"' | '\n' => break,
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    depth
+    let step = |t: &Token| match t.kind {
+        TokenKind::Open(_) => 1,
+        TokenKind::Close(_) => -1,
+        _ => 0,
+    };
+    lex(text).tokens.iter().map(step).sum()
 }
 
 /// A text from elsewhere than a terminal, in inputs. One begins at a line that is not indented, where no bracket is open; items

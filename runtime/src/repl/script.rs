@@ -1,6 +1,6 @@
 //! A session as a script: to be saved, and to be reported.
 
-use super::notebook::{Cell, CellKind};
+use super::notebook::{Cell, CellKind, Notebook};
 use super::{Last, Repl, refused};
 use crate::cli::Failure;
 use crate::experiment::{self, Keeping, Part, PhaseOptions, Session, SessionOptions};
@@ -14,11 +14,11 @@ use steer_lang::{Diagnostics, FileId, Sources, parse};
 impl Repl {
     /// The script that does what this session has done. Statements stand behind definitions as these are now; those that were
     /// run with others are comments.
-    pub(super) fn script(&self) -> String {
+    fn script(&self, book: &Notebook, looked: &[String]) -> String {
         let mut out = String::new();
-        let cells = self.notebook.cells();
+        let cells = book.cells();
         if let Some(model) = &self.options.model
-            && !self.notebook.names_model()
+            && !book.names_model()
         {
             out += &format!("model {model:?}\n\n");
         }
@@ -30,7 +30,7 @@ impl Repl {
         for kind in [CellKind::Model, CellKind::Setting, CellKind::Param, CellKind::Definition] {
             definitions.iter().filter(|c| c.kind == kind).for_each(|c| put(c));
         }
-        let (stale, run): (Vec<&Cell>, Vec<&Cell>) = run.into_iter().partition(|c| self.is_stale(c));
+        let (stale, run): (Vec<&Cell>, Vec<&Cell>) = run.into_iter().partition(|c| book.is_stale(c, &self.options.set));
         run.into_iter().for_each(put);
         let mut comment = |title: &str, lines: Vec<&str>| {
             if !lines.is_empty() {
@@ -40,7 +40,7 @@ impl Repl {
         };
         let stale = stale.iter().flat_map(|c| c.written().lines()).collect();
         comment("What was run with definitions that were changed since:", stale);
-        comment("What was looked at:", self.looked.iter().flat_map(|l| l.lines()).collect());
+        comment("What was looked at:", looked.iter().flat_map(|l| l.lines()).collect());
         let text = out.trim_end().to_owned() + "\n";
         steer_lang::format(&text).unwrap_or(text)
     }
@@ -58,10 +58,6 @@ impl Repl {
         let is_text = matches!(default.kind, steer_lang::ast::ExprKind::Text(_));
         let value = if is_text { format!("{value:?}") } else { value.clone() };
         format!("{}{value}{}", &text[..span.start], &text[span.end..])
-    }
-
-    fn is_stale(&self, cell: &Cell) -> bool {
-        self.notebook.is_stale(cell, &self.options.set)
     }
 
     /// What the command line has to say so that a saved session does the same.
@@ -95,7 +91,7 @@ impl Repl {
                 &format!("`:save! {}` writes over it", path.display()),
             ));
         }
-        let script = self.script();
+        let script = self.script(&self.notebook, &self.looked);
         files::write_atomic(&path, |out| out.write_all(script.as_bytes()))?;
         let (shown, flags) = (path.display(), self.flags());
         report::print(&format!("saved to {shown}; `steer run {shown}{flags}` does the same again\n"))?;
@@ -116,33 +112,13 @@ impl Repl {
     pub(super) fn report(&mut self, cells: &[Cell], sources: &mut Sources) -> Result<(), Diagnostics> {
         let clock = Instant::now();
         let notebook = self.notebook.ran(cells, &self.options.set);
-        let whole = Repl { notebook, ..self.quiet() };
         let name = PathBuf::from("<session>");
-        let part = Part { name, text: whole.script(), quiet: false };
+        let part = Part { name, text: self.script(&notebook, &[]), quiet: false };
         let options = SessionOptions { set: Vec::new(), ..self.options.clone() };
         let session = Session::open_parts(&self.folder, &[part], &options, sources)?;
         let checked = clock.elapsed().as_secs_f64();
         let done = experiment::run_on(&session, &self.phase, &Keeping::default(), &mut Silent)?;
         self.last = Some(Last { receipts: done.receipts.clone(), seconds: done.seconds.clone(), ..Last::default() });
         cli::tell(&session, sources, &self.phase, (checked, clock), done)
-    }
-
-    /// Another session with the same model.
-    fn quiet(&self) -> Repl {
-        Repl {
-            folder: self.folder.clone(),
-            options: self.options.clone(),
-            phase: self.phase.clone(),
-            notebook: self.notebook.clone(),
-            past: Vec::new(),
-            inputs: 0,
-            model: self.model.clone(),
-            last: None,
-            sites: Vec::new(),
-            facts: self.facts.clone(),
-            warned: Default::default(),
-            looked: Vec::new(),
-            saved: Vec::new(),
-        }
     }
 }

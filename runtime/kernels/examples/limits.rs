@@ -1,5 +1,6 @@
 //! Prints what the processor can do and what share of it the kernels reach, with one thread and
-//! with two: `cargo run --release -p steer-kernels --example limits`. With `formats` behind it, by the format of weights.
+//! with two: `cargo run --release -p steer-kernels --example limits`. With `formats` behind it, by the format of weights, and
+//! with `formats q8_0` of rows that are rounded to whole numbers.
 //!
 //! The machine's own speed drifts, so each kernel is timed in turns with the loop it is held
 //! against, and a share is the median over the turns.
@@ -7,7 +8,7 @@
 mod turns;
 
 use std::hint::black_box;
-use steer_kernels::{Format, Isa, Packed, gemm, rows};
+use steer_kernels::{Activations, Arithmetic, Format, Isa, Packed, gemm, rows};
 use turns::{in_turns, median};
 
 /// Steps of fused multiply-adds between registers in one call.
@@ -74,7 +75,7 @@ fn stored(format: Format, outputs: usize, inputs: usize) -> Packed {
 }
 
 /// What a format's products reach: of one row against reading as many bytes, of 512 rows against f32 and the peak.
-fn format(isa: Isa, format: Format, threads: usize) {
+fn format(how: Arithmetic, format: Format, threads: usize) {
     let (outputs, inputs) = (4096, 4096);
     let one = stored(format, outputs, inputs);
     let bytes = one.bytes();
@@ -84,9 +85,9 @@ fn format(isa: Isa, format: Format, threads: usize) {
     let y = Shared(y.as_mut_ptr());
     let numbers = vec![0.5f32; w.len() * bytes / 4];
     let product = |rows: usize, w: &Packed, t: usize| unsafe {
-        gemm(isa, &x, inputs, rows, w, part(w.panels(), t, threads), y.at(), outputs);
+        gemm(how, &x, inputs, rows, w, part(w.panels(), t, threads), y.at(), outputs);
     };
-    let dot = rows::dot(isa);
+    let dot = rows::dot(how.isa);
     let read = |t: usize| {
         let part = part(numbers.len() / 32, t, threads);
         let (a, b) = numbers[part.start * 32..part.end * 32].split_at(part.len() * 16);
@@ -99,7 +100,7 @@ fn format(isa: Isa, format: Format, threads: usize) {
     let (one, four) = (of_rows(1), of_rows(4));
     let times = in_turns(threads, 7, &[&read, &one, &four]);
     let share = |i: usize| 100.0 * median(times[i].iter().zip(&times[0]).map(|(s, r)| r / s).collect());
-    let (registers, operations) = peak(isa);
+    let (registers, operations) = peak(how.isa);
     let (many, many_wide) = (|t: usize| product(512, &w[0], t), |t: usize| product(512, &wide, t));
     let long = in_turns(threads, 5, &[&many_wide, &many, &|_| registers()]);
     let ops = 2.0 * (512 * outputs * inputs) as f64;
@@ -117,13 +118,15 @@ fn format(isa: Isa, format: Format, threads: usize) {
 }
 
 fn main() {
-    // `limits formats [NAME]`: products by the format of their weights.
+    // `limits formats [ACTIVATIONS]`: products by the format of their weights.
     if let Some(word) = std::env::args().nth(1)
         && word == "formats"
     {
-        let only = std::env::args().nth(2);
-        for f in Format::ALL.into_iter().filter(|f| only.as_ref().is_none_or(|o| o == f.name())) {
-            [1, 2].into_iter().for_each(|threads| format(Isa::detect(), f, threads));
+        let name = std::env::args().nth(2).unwrap_or_default();
+        let activations = Activations::from_name(&name).unwrap_or_default();
+        let how = Arithmetic { isa: Isa::detect(), activations };
+        for f in Format::ALL.into_iter().filter(|f| activations != Activations::Q8 || f.is_levels()) {
+            [1, 2].into_iter().for_each(|threads| format(how, f, threads));
         }
         return;
     }

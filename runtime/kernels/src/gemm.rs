@@ -1,6 +1,7 @@
 //! Products of rows with packed weights.
 
-use crate::formats::Products;
+use crate::activations::{self, Activations, BLOCK, Block};
+use crate::formats::{DotTile, Products};
 use crate::isa::Isa;
 use crate::pack::{PANEL, Packed};
 use crate::tile::{Tile, Tiles, tiles};
@@ -13,15 +14,36 @@ const AHEAD: usize = 1024;
 thread_local! {
     /// Rows packed for the tiles, then weights that were decoded for them.
     static STRIPS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// Rows as whole numbers.
+    static BLOCKS: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Blocks of inputs and rows of one pass of rows of whole numbers: they stay in the second cache, as measured.
+const PASS: (usize, usize) = (64, 96);
+
+/// How products are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arithmetic {
+    pub isa: Isa,
+    /// What is read of a row.
+    pub activations: Activations,
+}
+
+/// Rows as they are.
+impl From<Isa> for Arithmetic {
+    fn from(isa: Isa) -> Arithmetic {
+        Arithmetic { isa, activations: Activations::F32 }
+    }
 }
 
 /// `y[r][c] = sum over k of x[r][k] * w[k][c]` for the columns of `panels`, where row `r` of `x`
 /// begins at `r * x_stride` and row `r` of `y` at `r * y_stride`; column `c` keeps its place
 /// whatever the panels, so that threads can share a product by panels and by rows.
 ///
-/// Each output is one chain of fused multiply-adds over ascending `k` that begins at zero. Its
-/// bits depend on its row, its column and the number of inputs alone; the weights are those that
-/// [`Packed::get`] gives, however they are stored.
+/// Each output is one chain of fused multiply-adds over ascending `k` that begins at zero; where rows and weights are
+/// whole numbers ([`Activations::Q8`]), over ascending parts, of their sums. Its bits depend on its row, its column, the
+/// number of inputs and the activations alone; the weights are those that [`Packed::get`] gives, and, where rows are
+/// numbers, the bits are the same however they are stored.
 ///
 /// # Safety
 /// `y` is writable at every output of these rows and panels, and nothing else uses these places
@@ -31,7 +53,7 @@ thread_local! {
 /// When `x` is too short, a panel does not exist or this processor lacks `isa`.
 #[allow(clippy::too_many_arguments)]
 pub unsafe fn gemm(
-    isa: Isa,
+    how: impl Into<Arithmetic>,
     x: &[f32],
     x_stride: usize,
     rows: usize,
@@ -40,6 +62,7 @@ pub unsafe fn gemm(
     y: *mut f32,
     y_stride: usize,
 ) {
+    let Arithmetic { isa, activations } = how.into();
     let tiles = tiles(isa);
     if rows == 0 || panels.is_empty() {
         return;
@@ -47,11 +70,16 @@ pub unsafe fn gemm(
     assert!((rows - 1) * x_stride + w.inputs() <= x.len(), "{rows} rows of {} numbers", x.len());
     assert!(panels.end <= w.panels(), "panels {panels:?} of {}", w.panels());
     let products = w.format().layout().products(isa);
-    let call = Call { tiles, products, x: x.as_ptr(), x_stride, w, panels, y, y_stride };
+    let rounds = activations == Activations::Bf16;
+    let call = Call { isa, tiles, products, rounds, x: x.as_ptr(), x_stride, w, panels, y, y_stride };
     // SAFETY: the asserts above, and the caller.
     unsafe {
-        if rows <= products.few[0].len() {
+        if activations == Activations::Q8 && !products.dots.is_empty() {
+            call.whole(rows);
+        } else if rows <= products.few[0].len() && !rounds {
             call.few(rows);
+        } else if rows <= products.few[0].len() {
+            call.few_rounded(rows);
         } else {
             call.many(rows);
         }
@@ -62,16 +90,19 @@ pub unsafe fn gemm(
 ///
 /// # Panics
 /// When `x` or `y` has another length or this processor lacks `isa`.
-pub fn matmul(isa: Isa, x: &[f32], rows: usize, w: &Packed, y: &mut [f32]) {
+pub fn matmul(how: impl Into<Arithmetic>, x: &[f32], rows: usize, w: &Packed, y: &mut [f32]) {
     assert_eq!(x.len(), rows * w.inputs(), "rows of {} inputs", w.inputs());
     assert_eq!(y.len(), rows * w.outputs(), "rows of {} outputs", w.outputs());
     // SAFETY: `y` holds every output.
-    unsafe { gemm(isa, x, w.inputs(), rows, w, 0..w.panels(), y.as_mut_ptr(), w.outputs()) }
+    unsafe { gemm(how, x, w.inputs(), rows, w, 0..w.panels(), y.as_mut_ptr(), w.outputs()) }
 }
 
 struct Call<'a> {
+    isa: Isa,
     tiles: &'static Tiles,
     products: Products,
+    /// Whether rows are read as bf16.
+    rounds: bool,
     x: *const f32,
     x_stride: usize,
     w: &'a Packed,
@@ -113,6 +144,62 @@ impl Call<'_> {
         }
     }
 
+    /// The same of rows that are rounded first.
+    unsafe fn few_rounded(&self, rows: usize) {
+        let inputs = self.w.inputs();
+        let mut rounded = Vec::with_capacity(rows * inputs);
+        for r in 0..rows {
+            // SAFETY: a row.
+            rounded.extend_from_slice(unsafe { std::slice::from_raw_parts(self.x.add(r * self.x_stride), inputs) });
+        }
+        activations::round(self.isa, &mut rounded);
+        let call = Call { x: rounded.as_ptr(), x_stride: inputs, panels: self.panels.clone(), ..*self };
+        unsafe { call.few(rows) };
+    }
+
+    /// Rows become whole numbers, some rows and some blocks of inputs at a time; the chains go on through `y`.
+    unsafe fn whole(&self, rows: usize) {
+        let lists = self.products.dots;
+        let (deep, high) = PASS;
+        let (most, blocks) = (lists[0].len(), self.w.inputs() / BLOCK);
+        let block_rows = rows.div_ceil(rows.div_ceil(high));
+        let deep = if rows <= most { blocks } else { blocks.min(deep) };
+        let quantize = activations::quantize(self.isa);
+        BLOCKS.with_borrow_mut(|quantized| {
+            if quantized.len() < block_rows * deep {
+                quantized.resize(block_rows * deep, Block::default());
+            }
+            for row in (0..rows).step_by(block_rows) {
+                let count = block_rows.min(rows - row);
+                for from in (0..blocks).step_by(deep) {
+                    let depth = deep.min(blocks - from);
+                    for (r, to) in quantized.chunks_exact_mut(depth).take(count).enumerate() {
+                        unsafe { quantize(self.x.add((row + r) * self.x_stride + from * BLOCK), to) };
+                    }
+                    // Of one strip the weights are read as often as of several, so that more panels share its numbers.
+                    let widest = (0..lists.len()).rev().find(|&n| lists[n].len() >= count).unwrap_or(0);
+                    for (p, n, cols) in groups(self.panels.clone(), self.w.outputs(), widest) {
+                        for (first, len) in even(count, most) {
+                            unsafe {
+                                lists[n][len - 1](&DotTile {
+                                    x: quantized.as_ptr().add(first * depth),
+                                    x_row: depth,
+                                    w: self.at(p, 0).cast(),
+                                    w_panel: self.w.panel_bytes(),
+                                    blocks: from..from + depth,
+                                    c: self.y.add((row + first) * self.y_stride + p * PANEL),
+                                    c_row: self.y_stride,
+                                    cols,
+                                    begin: from == 0,
+                                });
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    }
+
     /// Rows packed in strips that a tile can hold, a block of inputs at a time; the chains go on
     /// through `y` from block to block. Weights that are not f32 are decoded for all strips.
     unsafe fn many(&self, rows: usize) {
@@ -144,6 +231,10 @@ impl Call<'_> {
                             *p = unsafe { self.x.add((row + first + i) * self.x_stride + k) };
                         }
                         unsafe { (self.tiles.transpose)(&from[..len], &[], depth, strips.add(first * depth)) };
+                    }
+                    if self.rounds {
+                        // SAFETY: the strips of these rows.
+                        activations::round(self.isa, unsafe { std::slice::from_raw_parts_mut(strips, count * depth) });
                     }
                     for (p, n, cols) in groups(self.panels.clone(), self.w.outputs(), lists.len() - 1) {
                         let (b, b_panel) = match in_place {

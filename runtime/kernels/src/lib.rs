@@ -14,6 +14,7 @@
 //! - [`sum`]: sums of a few rows out of many;
 //! - [`limits`]: what the processor does at most.
 
+pub mod activations;
 mod area;
 pub mod attention;
 pub mod formats;
@@ -30,10 +31,11 @@ pub mod scan;
 pub mod sum;
 mod tile;
 
+pub use activations::Activations;
 pub use area::Area;
 pub use attention::{Heads, KeyValues, Queries, Scratch, attend, attend_block};
 pub use formats::Format;
-pub use gemm::{gemm, matmul};
+pub use gemm::{Arithmetic, gemm, matmul};
 pub use isa::Isa;
 pub use ops::{Binary, Reduce, Unary};
 pub use pack::{PANEL, Packed, fill_blocks, fill_elements, fill_panel};

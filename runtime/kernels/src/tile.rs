@@ -47,7 +47,11 @@ pub(crate) struct Tiles {
 
 /// What `c` holds: whole vectors, or one vector's first `cols` lanes.
 #[inline(always)]
-unsafe fn load_c<V: Wide, const R: usize, const N: usize>(c: *const f32, c_row: usize, cols: usize) -> [[V; N]; R] {
+pub(crate) unsafe fn load_c<V: Wide, const R: usize, const N: usize>(
+    c: *const f32,
+    c_row: usize,
+    cols: usize,
+) -> [[V; N]; R] {
     let mut acc = [[V::splat(0.0); N]; R];
     unsafe {
         if cols == 16 * N {

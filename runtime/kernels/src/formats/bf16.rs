@@ -5,11 +5,15 @@ use crate::lanes::Wide;
 
 struct Brain;
 
-layout!(Brain, "bf16", (1, 2), Record { head: &[(1, 2)], parts: (0, &[]) }, |from, to| to.copy_from_slice(from), |b| b
-    .as_chunks::<2>()
-    .0
-    .iter()
-    .all(|x| u16::from_le_bytes(*x) & 0x7f80 != 0x7f80));
+layout!(
+    Brain,
+    "bf16",
+    (1, 2),
+    Record { head: &[(1, 2)], parts: (0, &[]) },
+    |from, to| to.copy_from_slice(from),
+    |b| b.as_chunks::<2>().0.iter().all(|x| u16::from_le_bytes(*x) & 0x7f80 != 0x7f80),
+    |_| &[]
+);
 
 impl Stored for Brain {
     const PART: usize = 8;

@@ -5,11 +5,15 @@ use crate::lanes::Wide;
 
 struct Half;
 
-layout!(Half, "f16", (1, 2), Record { head: &[(1, 2)], parts: (0, &[]) }, |from, to| to.copy_from_slice(from), |b| b
-    .as_chunks::<2>()
-    .0
-    .iter()
-    .all(|x| u16::from_le_bytes(*x) & 0x7c00 != 0x7c00));
+layout!(
+    Half,
+    "f16",
+    (1, 2),
+    Record { head: &[(1, 2)], parts: (0, &[]) },
+    |from, to| to.copy_from_slice(from),
+    |b| b.as_chunks::<2>().0.iter().all(|x| u16::from_le_bytes(*x) & 0x7c00 != 0x7c00),
+    |_| &[]
+);
 
 impl Stored for Half {
     const PART: usize = 8;

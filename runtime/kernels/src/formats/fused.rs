@@ -81,14 +81,7 @@ unsafe fn chains<F: Stored, V: Wide, const R: usize, const N: usize>(
         let mut at = [t.b.cast::<u8>(); N];
         for n in 0..N {
             at[n] = F::part(panel(n), part);
-            // Behind the end of a panel stands the next one, which is read beside it; the next to be read is that of as many
-            // panels later.
-            let bytes = t.b_panel * size_of::<f32>();
-            let ends = at[n] as usize + AHEAD >= panel(n) as usize + bytes;
-            let ahead = at[n].wrapping_add(if ends { AHEAD + (N - 1) * bytes } else { AHEAD });
-            for line in 0..F::BYTES.div_ceil(64) {
-                V::prefetch(ahead.wrapping_add(64 * line).cast());
-            }
+            ask::<V>(at[n], panel(n), t.b_panel * size_of::<f32>(), N, F::BYTES);
         }
         let a = t.a.add(part * F::PART);
         if R > BESIDE {
@@ -127,6 +120,18 @@ unsafe fn chains<F: Stored, V: Wide, const R: usize, const N: usize>(
             }
             turns!(F::STEP, turn);
         }
+    }
+}
+
+/// Asks for what will be read a while after a part, in panels of which `group` are read side by side.
+#[inline(always)]
+pub(super) fn ask<V: Wide>(part: *const u8, panel: *const u8, panel_bytes: usize, group: usize, bytes: usize) {
+    // Behind the end of a panel stands the next one, which is read beside it; the next to be read is that of as many
+    // panels later.
+    let ends = part as usize + AHEAD >= panel as usize + panel_bytes;
+    let ahead = part.wrapping_add(if ends { AHEAD + (group - 1) * panel_bytes } else { AHEAD });
+    for line in 0..bytes.div_ceil(64) {
+        V::prefetch(ahead.wrapping_add(64 * line).cast());
     }
 }
 

@@ -16,7 +16,7 @@ impl<V: Wide, const PLACES: usize> Levels<V, PLACES> {
 
     /// Scales are of so few digits that their products with levels are exact, so that a weight is rounded at most once.
     #[inline(always)]
-    pub fn new(scale: V, less: V) -> Self {
+    pub fn new((scale, less): (V, V)) -> Self {
         let mut scales = [scale; PLACES];
         for (place, of_place) in scales.iter_mut().enumerate().take(PLACES - 1) {
             *of_place = scale * V::splat(f32::from_bits((127 - (Self::BITS * place) as u32) << 23));
@@ -24,17 +24,11 @@ impl<V: Wide, const PLACES: usize> Levels<V, PLACES> {
         Levels { scales, less }
     }
 
-    /// Of levels whose zero is in the middle, at `zero`. That level is +0, whatever the sign of the scale: in a chain that begins
-    /// at +0 both zeros add the same.
-    #[inline(always)]
-    pub fn around(zero: f32, scale: V) -> Self {
-        Self::new(scale, scale * V::splat(-zero))
-    }
-
-    /// The weights of the levels in place `J % PLACES`, which have the bits of `mask` in the first.
+    /// The weights of the levels of input `J`, which have the bits of `mask` in the first place. Four bytes hold those of
+    /// four inputs, or of four and in their upper halves of the next four.
     #[inline(always)]
     pub fn weights<const J: usize>(&self, words: &V::Whole, mask: i32) -> V {
-        let place = J % PLACES;
+        let place = if PLACES == 8 { J % 4 * 2 + J / 4 } else { J % 4 };
         let bits = (Self::BITS * place) as i32;
         if place + 1 == PLACES {
             V::of(words.right(bits)).fma(self.scales[0], self.less)
@@ -42,4 +36,11 @@ impl<V: Wide, const PLACES: usize> Levels<V, PLACES> {
             V::of(words.and(mask << bits)).fma(self.scales[place], self.less)
         }
     }
+}
+
+/// What makes weights of levels whose zero is in the middle, at `zero`. That level is +0, whatever the sign of the scale: in
+/// a chain that begins at +0 both zeros add the same.
+#[inline(always)]
+pub(super) fn around<V: Wide>(zero: f32, scale: V) -> (V, V) {
+    (scale, scale * V::splat(-zero))
 }

@@ -1,9 +1,11 @@
 //! How weights are stored: a file a format, and one table of them.
 //!
-//! Every weight is decoded to the f32 that its file stands for, and goes through the same chain of multiply-adds as a
-//! stored f32: a product has the bits of the product of its dequantized matrix, whatever the format.
+//! Where rows are f32, every weight is decoded to the f32 that its file stands for, and goes through the same chain of
+//! multiply-adds as a stored f32: a product has the bits of the product of its dequantized matrix, whatever the format.
+//! Where rows are whole numbers ([`crate::Activations::Q8`]), levels are multiplied with them as they are.
 
 mod bf16;
+mod dots;
 mod f16;
 mod f32;
 mod fused;
@@ -19,6 +21,8 @@ use crate::isa::Isa;
 use crate::lanes::{Whole, Wide};
 use crate::pack::PANEL;
 use crate::tile::TileFn;
+use dots::DotFn;
+pub(crate) use dots::DotTile;
 
 /// A format of weights, in memory as in files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,6 +49,8 @@ pub(crate) struct Products {
     pub few: &'static [&'static [TileFn]],
     /// From an input that begins a part.
     pub decode: DecodeFn,
+    /// Tiles over rows of whole numbers; none where weights are not levels. Lists as above.
+    pub dots: &'static [&'static [DotFn]],
 }
 
 /// Elements that follow one another: so many of so many bytes each.
@@ -116,6 +122,11 @@ impl Format {
     /// Inputs and bytes of one block of a file: the weights to one output from so many neighbouring inputs.
     pub fn block(self) -> (usize, usize) {
         self.layout().block
+    }
+
+    /// Whether weights are whole numbers, which blocks of them scale.
+    pub fn is_levels(self) -> bool {
+        self.block().0 > 1
     }
 
     /// Bytes of a panel of so many inputs, a multiple of the block's; `None` where nothing counts so far.
@@ -196,16 +207,28 @@ pub(crate) trait Stored {
     fn weights<V: Wide, const J: usize>(words: &Self::Words<V>, scale: &Self::Scale<V>) -> V;
 }
 
+/// A format whose weights are `scale * level + less`, with factors that a part has in common.
+pub(crate) trait Leveled: Stored {
+    /// Of a level.
+    const BITS: u32;
+    /// The level that is zero; none where there is a minimum.
+    const MIDDLE: Option<i32>;
+
+    /// The scale, and what is added.
+    ///
+    /// # Safety
+    /// The panel has this part.
+    unsafe fn factors<V: Wide>(panel: *const u8, part: usize) -> (V, V);
+    /// The levels of input `J` of a step and its three neighbours, a byte each; `J` is 0, or 4 in steps of 8.
+    ///
+    /// # Safety
+    /// `part` is where one begins, and it has this step.
+    unsafe fn levels<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole;
+}
+
 /// Whether no f16 at this byte of any block is infinite or no number.
 fn finite_halves(blocks: &[u8], bytes: usize, at: &[usize]) -> bool {
     blocks.chunks_exact(bytes).all(|b| at.iter().all(|&i| b[i + 1] & 0x7c != 0x7c))
-}
-
-/// Levels of four bits, the first one low in the first byte.
-fn nibbles(levels: &[u8], bytes: &mut [u8]) {
-    for (byte, pair) in bytes.iter_mut().zip(levels.as_chunks::<2>().0) {
-        *byte = pair[0] & 15 | pair[1] << 4;
-    }
 }
 
 /// Eight levels to a word of four bytes: the lower four bits of the first four, and of the others above them.
@@ -234,9 +257,12 @@ unsafe fn fives<V: Wide, const J: usize>(low: *const u8, fifths: *const u8, step
     }
 }
 
-/// The layout of a format that [`Stored`] describes.
+/// The layout of a format that [`Stored`] describes, with its tiles over rows of whole numbers.
 macro_rules! layout {
     ($stored:ty, $name:literal, $block:expr, $record:expr, $rearrange:expr, $finite:expr) => {
+        layout!($stored, $name, $block, $record, $rearrange, $finite, crate::formats::dots::dots_of::<$stored>);
+    };
+    ($stored:ty, $name:literal, $block:expr, $record:expr, $rearrange:expr, $finite:expr, $dots:expr) => {
         pub(super) static LAYOUT: $crate::formats::Layout = $crate::formats::Layout {
             name: $name,
             block: $block,
@@ -247,6 +273,7 @@ macro_rules! layout {
             products: |isa| $crate::formats::Products {
                 few: $crate::formats::fused::few_of::<$stored>(isa),
                 decode: $crate::formats::fused::decode_of::<$stored>(isa),
+                dots: $dots(isa),
             },
         };
     };

@@ -1,7 +1,7 @@
 //! Q4_0: blocks of 32 whole numbers of four bits, from -8 to 7, and their scale.
 
-use super::levels::Levels;
-use super::{Record, Stored, finite_halves, layout, nibbles};
+use super::levels::{Levels, around};
+use super::{Leveled, Record, Stored, finite_halves, fours, layout};
 use crate::lanes::{Whole, Wide};
 
 struct Q4;
@@ -14,7 +14,7 @@ layout!(
     |from, to| {
         to[..2].copy_from_slice(&from[..2]);
         let levels: [u8; 32] = std::array::from_fn(|i| from[2 + i % 16] >> (i / 16 * 4) & 15);
-        nibbles(&levels, &mut to[2..]);
+        fours(&levels, &mut to[2..]);
     },
     |blocks| finite_halves(blocks, 18, &[0])
 );
@@ -32,7 +32,7 @@ impl Stored for Q4 {
     }
     #[inline(always)]
     unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> Self::Scale<V> {
-        unsafe { Levels::around(8.0, V::load_f16(Self::part(panel, part))) }
+        Levels::new(unsafe { Self::factors(panel, part) })
     }
     #[inline(always)]
     unsafe fn words<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
@@ -41,5 +41,20 @@ impl Stored for Q4 {
     #[inline(always)]
     fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &Levels<V, 8>) -> V {
         scale.weights::<J>(words, 15)
+    }
+}
+
+impl Leveled for Q4 {
+    const BITS: u32 = 4;
+    const MIDDLE: Option<i32> = Some(8);
+
+    #[inline(always)]
+    unsafe fn factors<V: Wide>(panel: *const u8, part: usize) -> (V, V) {
+        unsafe { around(8.0, V::load_f16(Self::part(panel, part))) }
+    }
+    #[inline(always)]
+    unsafe fn levels<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
+        let words = unsafe { V::Whole::load(part.add(32 + step * 64)) };
+        if J < 4 { words.and(0x0f0f_0f0f) } else { words.right(4).and(0x0f0f_0f0f) }
     }
 }

@@ -2,7 +2,7 @@
 //! in common.
 
 use super::levels::Levels;
-use super::{Record, Stored, finite_halves, layout, nibbles, sixes};
+use super::{Leveled, Record, Stored, finite_halves, fours, layout, sixes};
 use crate::lanes::{Whole, Wide};
 
 struct Q4K;
@@ -20,7 +20,7 @@ layout!(
         for (i, part) in to[4..].chunks_exact_mut(PART).enumerate() {
             let levels: [u8; 32] = std::array::from_fn(|j| from[16 + i / 2 * 32 + j] >> (i % 2 * 4) & 15);
             (part[0], part[1]) = sixes(&from[4..16], i);
-            nibbles(&levels, &mut part[2..]);
+            fours(&levels, &mut part[2..]);
         }
     },
     |blocks| finite_halves(blocks, 144, &[0, 2])
@@ -42,11 +42,7 @@ impl Stored for Q4K {
     }
     #[inline(always)]
     unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> Self::Scale<V> {
-        unsafe {
-            let (block, part) = (panel.add(part / 8 * BLOCK), Self::part(panel, part));
-            let scale = V::load_f16(block) * V::of(V::Whole::load_u8(part));
-            Levels::new(scale, -(V::load_f16(block.add(32)) * V::of(V::Whole::load_u8(part.add(16)))))
-        }
+        Levels::new(unsafe { Self::factors(panel, part) })
     }
     #[inline(always)]
     unsafe fn words<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
@@ -55,5 +51,24 @@ impl Stored for Q4K {
     #[inline(always)]
     fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &Levels<V, 8>) -> V {
         scale.weights::<J>(words, 15)
+    }
+}
+
+impl Leveled for Q4K {
+    const BITS: u32 = 4;
+    const MIDDLE: Option<i32> = None;
+
+    #[inline(always)]
+    unsafe fn factors<V: Wide>(panel: *const u8, part: usize) -> (V, V) {
+        unsafe {
+            let (block, part) = (panel.add(part / 8 * BLOCK), Self::part(panel, part));
+            let scale = V::load_f16(block) * V::of(V::Whole::load_u8(part));
+            (scale, -(V::load_f16(block.add(32)) * V::of(V::Whole::load_u8(part.add(16)))))
+        }
+    }
+    #[inline(always)]
+    unsafe fn levels<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
+        let words = unsafe { V::Whole::load(part.add(32 + step * 64)) };
+        if J < 4 { words.and(0x0f0f_0f0f) } else { words.right(4).and(0x0f0f_0f0f) }
     }
 }

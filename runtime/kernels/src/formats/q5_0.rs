@@ -1,7 +1,7 @@
 //! Q5_0: blocks of 32 whole numbers of five bits, from -16 to 15, and their scale.
 
-use super::levels::Levels;
-use super::{Record, Stored, finite_halves, fives, fours, layout};
+use super::levels::{Levels, around};
+use super::{Leveled, Record, Stored, finite_halves, fives, fours, layout};
 use crate::lanes::Wide;
 
 struct Q5;
@@ -37,7 +37,7 @@ impl Stored for Q5 {
     }
     #[inline(always)]
     unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> Self::Scale<V> {
-        unsafe { Levels::around(16.0, V::load_f16(Self::part(panel, part))) }
+        Levels::new(unsafe { Self::factors(panel, part) })
     }
     /// The levels of four inputs, a byte each.
     #[inline(always)]
@@ -47,5 +47,19 @@ impl Stored for Q5 {
     #[inline(always)]
     fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &Levels<V, 4>) -> V {
         scale.weights::<J>(words, 31)
+    }
+}
+
+impl Leveled for Q5 {
+    const BITS: u32 = 5;
+    const MIDDLE: Option<i32> = Some(16);
+
+    #[inline(always)]
+    unsafe fn factors<V: Wide>(panel: *const u8, part: usize) -> (V, V) {
+        unsafe { around(16.0, V::load_f16(Self::part(panel, part))) }
+    }
+    #[inline(always)]
+    unsafe fn levels<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
+        unsafe { Self::words::<V, J>(part, step) }
     }
 }

@@ -1,7 +1,7 @@
 //! Q5_K: as Q4_K, with a fifth bit of each number.
 
 use super::levels::Levels;
-use super::{Record, Stored, finite_halves, fives, fours, layout, sixes};
+use super::{Leveled, Record, Stored, finite_halves, fives, fours, layout, sixes};
 use crate::lanes::{Whole, Wide};
 
 struct Q5K;
@@ -45,11 +45,7 @@ impl Stored for Q5K {
     }
     #[inline(always)]
     unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> Self::Scale<V> {
-        unsafe {
-            let (block, part) = (panel.add(part / 8 * BLOCK), Self::part(panel, part));
-            let scale = V::load_f16(block) * V::of(V::Whole::load_u8(part));
-            Levels::new(scale, -(V::load_f16(block.add(32)) * V::of(V::Whole::load_u8(part.add(16)))))
-        }
+        Levels::new(unsafe { Self::factors(panel, part) })
     }
     /// The levels of four inputs, a byte each.
     #[inline(always)]
@@ -59,5 +55,23 @@ impl Stored for Q5K {
     #[inline(always)]
     fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &Levels<V, 4>) -> V {
         scale.weights::<J>(words, 31)
+    }
+}
+
+impl Leveled for Q5K {
+    const BITS: u32 = 5;
+    const MIDDLE: Option<i32> = None;
+
+    #[inline(always)]
+    unsafe fn factors<V: Wide>(panel: *const u8, part: usize) -> (V, V) {
+        unsafe {
+            let (block, part) = (panel.add(part / 8 * BLOCK), Self::part(panel, part));
+            let scale = V::load_f16(block) * V::of(V::Whole::load_u8(part));
+            (scale, -(V::load_f16(block.add(32)) * V::of(V::Whole::load_u8(part.add(16)))))
+        }
+    }
+    #[inline(always)]
+    unsafe fn levels<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
+        unsafe { Self::words::<V, J>(part, step) }
     }
 }

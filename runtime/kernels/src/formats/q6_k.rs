@@ -1,8 +1,8 @@
 //! Q6_K: blocks of 256 whole numbers of six bits, from -32 to 31; each 16 have a scale of eight bits, which have one
 //! scale in common.
 
-use super::levels::Levels;
-use super::{Record, Stored, finite_halves, fours, layout};
+use super::levels::{Levels, around};
+use super::{Leveled, Record, Stored, finite_halves, fours, layout};
 use crate::lanes::{Whole, Wide};
 
 struct Q6K;
@@ -50,10 +50,7 @@ impl Stored for Q6K {
     }
     #[inline(always)]
     unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> Self::Scale<V> {
-        unsafe {
-            let common = V::load_f16(panel.add(part / 16 * BLOCK));
-            Levels::around(32.0, common * V::of(V::Whole::load_i8(Self::part(panel, part))))
-        }
+        Levels::new(unsafe { Self::factors(panel, part) })
     }
     /// The levels of four inputs, a byte each.
     #[inline(always)]
@@ -72,5 +69,22 @@ impl Stored for Q6K {
     #[inline(always)]
     fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &Levels<V, 4>) -> V {
         scale.weights::<J>(words, 63)
+    }
+}
+
+impl Leveled for Q6K {
+    const BITS: u32 = 6;
+    const MIDDLE: Option<i32> = Some(32);
+
+    #[inline(always)]
+    unsafe fn factors<V: Wide>(panel: *const u8, part: usize) -> (V, V) {
+        unsafe {
+            let common = V::load_f16(panel.add(part / 16 * BLOCK));
+            around(32.0, common * V::of(V::Whole::load_i8(Self::part(panel, part))))
+        }
+    }
+    #[inline(always)]
+    unsafe fn levels<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
+        unsafe { Self::words::<V, J>(part, step) }
     }
 }

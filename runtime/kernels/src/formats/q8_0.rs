@@ -1,7 +1,7 @@
 //! Q8_0: blocks of 32 whole numbers of eight bits and their scale.
 
-use super::levels::Levels;
-use super::{Record, Stored, finite_halves, layout};
+use super::levels::{Levels, around};
+use super::{Leveled, Record, Stored, finite_halves, layout};
 use crate::lanes::{Whole, Wide};
 
 struct Q8;
@@ -32,7 +32,7 @@ impl Stored for Q8 {
     }
     #[inline(always)]
     unsafe fn scale<V: Wide>(panel: *const u8, part: usize) -> Self::Scale<V> {
-        unsafe { Levels::around(128.0, V::load_f16(Self::part(panel, part))) }
+        Levels::new(unsafe { Self::factors(panel, part) })
     }
     #[inline(always)]
     unsafe fn words<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
@@ -41,5 +41,19 @@ impl Stored for Q8 {
     #[inline(always)]
     fn weights<V: Wide, const J: usize>(words: &V::Whole, scale: &Levels<V, 4>) -> V {
         scale.weights::<J>(words, 255)
+    }
+}
+
+impl Leveled for Q8 {
+    const BITS: u32 = 8;
+    const MIDDLE: Option<i32> = Some(128);
+
+    #[inline(always)]
+    unsafe fn factors<V: Wide>(panel: *const u8, part: usize) -> (V, V) {
+        unsafe { around(128.0, V::load_f16(Self::part(panel, part))) }
+    }
+    #[inline(always)]
+    unsafe fn levels<V: Wide, const J: usize>(part: *const u8, step: usize) -> V::Whole {
+        unsafe { Self::words::<V, J>(part, step) }
     }
 }

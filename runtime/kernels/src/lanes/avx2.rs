@@ -233,9 +233,14 @@ unsafe fn transpose8(r: [__m256; 8]) -> [__m256; 8] {
 
 /// Sixteen whole numbers in two registers.
 #[derive(Clone, Copy)]
-pub(crate) struct W256(__m256i, __m256i);
+pub(crate) struct W256(pub(super) __m256i, pub(super) __m256i);
 
 impl Whole for W256 {
+    #[inline(always)]
+    fn splat(n: i32) -> W256 {
+        let n = unsafe { _mm256_set1_epi32(n) };
+        W256(n, n)
+    }
     #[inline(always)]
     unsafe fn load(p: *const u8) -> W256 {
         unsafe { W256(_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())) }

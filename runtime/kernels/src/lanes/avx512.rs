@@ -171,9 +171,13 @@ fn part(n: usize) -> __mmask16 {
 /// Sixteen whole numbers in a register.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(crate) struct W512(__m512i);
+pub(crate) struct W512(pub(super) __m512i);
 
 impl Whole for W512 {
+    #[inline(always)]
+    fn splat(n: i32) -> W512 {
+        W512(unsafe { _mm512_set1_epi32(n) })
+    }
     #[inline(always)]
     unsafe fn load(p: *const u8) -> W512 {
         W512(unsafe { _mm512_loadu_si512(p.cast()) })

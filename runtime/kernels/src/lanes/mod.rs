@@ -13,6 +13,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+pub(crate) mod dots;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod portable;
@@ -82,6 +83,7 @@ pub(crate) trait Lanes:
 
 /// Sixteen whole numbers of 32 bits, out of which stored weights are unpacked.
 pub(crate) trait Whole: Copy {
+    fn splat(n: i32) -> Self;
     /// # Safety
     /// `p` is readable for 64 bytes.
     unsafe fn load(p: *const u8) -> Self;

@@ -240,9 +240,14 @@ unsafe fn transpose4(r: [float32x4_t; 4]) -> [float32x4_t; 4] {
 
 /// Sixteen whole numbers in four registers.
 #[derive(Clone, Copy)]
-pub(crate) struct W128(uint32x4_t, uint32x4_t, uint32x4_t, uint32x4_t);
+pub(crate) struct W128(pub(super) uint32x4_t, pub(super) uint32x4_t, pub(super) uint32x4_t, pub(super) uint32x4_t);
 
 impl Whole for W128 {
+    #[inline(always)]
+    fn splat(n: i32) -> W128 {
+        let n = unsafe { vreinterpretq_u32_s32(vdupq_n_s32(n)) };
+        W128(n, n, n, n)
+    }
     #[inline(always)]
     unsafe fn load(p: *const u8) -> W128 {
         let p = p.cast::<u32>();

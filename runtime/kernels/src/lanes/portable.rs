@@ -251,9 +251,13 @@ impl Lanes for P16 {
 /// Sixteen whole numbers.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-pub(crate) struct W16([i32; 16]);
+pub(crate) struct W16(pub(super) [i32; 16]);
 
 impl Whole for W16 {
+    #[inline(always)]
+    fn splat(n: i32) -> W16 {
+        W16([n; 16])
+    }
     #[inline(always)]
     unsafe fn load(p: *const u8) -> W16 {
         W16(unsafe { p.cast::<[[u8; 4]; 16]>().read() }.map(i32::from_le_bytes))

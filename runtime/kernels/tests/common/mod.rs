@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod stored;
+
 /// A small fixed generator (xorshift).
 pub struct Numbers(u64);
 

@@ -1,0 +1,182 @@
+//! Products of rows of whole numbers with matrices of levels: sums of whole numbers, exact, and one scaling a part.
+
+use super::Leveled;
+use super::fused::ask;
+use crate::activations::{BLOCK, Block};
+use crate::isa::{Isa, by_isa};
+use crate::lanes::dots::Dot;
+use crate::lanes::{Whole, Wide};
+use crate::tile::{load_c, store_c};
+use std::ops::Range;
+
+/// `c[r][..cols] (+)=` the products of some blocks of rows with some parts of panels.
+pub(crate) struct DotTile {
+    /// Row 0, the first of its blocks.
+    pub x: *const Block,
+    /// From row to row, in blocks.
+    pub x_row: usize,
+    /// Panel 0.
+    pub w: *const u8,
+    /// From panel to panel, in bytes.
+    pub w_panel: usize,
+    /// Blocks of inputs.
+    pub blocks: Range<usize>,
+    /// Row 0, column 0.
+    pub c: *mut f32,
+    pub c_row: usize,
+    /// Columns to write, at most 16 a panel.
+    pub cols: usize,
+    /// Whether the chains begin here, or go on from what `c` holds.
+    pub begin: bool,
+}
+
+pub(crate) type DotFn = unsafe fn(&DotTile);
+
+/// A chain of multiply-adds for each output, of the scaled sums of ascending parts.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)]
+unsafe fn run<F: Leveled, V: Wide, D: Dot<V::Whole>, const R: usize, const N: usize>(t: &DotTile) {
+    unsafe {
+        let mut acc = [[V::splat(0.0); N]; R];
+        if !t.begin {
+            acc = load_c(t.c, t.c_row, t.cols);
+        }
+        let parts = BLOCK / F::PART;
+        for block in t.blocks.clone() {
+            let x: [&Block; R] = std::array::from_fn(|r| &*t.x.add(r * t.x_row + block - t.blocks.start));
+            for half in 0..parts {
+                let part = block * parts + half;
+                let at: [*const u8; N] = std::array::from_fn(|n| F::part(t.w.wrapping_add(n * t.w_panel), part));
+                for n in 0..N {
+                    ask::<V>(at[n], t.w.wrapping_add(n * t.w_panel), t.w_panel, N, F::BYTES);
+                }
+                let sums = sums::<F, V, D, R, N>(&at, &x, half * F::PART);
+                for n in 0..N {
+                    let (scale, less) = F::factors::<V>(t.w.wrapping_add(n * t.w_panel), part);
+                    for r in 0..R {
+                        acc[r][n] = V::of(sums[r][n]).fma(scale * V::splat(x[r].scale), acc[r][n]);
+                        if F::MIDDLE.is_none() {
+                            acc[r][n] = less.fma(V::splat(x[r].total), acc[r][n]);
+                        }
+                    }
+                }
+            }
+        }
+        store_c(acc, t.c, t.c_row, t.cols);
+    }
+}
+
+/// The products of a part's levels with some numbers of blocks, from `first` on.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)]
+unsafe fn sums<F: Leveled, V: Wide, D: Dot<V::Whole>, const R: usize, const N: usize>(
+    at: &[*const u8; N],
+    x: &[&Block; R],
+    first: usize,
+) -> [[V::Whole; N]; R] {
+    let steps = F::PART / F::STEP;
+    // Words are summed in groups, of whole steps.
+    let group = (D::words(F::BITS) / F::STEP.div_ceil(4)).clamp(1, steps);
+    let begin = |r: usize| {
+        let of = if F::PART == BLOCK { x[r].sums[0] + x[r].sums[1] } else { x[r].sums[first / F::PART] };
+        let centred = F::BITS == 8 && D::CENTRED;
+        V::Whole::splat(if centred { 0 } else { -F::MIDDLE.unwrap_or(0) * of })
+    };
+    let mut sums: [[V::Whole; N]; R] = std::array::from_fn(|r| [begin(r); N]);
+    for from in (0..steps).step_by(group) {
+        let mut few = [[D::none(); N]; R];
+        for step in from..from + group {
+            macro_rules! word {
+                ($j:literal) => {
+                    let mut levels = [V::Whole::splat(0); N];
+                    for n in 0..N {
+                        levels[n] = unsafe { F::levels::<V, $j>(at[n], step) };
+                    }
+                    for r in 0..R {
+                        let four = x[r].numbers.as_ptr().wrapping_add(first + step * F::STEP + $j);
+                        let four = unsafe { four.cast::<i32>().read_unaligned() };
+                        for n in 0..N {
+                            few[r][n] = D::add(few[r][n], F::BITS, levels[n], four);
+                        }
+                    }
+                };
+            }
+            word!(0);
+            if F::STEP == 8 {
+                word!(4);
+            }
+        }
+        for r in 0..R {
+            for n in 0..N {
+                sums[r][n] = D::take(few[r][n], sums[r][n]);
+            }
+        }
+    }
+    sums
+}
+
+macro_rules! dots {
+    ($name:ident, $lanes:ty, $dot:ty, $attribute:meta, $($n:literal: $($r:literal)*;)*) => {
+        mod $name {
+            use super::{DotFn, DotTile, Leveled};
+            use std::marker::PhantomData;
+
+            #[$attribute]
+            unsafe fn tile<F: Leveled, const R: usize, const N: usize>(t: &DotTile) {
+                unsafe { super::run::<F, $lanes, $dot, R, N>(t) }
+            }
+
+            pub(super) struct Of<F>(PhantomData<F>);
+            impl<F: Leveled> Of<F> {
+                pub(super) const DOTS: &'static [&'static [DotFn]] = &[$(&[$(tile::<F, $r, $n>),*]),*];
+            }
+        }
+    };
+}
+
+dots!(portable, crate::lanes::portable::P16, crate::lanes::dots::portable::Plain, inline, 1: 1 2 3 4;);
+#[cfg(target_arch = "aarch64")]
+dots!(neon, crate::lanes::neon::V128, crate::lanes::dots::neon::Long, target_feature(enable = "neon"), 1: 1 2 3 4;);
+#[cfg(target_arch = "x86_64")]
+dots!(
+    avx2,
+    crate::lanes::avx2::V256,
+    crate::lanes::dots::x86::Pairs,
+    target_feature(enable = "avx2,fma,f16c"),
+    1: 1 2 3 4; 2: 1 2;
+);
+#[cfg(target_arch = "x86_64")]
+dots!(
+    avx_vnni,
+    crate::lanes::avx2::V256,
+    crate::lanes::dots::x86::Fours256,
+    target_feature(enable = "avx2,fma,f16c,avxvnni"),
+    1: 1 2 3 4; 2: 1 2;
+);
+#[cfg(target_arch = "x86_64")]
+dots!(
+    avx512,
+    crate::lanes::avx512::V512,
+    crate::lanes::dots::x86::Halves,
+    target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c"),
+    1: 1 2 3 4 5 6 7 8; 2: 1 2 3 4;
+);
+#[cfg(target_arch = "x86_64")]
+dots!(
+    avx512_vnni,
+    crate::lanes::avx512::V512,
+    crate::lanes::dots::x86::Fours512,
+    target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c"),
+    1: 1 2 3 4 5 6 7 8; 2: 1 2 3 4; 4: 1 2;
+);
+
+/// The tiles of a format: `f[n][r - 1]` does `r` rows, the index of a list is the power of two of its panels.
+pub(super) fn dots_of<F: Leveled + 'static>(isa: Isa) -> &'static [&'static [DotFn]] {
+    #[cfg(target_arch = "x86_64")]
+    match isa {
+        Isa::Avx2 if is_x86_feature_detected!("avxvnni") => return avx_vnni::Of::<F>::DOTS,
+        Isa::Avx512 if is_x86_feature_detected!("avx512vnni") => return avx512_vnni::Of::<F>::DOTS,
+        _ => {}
+    }
+    by_isa!(isa, Of::<F>::DOTS)
+}

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::sync::Arc;
 use steer_compiler::plan::{EditId, Stat, Tensor, Weight};
-use steer_kernels::Format;
 use steer_kernels::attention::CacheFormat;
+use steer_kernels::{Activations, Format};
 
 /// Weights by what the Plan says of them.
 pub trait WeightSource: Send + Sync {
@@ -217,6 +217,16 @@ pub struct StepResult {
 /// Is told what part of a pass is done, from 0 to 1.
 pub type Watcher = Box<dyn Fn(f64) + Send + Sync>;
 
+/// Where numbers are kept in fewer bits than they are computed in. A row's values depend on it, and still on nothing else
+/// than its own prefix and edits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Rounding {
+    /// How keys and values are stored.
+    pub cache: CacheFormat,
+    /// What products with weights read of rows.
+    pub activations: Activations,
+}
+
 /// A loaded model under one Plan, with the caches of its runs.
 ///
 /// The values of a row depend on its prefix and its edits alone, however the tokens are handed over.
@@ -230,8 +240,8 @@ pub trait Engine {
     /// Who is told of the passes from now on. An engine that does not know how far it is tells nobody.
     fn watch(&mut self, _watcher: Option<Watcher>) {}
 
-    /// How keys and values are stored from the next start on; otherwise as they are.
-    fn store_in(&mut self, format: CacheFormat);
+    /// What is rounded from the next start on; otherwise nothing is.
+    fn round(&mut self, rounding: Rounding);
 
     /// Passes say from now on what their time is spent on, if the engine knows.
     fn measure(&mut self) {}

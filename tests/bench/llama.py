@@ -40,8 +40,8 @@ def tokens(n):
 class Steer:
     """The other process, which answers a line with a line."""
 
-    def __init__(self, model, script="control.steer", hooks=("control",)):
-        self.process = subprocess.Popen([PROGRAM, "serve", model, script, "--threads", str(THREADS)], stdin=subprocess.PIPE,
+    def __init__(self, model, script="control.steer", hooks=("control",), activations="f32"):
+        self.process = subprocess.Popen([PROGRAM, "serve", model, script, "--activations", activations, "--threads", str(THREADS)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
         self.ask("load", "plain")
         if hooks:
@@ -232,7 +232,7 @@ def measure(shape, form, args):
         print(f"{model['name']}, {form}: {model['bytes'] / 1e6:.0f} MB a new token, {model['operations'] / 1e9:.0f} GFLOP a prompt of {args.prompt}")
         sides = {}
         if "steer" in args.only:
-            sides["steer"] = Steer(model["path"])
+            sides["steer"] = Steer(model["path"], activations=args.activations)
         if "llama.cpp" in args.only:
             sides["llama.cpp"] = Llama(model["path"], control)
         if "transformers" in args.only and form in ("f32", "bf16"):
@@ -294,6 +294,7 @@ def main():
     p.add_argument("--new", type=int, default=16, help="tokens that are made one by one in a turn")
     p.add_argument("--prompt", type=int, default=512)
     p.add_argument("--layers", type=int)
+    p.add_argument("--activations", default="f32", help="what steer's products read of rows: f32, bf16, or q8_0 as llama.cpp's do")
     p.add_argument("--only", nargs="*", default=["steer", "llama.cpp", "transformers"])
     p.add_argument("--folder", help="where checkpoints are written; they are deleted after use")
     args = p.parse_args()

@@ -16,11 +16,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use steer::cli::sites;
+use steer::engine::Rounding;
 use steer::experiment::{self, PhaseOptions, Session, SessionOptions};
 use steer::hub::Hub;
 use steer::manual::Manual;
 use steer::report;
 use steer_compiler::plan::rules;
+use steer_kernels::Activations;
 use steer_kernels::attention::CacheFormat;
 use steer_lang::{Diagnostic, FileId, Sources};
 
@@ -221,9 +223,10 @@ impl Case {
 
     fn phase(&self) -> PhaseOptions {
         let cache = self.option("cache").map(|name| CacheFormat::from_name(name).expect("a format of caches"));
+        let activations = self.option("activations").map(|name| Activations::from_name(name).expect("activations"));
         PhaseOptions {
             backend: self.option("backend").unwrap_or(steer_compiler::backend::DEFAULT).into(),
-            cache: cache.unwrap_or_default(),
+            rounding: Rounding { cache: cache.unwrap_or_default(), activations: activations.unwrap_or_default() },
             rules: rules::Options {
                 disable: self.all("disable-rule").map(str::to_string).collect(),
                 stop_after: self.option("stop-after").map(str::to_string),

@@ -1,6 +1,6 @@
 //! `steer explain CODE_OR_FILE`
 
-use super::{Cache, Failure, ModelArgs, Setting};
+use super::{Failure, ModelArgs, RoundingArgs, Setting};
 use crate::error::Error;
 use crate::experiment::{self, PhaseOptions, Session};
 use crate::manual::Manual;
@@ -23,9 +23,8 @@ pub struct ExplainArgs {
     /// A parameter of the script; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<Setting>,
-    /// How keys and values are stored for later tokens
-    #[arg(long, value_enum, default_value_t)]
-    pub cache: Cache,
+    #[command(flatten)]
+    pub rounding: RoundingArgs,
 }
 
 /// Prints the page of a code, or what became of each edit of a script.
@@ -53,15 +52,15 @@ fn explain_file(path: &Path, args: &ExplainArgs) -> Result<(), Failure> {
 fn text_of(path: &Path, args: &ExplainArgs, sources: &mut Sources) -> Result<String, Diagnostics> {
     let bar = Bar::new("checking", Unit::Unknown);
     let session = Session::open(path, &super::session_options(&args.model, &args.set), sources)?;
-    let options = PhaseOptions { cache: args.cache.format(), ..PhaseOptions::default() };
+    let options = PhaseOptions { rounding: args.rounding.rounding(), ..PhaseOptions::default() };
     let experiment = experiment::prepare_all(&session, &options)?;
     drop(bar);
     let mut warnings = session.warnings.clone();
     warnings.extend(experiment.prepared.warnings.iter().cloned());
     super::show(&warnings, sources, report::errors_in_color());
-    let caches = experiment::caches(&experiment, options.cache);
+    let rounding = experiment::rounding(&experiment, options.rounding);
     let kernels = format!("\nKernels are compiled by {DEFAULT}, on this machine for {}\n", Isa::detect().name());
-    Ok(experiment::explanation(&session, &experiment) + &caches + &kernels)
+    Ok(experiment::explanation(&session, &experiment) + &rounding + &kernels)
 }
 
 fn unknown(what: &str) -> Error {

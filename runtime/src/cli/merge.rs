@@ -1,8 +1,8 @@
 //! `steer merge FILE PARTS`
 
 use super::outcome::{self, Outcome};
-use super::{Backend, Cache, Failure, ModelArgs, Setting};
-use crate::experiment::{self, PhaseOptions, Session};
+use super::{Failure, ModelArgs, Setting, ValueArgs};
+use crate::experiment::{self, Session};
 use crate::progress::{Bar, Unit};
 use clap::Args;
 use std::path::PathBuf;
@@ -21,15 +21,8 @@ pub struct MergeArgs {
     /// A parameter of the script, as the shards had it; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<Setting>,
-    /// What the shards were executed by
-    #[arg(long, value_enum, default_value_t)]
-    pub backend: Backend,
-    /// How the shards stored keys and values
-    #[arg(long, value_enum, default_value_t)]
-    pub cache: Cache,
-    /// The seed that the shards had
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
+    #[command(flatten)]
+    pub values: ValueArgs,
     /// Write the report as JSON, too; `-`: to standard output, and nothing else
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -50,13 +43,7 @@ pub fn run(args: &MergeArgs) -> Result<(), Failure> {
 
 fn merge(args: &MergeArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     let clock = Instant::now();
-    let backend = args.backend.available().map_err(|e| vec![*e.0])?;
-    let options = PhaseOptions {
-        backend: backend.into(),
-        seed: args.seed,
-        cache: args.cache.format(),
-        ..PhaseOptions::default()
-    };
+    let options = args.values.options().map_err(|e| vec![*e.0])?;
     let bar = Bar::new("checking", Unit::Unknown);
     let mut open = super::session_options(&args.model, &args.set);
     let mut session = Session::open(&args.file, &open, sources)?;

@@ -1,8 +1,11 @@
 //! Options that several subcommands share.
 
+use crate::engine::Rounding;
 use crate::error::Error;
+use crate::experiment::PhaseOptions;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
+use steer_kernels::Activations;
 use steer_kernels::attention::CacheFormat;
 use steer_lang::codes;
 
@@ -99,6 +102,65 @@ impl Cache {
             Cache::F16 => CacheFormat::F16,
             Cache::Q8 => CacheFormat::Q8,
         }
+    }
+}
+
+/// What products with weights read of rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ActivationsArg {
+    /// As they are
+    #[default]
+    F32,
+    /// Rounded to bf16
+    Bf16,
+    /// By quantized weights: in 8 bits, with a scale for each 32 numbers, as llama.cpp does; faster
+    #[value(name = "q8_0")]
+    Q8,
+}
+
+/// What values depend on beside the script and its model.
+#[derive(Args, Clone, Debug)]
+pub struct ValueArgs {
+    /// What executes the model
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: Backend,
+    #[command(flatten)]
+    pub rounding: RoundingArgs,
+    /// The seed of everything random (default: the script's, else 0)
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+impl ValueArgs {
+    pub fn options(&self) -> Result<PhaseOptions, Error> {
+        Ok(PhaseOptions {
+            backend: self.backend.available()?.into(),
+            seed: self.seed,
+            rounding: self.rounding.rounding(),
+            ..PhaseOptions::default()
+        })
+    }
+}
+
+/// Where numbers are kept in fewer bits.
+#[derive(Args, Clone, Debug)]
+pub struct RoundingArgs {
+    /// How keys and values are stored for later tokens
+    #[arg(long, value_enum, default_value_t)]
+    pub cache: Cache,
+    /// What products with weights read of rows
+    #[arg(long, value_enum, default_value_t)]
+    pub activations: ActivationsArg,
+}
+
+impl RoundingArgs {
+    pub fn rounding(&self) -> Rounding {
+        let activations = match self.activations {
+            ActivationsArg::F32 => Activations::F32,
+            ActivationsArg::Bf16 => Activations::Bf16,
+            ActivationsArg::Q8 => Activations::Q8,
+        };
+        Rounding { cache: self.cache.format(), activations }
     }
 }
 

@@ -129,7 +129,8 @@ impl Outcome<'_> {
         }
         result.backend = self.options.backend.clone();
         result.instruction_set = Isa::detect().name().into();
-        result.cache = self.options.cache.name().into();
+        result.cache = self.options.rounding.cache.name().into();
+        result.activations = self.options.rounding.activations.name().into();
         result.seed = self.options.seed.or_else(|| self.session.script.seed()).unwrap_or(0);
         for (name, value) in &self.session.script.params {
             let value = match value {

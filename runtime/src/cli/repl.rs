@@ -1,6 +1,6 @@
 //! `steer repl [FILE]`
 
-use super::{Backend, Cache, Failure, ModelArgs, Setting, Weights, script_folder};
+use super::{Failure, ModelArgs, Setting, ValueArgs, Weights, script_folder};
 use crate::error::Error;
 use crate::experiment::PhaseOptions;
 use crate::repl::{Flow, Repl, Terminal};
@@ -19,18 +19,11 @@ pub struct ReplArgs {
     /// A parameter of the script; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<Setting>,
-    /// What executes the model
-    #[arg(long, value_enum, default_value_t)]
-    pub backend: Backend,
-    /// How keys and values are stored for later tokens
-    #[arg(long, value_enum, default_value_t)]
-    pub cache: Cache,
+    #[command(flatten)]
+    pub values: ValueArgs,
     /// Threads to use (default: one for each core)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
-    /// The seed of everything random (default: the script's, else 0)
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
     /// The memory that a statement may take, such as 2GiB (default: what there is)
     #[arg(long, value_name = "BYTES", value_parser = super::options::bytes)]
     pub memory: Option<u64>,
@@ -42,14 +35,7 @@ pub struct ReplArgs {
 /// A prompt on a terminal; otherwise what stands on standard input is evaluated, up to the first error.
 pub fn run(args: &ReplArgs) -> Result<(), Failure> {
     super::start_threads(args.threads)?;
-    let phase = PhaseOptions {
-        backend: args.backend.available()?.into(),
-        seed: args.seed,
-        memory: args.memory,
-        cache: args.cache.format(),
-        widen: args.weights == Weights::F32,
-        ..PhaseOptions::default()
-    };
+    let phase = PhaseOptions { memory: args.memory, widen: args.weights == Weights::F32, ..args.values.options()? };
     let folder = args.file.as_deref().map_or_else(|| Path::new("."), script_folder);
     let mut repl = Repl::new(folder.to_path_buf(), super::session_options(&args.model, &args.set), phase);
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();

@@ -1,7 +1,7 @@
 //! `steer run FILE`
 
 use super::outcome::{self, Outcome};
-use super::{Backend, Cache, Emit, Failure, ModelArgs, Setting, Weights};
+use super::{Emit, Failure, ModelArgs, Setting, ValueArgs, Weights};
 use crate::error::Error;
 use crate::experiment::{self, Keeping, KeepingPlace, PhaseOptions, Session, SessionOptions, Shard, shard_file};
 use crate::progress::{Bar, Unit};
@@ -20,21 +20,14 @@ pub struct RunArgs {
     /// A parameter of the script; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<Setting>,
-    /// What executes the model
-    #[arg(long, value_enum, default_value_t)]
-    pub backend: Backend,
-    /// How keys and values are stored for later tokens
-    #[arg(long, value_enum, default_value_t)]
-    pub cache: Cache,
+    #[command(flatten)]
+    pub values: ValueArgs,
     /// Write the report as JSON, too; `-`: to standard output, and nothing else
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Threads to use (default: one for each core)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
-    /// The seed of everything random (default: the script's, else 0)
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
     /// Print how long each stage took, and what the passes through the model were spent on
     #[arg(long)]
     pub time: bool,
@@ -128,15 +121,12 @@ impl RunArgs {
 
     fn options(&self) -> Result<PhaseOptions, Error> {
         Ok(PhaseOptions {
-            backend: self.backend.available()?.into(),
             rules: rules::Options { disable: self.disable_rule.clone(), stop_after: self.stop_after.clone() },
             chunk: self.chunk.map_or(PhaseOptions::default().chunk, |c| c as usize),
-            seed: self.seed,
             memory: self.memory,
-            cache: self.cache.format(),
             measure: self.time,
             widen: self.weights == Weights::F32,
-            ..PhaseOptions::default()
+            ..self.values.options()?
         })
     }
 }

@@ -2,12 +2,14 @@
 
 use super::session::Session;
 use super::statements::Experiment;
+use crate::engine::Rounding;
 use crate::memory;
 use crate::report::{self, Align, Table};
 use crate::rows;
 use steer_compiler::plan::{EditId, Reads};
 use steer_compiler::program::{Instr, Program, Stretch};
 use steer_compiler::schedule::EditPlace;
+use steer_kernels::Activations;
 use steer_kernels::attention::CacheFormat;
 
 /// For each edit its site, the kernel it ended in and what was materialized for it; what each rule did;
@@ -113,8 +115,17 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
     out
 }
 
-/// What later rows read of earlier ones, and how it is stored.
-pub fn caches(experiment: &Experiment, cache: CacheFormat) -> String {
+/// What later rows read of earlier ones, how it is stored, and what products read.
+pub fn rounding(experiment: &Experiment, rounding: Rounding) -> String {
+    let read = match rounding.activations {
+        Activations::F32 => "  products read rows in f32\n",
+        Activations::Bf16 => "  products read rows in bf16\n",
+        Activations::Q8 => "  products with quantized weights read rows in q8_0, others in f32\n",
+    };
+    caches(experiment, rounding.cache) + read
+}
+
+fn caches(experiment: &Experiment, cache: CacheFormat) -> String {
     let program = &experiment.prepared.program;
     let (mut keys, mut inputs, mut states) = (0, 0, 0);
     for instr in program.stretches.iter().flat_map(|s| &s.instrs) {

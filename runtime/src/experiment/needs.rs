@@ -41,7 +41,7 @@ impl Needs {
             return Ok(of_reference(prepared, asks));
         }
         let (plan, program) = (&prepared.plan, &prepared.program);
-        let (sizes, held) = (Sizes::of(plan, program, options.cache), &prepared.held);
+        let (sizes, held) = (Sizes::of(plan, program, options.rounding.cache), &prepared.held);
         let mut needs = Needs { reading: held.reading, ..Needs::default() };
         let mut counter = Counter::new(program, &prepared.engine_runs)?;
         for work in live::passes(prepared, asks, options.chunk) {

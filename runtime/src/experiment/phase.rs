@@ -2,7 +2,7 @@
 
 use super::warm::Warm;
 use crate::checkpoint::Checkpoint;
-use crate::engine::{Run, RunEdit, TensorSource, WeightSource, Widened};
+use crate::engine::{Rounding, Run, RunEdit, TensorSource, WeightSource, Widened};
 use crate::error::Error;
 use crate::rows::Held;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use steer_compiler::plan::rules::{self, Changes, OptimizeError};
 use steer_compiler::plan::{Edit, EditId, Plan, Tensor};
 use steer_compiler::program::{Instr, Program};
 use steer_compiler::schedule::{Explain, schedule};
-use steer_kernels::attention::CacheFormat;
+use steer_kernels::Activations;
 use steer_lang::{Diagnostic, Diagnostics, codes};
 
 /// What decides how a phase is compiled and executed.
@@ -29,8 +29,7 @@ pub struct PhaseOptions {
     pub seed: Option<u64>,
     /// The bytes that a run may take; what there is where nothing is said.
     pub memory: Option<u64>,
-    /// How keys and values are stored.
-    pub cache: CacheFormat,
+    pub rounding: Rounding,
     /// Whether passes say what their time is spent on.
     pub measure: bool,
     /// What stays in memory from one statement of a session to the next.
@@ -48,7 +47,7 @@ impl Default for PhaseOptions {
             share: true,
             seed: None,
             memory: None,
-            cache: CacheFormat::default(),
+            rounding: Rounding::default(),
             measure: false,
             warm: None,
             widen: false,
@@ -179,6 +178,11 @@ pub fn prepare(
         );
     }
     let held = Held::of(&plan, &program, options.weights(checkpoint).as_ref());
+    if options.rounding.activations == Activations::Q8 && !held.formats.keys().any(|f| f.is_levels()) {
+        let message = "no weights are kept in whole numbers, so `--activations q8_0` rounds nothing";
+        warnings
+            .push(Diagnostic::warning(codes::COMMAND, message).help("it is for quantized models, as they are stored"));
+    }
     Ok(Prepared {
         held,
         plan: Arc::new(plan),

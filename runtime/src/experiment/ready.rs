@@ -3,14 +3,13 @@
 use super::phase::{PhaseOptions, Prepared, TensorValues};
 use super::session::Session;
 use super::warm::EngineUse;
-use crate::engine::{Engine, Extend, Run, StepResult, Watcher};
+use crate::engine::{Engine, Extend, Rounding, Run, StepResult, Watcher};
 use crate::error::Error;
 use crate::reference::Reference;
 use crate::rows::RowsEngine;
 use std::sync::Arc;
 use std::time::Instant;
 use steer_compiler::backend::row_backend;
-use steer_kernels::attention::CacheFormat;
 
 /// See the module.
 pub struct Ready<'a> {
@@ -64,7 +63,7 @@ impl<'a> Ready<'a> {
             }
             None => Box::new(Reference::new(Arc::clone(&prepared.plan), weights, Arc::new(self.tensors.clone()))?),
         };
-        engine.store_in(options.cache);
+        engine.round(options.rounding);
         if options.measure {
             engine.measure();
         }
@@ -120,9 +119,9 @@ impl Engine for Ready<'_> {
         }
     }
 
-    fn store_in(&mut self, format: CacheFormat) {
+    fn round(&mut self, rounding: Rounding) {
         if let Ok(engine) = self.engine() {
-            engine.store_in(format);
+            engine.round(rounding);
         }
     }
 }

@@ -248,7 +248,7 @@ impl EngineUse {
         plan.weights.iter_mut().for_each(|w| w.span = Span::default());
         plan.edits.iter_mut().for_each(|e| e.span = Span::default());
         plan.nodes.iter_mut().for_each(|n| n.span = Span::default());
-        let how = (&options.backend, options.cache.name(), options.share, options.measure, options.widen);
+        let how = (&options.backend, options.rounding, options.share, options.measure, options.widen);
         let tensors = plan.tensors.iter().filter_map(|t| tensors.get(&t.name)).map(Arc::clone).collect();
         EngineUse { key: key_of((print(&plan), how)), tensors }
     }

@@ -1,12 +1,13 @@
 //! One run under a Plan, all of its rows at once, op by op.
 
 use super::ops::{self, Product};
+use crate::engine::Rounding;
 use crate::error::Error;
 use candle_core::{DType, Device, Tensor};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use steer_compiler::plan::{Axis, EditId, KEY, MAIN, NodeId, Op, Plan, RegionId, Size, Type};
-use steer_kernels::attention::CacheFormat;
+use steer_kernels::{Activations, Format};
 use steer_lang::codes;
 
 /// A failure of candle, which is a mistake of this engine or a lack of memory.
@@ -34,13 +35,15 @@ pub(super) struct EditInputs {
 pub(super) struct Constants {
     pub values: HashMap<NodeId, Tensor>,
     matrices: RefCell<HashMap<NodeId, Tensor>>,
+    /// By product: how the weight that it multiplies with is stored.
+    pub formats: HashMap<NodeId, Format>,
 }
 
 pub(super) struct Eval<'a> {
     pub plan: &'a Plan,
     constants: &'a Constants,
     inputs: &'a Inputs,
-    pub cache: CacheFormat,
+    pub rounding: Rounding,
     pub values: HashMap<NodeId, Tensor>,
 }
 
@@ -69,8 +72,8 @@ pub(super) fn constants(
             let value = match leaf(&node.op)? {
                 Some(value) => value,
                 None => {
-                    let cache = CacheFormat::default();
-                    let eval = Eval { plan, constants: &constants, inputs: &inputs, cache, values: HashMap::new() };
+                    let rounding = Rounding::default();
+                    let eval = Eval { plan, constants: &constants, inputs: &inputs, rounding, values: HashMap::new() };
                     eval.node(n, Place { row: None, keys: None }, &HashMap::new())?
                 }
             };
@@ -85,11 +88,11 @@ pub(super) fn evaluate(
     plan: &Plan,
     constants: &Constants,
     inputs: &Inputs,
-    cache: CacheFormat,
+    rounding: Rounding,
     wanted: &HashSet<NodeId>,
 ) -> Result<HashMap<NodeId, Tensor>, Error> {
     let needed = needed(plan, inputs, wanted);
-    let mut eval = Eval { plan, constants, inputs, cache, values: HashMap::new() };
+    let mut eval = Eval { plan, constants, inputs, rounding, values: HashMap::new() };
     for &n in &plan.region(MAIN).order {
         if needed.contains(&n) && plan.ty(n).per_row {
             match plan.node(n).op {
@@ -261,7 +264,11 @@ impl Eval<'_> {
                         matrix
                     }
                 };
-                let y = product.apply(&get(*x)?, &matrix)?;
+                let format = self.constants.formats.get(&id).copied().unwrap_or_default();
+                let activations = self.rounding.activations;
+                let round = |row: &mut [f32]| activations.rounded(format, row);
+                let rounds = activations != Activations::default();
+                let y = product.apply(&get(*x)?, &matrix, rounds.then_some(&round))?;
                 match active {
                     Some(active) => ops::masked(&y, &aligned(*active)?, 0.0)?,
                     None => y,

@@ -76,13 +76,13 @@ impl Eval<'_> {
 
     /// Keys or values `[head, rows, d_head]` as they are read once they were stored.
     fn stored(&self, x: Tensor) -> Result<Tensor, Error> {
-        if self.cache == CacheFormat::F32 {
+        if self.rounding.cache == CacheFormat::F32 {
             return Ok(x);
         }
         let rounded = || -> candle_core::Result<Tensor> {
             let (shape, d_head) = (x.dims().to_vec(), x.dim(2)?);
             let mut numbers: Vec<f32> = x.flatten_all()?.to_vec1()?;
-            self.cache.rounded(d_head, &mut numbers);
+            self.rounding.cache.rounded(d_head, &mut numbers);
             Tensor::from_vec(numbers, shape, &Device::Cpu)
         };
         rounded().map_err(failed)

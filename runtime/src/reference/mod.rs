@@ -8,14 +8,16 @@ mod taken;
 #[cfg(test)]
 mod tests;
 
-use crate::engine::{Engine, Extend, RowCount, RowReceipt, RowValue, Run, StepResult, TensorSource, WeightSource};
+use crate::engine::{
+    Engine, Extend, Rounding, RowCount, RowReceipt, RowValue, Run, StepResult, TensorSource, WeightSource,
+};
 use crate::error::Error;
 use candle_core::{Device, Tensor};
 use eval::{Constants, EditInputs, Inputs, failed};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use steer_compiler::plan::{EditId, NodeId, Op, Plan, Sight, Size, Stat};
-use steer_kernels::attention::CacheFormat;
+use steer_kernels::Format;
 use steer_lang::codes;
 use taken::Taken;
 
@@ -26,8 +28,7 @@ pub struct Reference {
     runs: Vec<State>,
     /// For each edit that patches, the value that it is about.
     bases: HashMap<EditId, NodeId>,
-    /// How keys and values are stored.
-    cache: CacheFormat,
+    rounding: Rounding,
     /// What rows see in the attention that a node stands in.
     sights: HashMap<NodeId, Sight>,
 }
@@ -49,7 +50,7 @@ fn misuse(message: String) -> Error {
 
 impl Reference {
     pub fn new(plan: Arc<Plan>, weights: Arc<dyn WeightSource>, tensors: Arc<dyn TensorSource>) -> Result<Self, Error> {
-        let constants = eval::constants(&plan, |op| {
+        let mut constants = eval::constants(&plan, |op| {
             let (name, axes, values) = match op {
                 Op::Weight(id) => {
                     let weight = &plan.weights[id.0 as usize];
@@ -70,6 +71,7 @@ impl Reference {
             }
             Tensor::from_vec(values, shape, &Device::Cpu).map(Some).map_err(failed)
         })?;
+        constants.formats = formats(&plan, weights.as_ref());
         let mut bases = HashMap::new();
         let mut sights = HashMap::new();
         for node in &plan.nodes {
@@ -85,7 +87,7 @@ impl Reference {
                 _ => {}
             }
         }
-        Ok(Reference { plan, constants, runs: Vec::new(), bases, cache: CacheFormat::default(), sights })
+        Ok(Reference { plan, constants, runs: Vec::new(), bases, rounding: Rounding::default(), sights })
     }
 
     /// What has to be known of a run: what is read of it, its receipts, and what it gives to others.
@@ -137,7 +139,7 @@ impl Reference {
         let values = if inputs.tokens.is_empty() {
             Values::new()
         } else {
-            eval::evaluate(&self.plan, &self.constants, &inputs, self.cache, &self.wanted(run))?
+            eval::evaluate(&self.plan, &self.constants, &inputs, self.rounding, &self.wanted(run))?
         };
         let values = Arc::new(values);
         known.insert(run, values.clone());
@@ -177,6 +179,23 @@ impl Reference {
     }
 }
 
+/// How the weights of products are stored that are views of one weight.
+fn formats(plan: &Plan, weights: &dyn WeightSource) -> HashMap<NodeId, Format> {
+    let format = |mut at: NodeId| loop {
+        match &plan.node(at).op {
+            Op::Weight(id) => return Some(weights.piece(&plan.weights[id.0 as usize], 0)?.format),
+            Op::Slice { of, .. } | Op::At { of, .. } | Op::Pick { of, .. } => at = *of,
+            Op::Reshape(of) | Op::Permute(of) => at = *of,
+            _ => return None,
+        }
+    };
+    let products = plan.nodes.iter().enumerate().filter_map(|(i, node)| match node.op {
+        Op::Linear { w, .. } => Some((NodeId(i as u32), format(w)?)),
+        _ => None,
+    });
+    products.collect()
+}
+
 impl Engine for Reference {
     fn begin(&mut self, runs: Vec<Run>) -> Result<(), Error> {
         let state = |run: Run| {
@@ -187,8 +206,8 @@ impl Engine for Reference {
         Ok(())
     }
 
-    fn store_in(&mut self, format: CacheFormat) {
-        self.cache = format;
+    fn round(&mut self, rounding: Rounding) {
+        self.rounding = rounding;
     }
 
     fn extend(&mut self, work: &[Extend]) -> Result<StepResult, Error> {

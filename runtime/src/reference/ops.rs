@@ -216,8 +216,8 @@ impl Product<'_> {
         w.permute(order)?.contiguous()?.reshape(shape)
     }
 
-    /// With a weight from [`Product::weight`].
-    pub fn apply(&self, x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    /// With a weight from [`Product::weight`]; of each row it reads what `round` leaves.
+    pub fn apply(&self, x: &Tensor, w: &Tensor, round: Option<&dyn Fn(&mut [f32])>) -> Result<Tensor> {
         let rows = x.dims()[0];
         let batch = self.batch();
         let batch: Vec<&Axis> = batch.iter().collect();
@@ -235,6 +235,14 @@ impl Product<'_> {
         let (b, inner, n) = w.dims3()?;
         let moved = x.permute(order)?.contiguous()?;
         let m = moved.elem_count() / (b * inner);
+        let moved = match round {
+            Some(round) => {
+                let mut numbers: Vec<f32> = moved.flatten_all()?.to_vec1()?;
+                numbers.chunks_exact_mut(inner.max(1)).for_each(round);
+                Tensor::from_vec(numbers, moved.dims(), &Device::Cpu)?
+            }
+            None => moved,
+        };
         let y = moved.reshape((b, m, inner))?.matmul(w)?;
         // [batch.., rows, extra.., out..], then into the order of the result.
         let (batch_sizes, extra_sizes) = (Self::sizes(&batch, self.x, x), Self::sizes(&extra, self.x, x));

@@ -69,8 +69,12 @@ impl Repl {
             out += &format!(" --seed {seed}");
         }
         let plain = PhaseOptions::default();
-        if self.phase.cache != plain.cache {
-            out += &format!(" --cache {}", self.phase.cache.name());
+        let (mine, plain_rounding) = (self.phase.rounding, plain.rounding);
+        if mine.cache != plain_rounding.cache {
+            out += &format!(" --cache {}", mine.cache.name());
+        }
+        if mine.activations != plain_rounding.activations {
+            out += &format!(" --activations {}", mine.activations.name());
         }
         if self.phase.backend != plain.backend {
             out += &format!(" --backend {}", self.phase.backend);

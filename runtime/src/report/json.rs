@@ -24,6 +24,8 @@ pub struct Report {
     pub instruction_set: String,
     /// How keys and values were stored for later tokens.
     pub cache: String,
+    /// What products with weights read of rows.
+    pub activations: String,
     pub seed: u64,
     /// The script's parameters as they were used.
     pub parameters: BTreeMap<String, Value>,

@@ -249,7 +249,7 @@ impl Layer<'_> {
             match shared {
                 true => product(self.engine, x, width, n, w, y, to),
                 // SAFETY: as above.
-                false => unsafe { gemm(self.engine.isa, x, width, n, w, 0..w.panels(), y, to) },
+                false => unsafe { gemm(self.engine.arithmetic(), x, width, n, w, 0..w.panels(), y, to) },
             }
             Ok(())
         };

@@ -250,13 +250,22 @@ pub fn product(engine: &RowsEngine, x: &[f32], x_stride: usize, rows: usize, w: 
             // SAFETY: `y` holds all rows; each call writes rows of its own.
             unsafe {
                 let to = y.get().add(part.start * y_stride);
-                gemm(engine.isa, &x[part.start * x_stride..], x_stride, part.len(), w, 0..w.panels(), to, y_stride);
+                gemm(
+                    engine.arithmetic(),
+                    &x[part.start * x_stride..],
+                    x_stride,
+                    part.len(),
+                    w,
+                    0..w.panels(),
+                    to,
+                    y_stride,
+                );
             }
         });
     }
     split(w.panels(), worth, |panels| {
         // SAFETY: `y` holds all rows; each call writes the columns of its own panels.
-        unsafe { gemm(engine.isa, x, x_stride, rows, w, panels, y.get(), y_stride) };
+        unsafe { gemm(engine.arithmetic(), x, x_stride, rows, w, panels, y.get(), y_stride) };
     });
 }
 

@@ -34,7 +34,9 @@ impl Job<'_> {
 
     fn run(&self, engine: &RowsEngine, panels: Range<usize>) {
         // SAFETY: `y` holds all rows; each call writes the columns of its own panels.
-        unsafe { gemm(engine.isa, self.x, self.x_stride, self.rows, self.w, panels, self.y.get(), self.y_stride) };
+        unsafe {
+            gemm(engine.arithmetic(), self.x, self.x_stride, self.rows, self.w, panels, self.y.get(), self.y_stride)
+        };
     }
 }
 

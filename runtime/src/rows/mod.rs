@@ -31,7 +31,7 @@ mod stored;
 pub use count::{Counter, Pass, count};
 pub use memory::{Held, RowSizes, Sizes};
 
-use crate::engine::{Engine, Extend, Run, StepResult, TensorSource, Watcher, WeightSource};
+use crate::engine::{Engine, Extend, Rounding, Run, StepResult, TensorSource, Watcher, WeightSource};
 use crate::error::Error;
 use cache::{Caches, Homes};
 pub(crate) use constants::Constants;
@@ -46,8 +46,7 @@ use std::sync::Arc;
 use steer_compiler::backend::{RowBackend, RowKernels};
 use steer_compiler::plan::{EditId, Plan};
 use steer_compiler::program::{Instr, Patch, Program, Stretch};
-use steer_kernels::Isa;
-use steer_kernels::attention::CacheFormat;
+use steer_kernels::{Arithmetic, Isa};
 use steer_lang::codes;
 
 /// A model under one Plan, compiled for this processor.
@@ -65,7 +64,7 @@ pub struct RowsEngine {
     users: Users,
     pasts: Pasts,
     caches: Caches,
-    format: CacheFormat,
+    rounding: Rounding,
     homes: Homes,
     lives: Lives,
     /// By stretch: the edits that its instructions ask about.
@@ -118,7 +117,7 @@ impl RowsEngine {
         let homes = Homes::new(&program);
         let lives = Lives::of(&program, &homes);
         let layout = layout(&program, &lives);
-        let caches = Caches::new(&program, CacheFormat::default());
+        let caches = Caches::new(&program, Rounding::default().cache);
         let acting = edits::acting(&program);
         let told = edits::told(&program);
         let costs = operations::costs(&program);
@@ -135,7 +134,7 @@ impl RowsEngine {
             users: Users::default(),
             pasts: Pasts::default(),
             caches,
-            format: CacheFormat::default(),
+            rounding: Rounding::default(),
             homes,
             lives,
             acting,
@@ -160,6 +159,11 @@ impl RowsEngine {
         &self.program
     }
 
+    /// How products with weights are computed.
+    fn arithmetic(&self) -> Arithmetic {
+        Arithmetic { isa: self.isa, activations: self.rounding.activations }
+    }
+
     /// Of the matrices of experts, one for each expert and product: how many have been read, and how many there are.
     pub fn experts_read(&self) -> (usize, usize) {
         self.constants.experts_read()
@@ -172,9 +176,9 @@ impl Engine for RowsEngine {
         self.pasts = Pasts::new(&self.program, runs.len());
         let n = self.program.stretches.len();
         // Pieces of an experiment are alike: the next one fills the same memory, unless it is much smaller.
-        match runs.len() >= self.runs.len() / 2 && self.format == self.caches.format {
+        match runs.len() >= self.runs.len() / 2 && self.rounding.cache == self.caches.format {
             true => self.caches.clear(),
-            false => self.caches = Caches::new(&self.program, self.format),
+            false => self.caches = Caches::new(&self.program, self.rounding.cache),
         }
         self.runs = runs.into_iter().map(|r| RunState::new(r, n)).collect();
         Ok(())
@@ -189,8 +193,8 @@ impl Engine for RowsEngine {
         self.watcher = watcher;
     }
 
-    fn store_in(&mut self, format: CacheFormat) {
-        self.format = format;
+    fn round(&mut self, rounding: Rounding) {
+        self.rounding = rounding;
     }
 
     fn measure(&mut self) {

@@ -148,7 +148,7 @@ impl Task {
                         let from = x.wrapping_add(first * x_stride + offset);
                         let from = std::slice::from_raw_parts(from, (count - 1) * x_stride + inner);
                         let to = y.wrapping_add(first * y_stride + b * outer);
-                        gemm(engine.isa, from, x_stride, count, w, 0..w.panels(), to, y_stride);
+                        gemm(engine.arithmetic(), from, x_stride, count, w, 0..w.panels(), to, y_stride);
                     }
                 }
             }

@@ -19,7 +19,8 @@ mod write;
 use clap::{Parser, Subcommand};
 use serde_json::json;
 use std::path::PathBuf;
-use steer_kernels::Isa;
+use steer::engine::Rounding;
+use steer_kernels::{Activations, Isa};
 
 #[derive(Parser)]
 #[command(about = "What steer costs: models with random weights, plain and with hooks, against the machine's limits")]
@@ -79,6 +80,9 @@ enum What {
         /// A model file
         #[arg(long)]
         arch: Option<PathBuf>,
+        /// What products read of rows
+        #[arg(long, value_parser = model::activations, default_value = "f32")]
+        activations: Activations,
     },
 }
 
@@ -108,8 +112,9 @@ fn main() -> Result<(), String> {
             println!("{}", json!({ "name": shape.name, "path": path, "bytes": bytes, "operations": operations }));
             Ok(())
         }
-        What::Serve { model, script, arch } => {
-            serve::serve(model::Source { arch, ..model::Source::new(&model, &script) }, threads)
+        What::Serve { model, script, arch, activations } => {
+            let rounding = Rounding { activations, ..Rounding::default() };
+            serve::serve(model::Source { arch, rounding, ..model::Source::new(&model, &script) }, threads)
         }
     }
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use steer::checkpoint::Checkpoint;
-use steer::engine::{Engine, Extend, Run, WeightSource};
+use steer::engine::{Engine, Extend, Rounding, Run, WeightSource};
 use steer::experiment::{PhaseOptions, Prepared, Session, SessionOptions, prepare, tensors};
 use steer::rows::RowsEngine;
 use steer_compiler::backend::row_backend;
 use steer_compiler::elaborate::{Encoded, OutputSpec, RunSpec};
+use steer_kernels::Activations;
 use steer_lang::{Diagnostics, Sources};
 
 /// What is measured.
@@ -32,12 +33,24 @@ pub struct Source {
     pub arch: Option<PathBuf>,
     /// `name=value` for parameters of the script.
     pub set: Vec<(String, String)>,
+    pub rounding: Rounding,
 }
 
 impl Source {
     pub fn new(model: &Path, script: &str) -> Self {
-        Source { model: model.to_path_buf(), script: here(script), arch: None, set: Vec::new() }
+        Source {
+            model: model.to_path_buf(),
+            script: here(script),
+            arch: None,
+            set: Vec::new(),
+            rounding: Rounding::default(),
+        }
     }
+}
+
+/// `f32`, `bf16` or `q8_0`.
+pub fn activations(name: &str) -> Result<Activations, String> {
+    Activations::from_name(name).ok_or_else(|| format!("no activations `{name}`"))
 }
 
 /// A file of the benchmark.
@@ -108,7 +121,8 @@ impl Steer {
                 RowsEngine::new(plan, program, backend, weights, &values)
             }
         };
-        let engine = engine.map_err(|e| vec![*e.0])?;
+        let mut engine = engine.map_err(|e| vec![*e.0])?;
+        engine.round(source.rounding);
         Ok(Steer { engine, checkpoint, runs: engine_runs, chunk: options.chunk, len: 0 })
     }
 }

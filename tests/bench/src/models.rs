@@ -1,12 +1,13 @@
 //! Models of published shapes in several formats, plain and with hooks.
 
 use crate::format::Format;
-use crate::model::{Model, Source, Steer};
+use crate::model::{Model, Source, Steer, activations};
 use crate::random::Random;
 use crate::shapes::{Cut, Shape};
 use crate::turns::{Figures, Models, figures, limit, new_tokens, prompts};
 use crate::write;
 use std::path::{Path, PathBuf};
+use steer_kernels::Activations;
 
 /// What the command line says.
 #[derive(clap::Args)]
@@ -20,6 +21,9 @@ pub struct Options {
     /// Hooks beside the plain model
     #[arg(long, value_delimiter = ',', default_values = ["added", "rescaled", "projected", "feature"])]
     hooks: Vec<String>,
+    /// What products read of rows: f32, bf16, or by quantized weights q8_0
+    #[arg(long, value_parser = activations, default_value = "f32")]
+    activations: Activations,
     /// Turns that the medians are over
     #[arg(long, default_value_t = 5)]
     turns: usize,
@@ -66,6 +70,7 @@ fn one(options: &Options, threads: usize, shape: &Shape, format: Format, folder:
     let path = write::write(shape, format, folder, false)?;
     let mut source = Source::new(&path, "hooks.steer");
     source.set.push(("middle".into(), shape.middle().to_string()));
+    source.rounding.activations = options.activations;
     let plain = Steer::open(&source, &[], None)?;
     let mut models: Vec<(String, Box<dyn Model>)> = Vec::new();
     for hook in &options.hooks {

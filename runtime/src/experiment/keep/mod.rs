@@ -86,7 +86,7 @@ pub fn header(
     options: &PhaseOptions,
 ) -> Result<Header, Error> {
     let mut asked =
-        format!("{}\n{:?}\n{}\n{}\n", env!("CARGO_PKG_VERSION"), options.seed, options.backend, options.cache.name());
+        format!("{}\n{:?}\n{}\n{:?}\n", env!("CARGO_PKG_VERSION"), options.seed, options.backend, options.rounding);
     for text in &session.read {
         let _ = writeln!(asked, "{text}");
     }
@@ -221,7 +221,7 @@ fn belongs(held: &Held, header: &Header, path: &Path) -> Result<Diagnostics, Dia
     if theirs.experiment != header.experiment || theirs.units != header.units {
         return refuse(
             "for another experiment",
-            "script, data, model, parameters, seed, backend, cache and version must be the same",
+            "script, data, model, parameters, seed, backend, cache, activations and version must be the same",
         );
     }
     if theirs.instruction_set != header.instruction_set {

@@ -42,6 +42,8 @@ const OPTIONS: &[&str] = &[
     "damage",
     // As on the command line.
     "set",
+    "cache",
+    "activations",
     "arch",
     "disable-rule",
     "stop-after",

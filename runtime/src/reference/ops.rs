@@ -183,6 +183,9 @@ pub(super) struct Product<'a> {
     pub over: &'a [Arc<str>],
 }
 
+/// What is done to a row before it is multiplied.
+pub(super) type Round<'a> = dyn Fn(&mut [f32]) + 'a;
+
 impl Product<'_> {
     fn batch(&self) -> Vec<Axis> {
         let shared = |a: &&Axis| !self.over.contains(&a.name) && self.w.position_of(&a.name).is_some();
@@ -217,7 +220,7 @@ impl Product<'_> {
     }
 
     /// With a weight from [`Product::weight`]; of each row it reads what `round` leaves.
-    pub fn apply(&self, x: &Tensor, w: &Tensor, round: Option<&dyn Fn(&mut [f32])>) -> Result<Tensor> {
+    pub fn apply(&self, x: &Tensor, w: &Tensor, round: Option<&Round>) -> Result<Tensor> {
         let rows = x.dims()[0];
         let batch = self.batch();
         let batch: Vec<&Axis> = batch.iter().collect();

@@ -70,6 +70,13 @@ pub fn held(path: &Path) -> Result<Held, Error> {
     Ok(Held { header, pieces, end: (bytes.len() - rest.len()) as u64 })
 }
 
+/// Whether a file was cut off when it was begun, so that nothing is lost with it.
+pub fn is_blank(path: &Path) -> bool {
+    // What stands behind it is written at once.
+    let short = path.metadata().is_ok_and(|m| m.is_file() && m.len() <= MAGIC.len() as u64);
+    short && read(path).is_ok_and(|bytes| MAGIC.starts_with(&bytes))
+}
+
 /// The content of the first frame, if it is sound, and what follows; none where it is not complete.
 fn frame(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     let (len, rest) = bytes.split_first_chunk::<8>()?;
@@ -156,6 +163,10 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         let whole = held(&path).unwrap();
         assert_eq!((&whole.header, whole.pieces.len()), (&header, 2));
+        for cut in 0..bytes.len() {
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            assert_eq!(is_blank(&path), cut <= MAGIC.len());
+        }
         for cut in MAGIC.len()..bytes.len() {
             std::fs::write(&path, &bytes[..cut]).unwrap();
             let Ok(left) = held(&path) else { continue };

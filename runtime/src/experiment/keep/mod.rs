@@ -139,7 +139,7 @@ impl Kept {
                 (folder.join(format!("{}-{}.kept", &header.experiment[..16], &header.data[..8])), true)
             }
         };
-        let there = path.metadata().is_ok_and(|m| m.is_file() && m.len() > 0);
+        let there = path.is_file() && !journal::is_blank(&path);
         if keeping.resume && there {
             let held = held(&path).map_err(one)?;
             let warnings = belongs(&held, &header, &path)?;

@@ -8,7 +8,8 @@
 //!
 //! - [`ops`]: the vocabulary of row operations and their meaning;
 //! - [`rows`]: function pointers to row kernels, for compiled code;
-//! - [`formats`], [`pack`] and [`mod@gemm`]: how weights are stored, packed weights, and products;
+//! - [`formats`], [`pack`], [`activations`] and [`mod@gemm`]: how weights are stored, packed weights, what is read of rows,
+//!   and products;
 //! - [`attention`]: attention over a list of keys, whole or in steps;
 //! - [`scan`]: the recurrence of state space layers, and the convolution before it;
 //! - [`sum`]: sums of a few rows out of many;

@@ -84,7 +84,7 @@ unsafe fn sums<F: Leveled, V: Wide, D: Dot<V::Whole>, const R: usize, const N: u
     };
     let mut sums: [[V::Whole; N]; R] = std::array::from_fn(|r| [begin(r); N]);
     for from in (0..steps).step_by(group) {
-        let mut few = [[D::none(); N]; R];
+        let mut few = [[V::Whole::splat(0); N]; R];
         for step in from..from + group {
             macro_rules! word {
                 ($j:literal) => {

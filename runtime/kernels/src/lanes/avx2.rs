@@ -275,6 +275,10 @@ impl Whole for W256 {
         unsafe { W256(_mm256_or_si256(self.0, b.0), _mm256_or_si256(self.1, b.1)) }
     }
     #[inline(always)]
+    fn plus(self, b: W256) -> W256 {
+        unsafe { W256(_mm256_add_epi32(self.0, b.0), _mm256_add_epi32(self.1, b.1)) }
+    }
+    #[inline(always)]
     fn left(self, n: i32) -> W256 {
         unsafe {
             let n = _mm256_set1_epi32(n);

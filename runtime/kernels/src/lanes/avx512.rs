@@ -199,6 +199,10 @@ impl Whole for W512 {
         W512(unsafe { _mm512_or_si512(self.0, b.0) })
     }
     #[inline(always)]
+    fn plus(self, b: W512) -> W512 {
+        W512(unsafe { _mm512_add_epi32(self.0, b.0) })
+    }
+    #[inline(always)]
     fn left(self, n: i32) -> W512 {
         W512(unsafe { _mm512_sllv_epi32(self.0, _mm512_set1_epi32(n)) })
     }

@@ -4,39 +4,32 @@ use super::Whole;
 
 /// How an instruction set sums such products. Levels are bytes from zero on, the numbers are from -127 to 127.
 pub(crate) trait Dot<W: Whole> {
-    /// Sums of the products of a few words.
-    type Few: Copy;
-    /// How many words of levels of so many bits may be in [`Dot::Few`].
-    fn words(bits: u32) -> usize;
     /// Whether levels of eight bits are counted from their middle, 128, and not from zero.
-    const CENTRED: bool;
+    const CENTRED: bool = false;
 
-    fn none() -> Self::Few;
-    /// With the products of four levels in each lane and the four numbers that `x` consists of, the first one low.
-    fn add(few: Self::Few, bits: u32, levels: W, x: i32) -> Self::Few;
-    /// Adds them to sums.
-    fn take(few: Self::Few, sums: W) -> W;
+    /// The products of how many words of levels of so many bits may be summed before they are taken.
+    #[inline(always)]
+    fn words(_bits: u32) -> usize {
+        usize::MAX
+    }
+    /// With the products of four levels in each lane and the four numbers that `x` consists of, the first one low. The first of
+    /// such sums are zeros.
+    fn add(few: W, bits: u32, levels: W, x: i32) -> W;
+    /// Adds them to sums in 32 bits.
+    #[inline(always)]
+    fn take(few: W, sums: W) -> W {
+        few.plus(sums)
+    }
 }
 
 pub(crate) mod portable {
     use super::super::portable::W16;
-    use super::{Dot, Whole};
+    use super::Dot;
 
     /// Number by number.
     pub(crate) struct Plain;
 
     impl Dot<W16> for Plain {
-        type Few = W16;
-        const CENTRED: bool = false;
-
-        #[inline(always)]
-        fn words(_: u32) -> usize {
-            usize::MAX
-        }
-        #[inline(always)]
-        fn none() -> W16 {
-            W16::splat(0)
-        }
         #[inline(always)]
         fn add(few: W16, _: u32, levels: W16, x: i32) -> W16 {
             let x = x.to_le_bytes().map(|b| i32::from(b.cast_signed()));
@@ -44,10 +37,6 @@ pub(crate) mod portable {
                 let levels = levels.0[i].to_le_bytes();
                 (0..4).fold(few.0[i], |sum, k| sum + i32::from(levels[k]) * x[k])
             }))
-        }
-        #[inline(always)]
-        fn take(few: W16, sums: W16) -> W16 {
-            W16(std::array::from_fn(|i| few.0[i] + sums.0[i]))
         }
     }
 }
@@ -57,7 +46,7 @@ pub(crate) mod portable {
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod x86 {
     use super::super::{avx2::W256, avx512::W512};
-    use super::{Dot, Whole};
+    use super::Dot;
     use std::arch::x86_64::*;
 
     /// Levels beyond seven bits: less their middle they have a sign.
@@ -85,7 +74,6 @@ pub(crate) mod x86 {
     }
 
     impl Dot<W256> for Pairs {
-        type Few = W256;
         const CENTRED: bool = true;
 
         #[inline(always)]
@@ -96,10 +84,6 @@ pub(crate) mod x86 {
                 6 => 2,
                 _ => 1,
             }
-        }
-        #[inline(always)]
-        fn none() -> W256 {
-            W256::splat(0)
         }
         #[inline(always)]
         fn add(few: W256, bits: u32, levels: W256, x: i32) -> W256 {
@@ -118,17 +102,6 @@ pub(crate) mod x86 {
     pub(crate) struct Fours256;
 
     impl Dot<W256> for Fours256 {
-        type Few = W256;
-        const CENTRED: bool = false;
-
-        #[inline(always)]
-        fn words(_: u32) -> usize {
-            usize::MAX
-        }
-        #[inline(always)]
-        fn none() -> W256 {
-            W256::splat(0)
-        }
         #[inline(always)]
         fn add(few: W256, _: u32, levels: W256, x: i32) -> W256 {
             unsafe {
@@ -136,27 +109,12 @@ pub(crate) mod x86 {
                 W256(_mm256_dpbusd_avx_epi32(few.0, levels.0, x), _mm256_dpbusd_avx_epi32(few.1, levels.1, x))
             }
         }
-        #[inline(always)]
-        fn take(few: W256, sums: W256) -> W256 {
-            unsafe { W256(_mm256_add_epi32(few.0, sums.0), _mm256_add_epi32(few.1, sums.1)) }
-        }
     }
 
     /// Even and odd levels in 16 bits, with AVX-512 BW.
     pub(crate) struct Halves;
 
     impl Dot<W512> for Halves {
-        type Few = W512;
-        const CENTRED: bool = false;
-
-        #[inline(always)]
-        fn words(_: u32) -> usize {
-            usize::MAX
-        }
-        #[inline(always)]
-        fn none() -> W512 {
-            W512::splat(0)
-        }
         #[inline(always)]
         fn add(few: W512, _: u32, levels: W512, x: i32) -> W512 {
             unsafe {
@@ -168,34 +126,15 @@ pub(crate) mod x86 {
                 W512(_mm512_add_epi32(sums, _mm512_madd_epi16(high, odd)))
             }
         }
-        #[inline(always)]
-        fn take(few: W512, sums: W512) -> W512 {
-            W512(unsafe { _mm512_add_epi32(few.0, sums.0) })
-        }
     }
 
     /// Fours in 32 bits, with AVX-512 VNNI.
     pub(crate) struct Fours512;
 
     impl Dot<W512> for Fours512 {
-        type Few = W512;
-        const CENTRED: bool = false;
-
-        #[inline(always)]
-        fn words(_: u32) -> usize {
-            usize::MAX
-        }
-        #[inline(always)]
-        fn none() -> W512 {
-            W512::splat(0)
-        }
         #[inline(always)]
         fn add(few: W512, _: u32, levels: W512, x: i32) -> W512 {
             W512(unsafe { _mm512_dpbusd_epi32(few.0, levels.0, _mm512_set1_epi32(x)) })
-        }
-        #[inline(always)]
-        fn take(few: W512, sums: W512) -> W512 {
-            Halves::take(few, sums)
         }
     }
 }
@@ -203,7 +142,7 @@ pub(crate) mod x86 {
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon {
     use super::super::neon::W128;
-    use super::{Dot, Whole};
+    use super::Dot;
     use std::arch::aarch64::*;
 
     /// Bytes with signs into 16 bits, and pairs of them into 32.
@@ -223,17 +162,8 @@ pub(crate) mod neon {
     }
 
     impl Dot<W128> for Long {
-        type Few = W128;
         const CENTRED: bool = true;
 
-        #[inline(always)]
-        fn words(_: u32) -> usize {
-            usize::MAX
-        }
-        #[inline(always)]
-        fn none() -> W128 {
-            W128::splat(0)
-        }
         #[inline(always)]
         fn add(few: W128, bits: u32, levels: W128, x: i32) -> W128 {
             unsafe {
@@ -243,17 +173,6 @@ pub(crate) mod neon {
                     long(few.1, bits, levels.1, x),
                     long(few.2, bits, levels.2, x),
                     long(few.3, bits, levels.3, x),
-                )
-            }
-        }
-        #[inline(always)]
-        fn take(few: W128, sums: W128) -> W128 {
-            unsafe {
-                W128(
-                    vaddq_u32(few.0, sums.0),
-                    vaddq_u32(few.1, sums.1),
-                    vaddq_u32(few.2, sums.2),
-                    vaddq_u32(few.3, sums.3),
                 )
             }
         }

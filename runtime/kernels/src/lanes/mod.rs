@@ -95,6 +95,7 @@ pub(crate) trait Whole: Copy {
     unsafe fn load_i8(p: *const u8) -> Self;
     fn and(self, mask: i32) -> Self;
     fn or(self, b: Self) -> Self;
+    fn plus(self, b: Self) -> Self;
     /// To the left by `n < 32` bits.
     fn left(self, n: i32) -> Self;
     /// To the right by `n < 32` bits, zeros coming in.

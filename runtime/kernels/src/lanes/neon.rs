@@ -290,6 +290,10 @@ impl Whole for W128 {
         four!(W128, vorrq_u32, self, b)
     }
     #[inline(always)]
+    fn plus(self, b: W128) -> W128 {
+        four!(W128, vaddq_u32, self, b)
+    }
+    #[inline(always)]
     fn left(self, n: i32) -> W128 {
         let n = unsafe { vdupq_n_s32(n) };
         unsafe { W128(vshlq_u32(self.0, n), vshlq_u32(self.1, n), vshlq_u32(self.2, n), vshlq_u32(self.3, n)) }

@@ -281,6 +281,10 @@ impl Whole for W16 {
         W16(from_fn(|i| self.0[i] | b.0[i]))
     }
     #[inline(always)]
+    fn plus(self, b: W16) -> W16 {
+        W16(from_fn(|i| self.0[i] + b.0[i]))
+    }
+    #[inline(always)]
     fn left(self, n: i32) -> W16 {
         W16(self.0.map(|x| x << n))
     }

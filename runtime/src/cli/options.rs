@@ -113,7 +113,7 @@ pub enum ActivationsArg {
     F32,
     /// Rounded to bf16
     Bf16,
-    /// By quantized weights: in 8 bits, with a scale for each 32 numbers, as llama.cpp does; faster
+    /// By quantized weights: in 8 bits, with a scale for each 32 numbers, much as llama.cpp does; faster
     #[value(name = "q8_0")]
     Q8,
 }

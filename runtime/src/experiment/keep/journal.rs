@@ -72,9 +72,8 @@ pub fn held(path: &Path) -> Result<Held, Error> {
 
 /// Whether a file was cut off when it was begun, so that nothing is lost with it.
 pub fn is_blank(path: &Path) -> bool {
-    // What stands behind it is written at once.
     let short = path.metadata().is_ok_and(|m| m.is_file() && m.len() <= MAGIC.len() as u64);
-    short && read(path).is_ok_and(|bytes| MAGIC.starts_with(&bytes))
+    short && read(path).is_ok_and(|bytes| bytes.is_empty() || bytes == MAGIC)
 }
 
 /// The content of the first frame, if it is sound, and what follows; none where it is not complete.
@@ -165,7 +164,7 @@ mod tests {
         assert_eq!((&whole.header, whole.pieces.len()), (&header, 2));
         for cut in 0..bytes.len() {
             std::fs::write(&path, &bytes[..cut]).unwrap();
-            assert_eq!(is_blank(&path), cut <= MAGIC.len());
+            assert_eq!(is_blank(&path), cut == 0 || cut == MAGIC.len());
         }
         for cut in MAGIC.len()..bytes.len() {
             std::fs::write(&path, &bytes[..cut]).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use steer::checkpoint::Checkpoint;
-use steer::engine::{Engine, Extend, Rounding, Run, WeightSource};
+use steer::engine::{Engine, Extend, Rounding, Run, Spent, WeightSource};
 use steer::experiment::{PhaseOptions, Prepared, Session, SessionOptions, prepare, tensors};
 use steer::rows::RowsEngine;
 use steer_compiler::backend::row_backend;
@@ -65,6 +65,8 @@ pub struct Steer {
     runs: Vec<Run>,
     chunk: usize,
     len: usize,
+    /// What the last tokens took, where that is measured.
+    spent: Vec<Spent>,
 }
 
 impl Steer {
@@ -123,7 +125,17 @@ impl Steer {
         };
         let mut engine = engine.map_err(|e| vec![*e.0])?;
         engine.round(source.rounding);
-        Ok(Steer { engine, checkpoint, runs: engine_runs, chunk: options.chunk, len: 0 })
+        Ok(Steer { engine, checkpoint, runs: engine_runs, chunk: options.chunk, len: 0, spent: Vec::new() })
+    }
+
+    /// Measures from now on where time goes.
+    pub fn measure(&mut self) {
+        self.engine.measure();
+    }
+
+    /// What the last tokens took by kind of work, where that is measured.
+    pub fn spent(&self) -> &[Spent] {
+        &self.spent
     }
 }
 
@@ -134,6 +146,7 @@ impl Model for Steer {
     }
 
     fn extend(&mut self, tokens: &[u32]) -> Result<Vec<f32>, String> {
+        self.spent.clear();
         let mut logits = Vec::new();
         let last = tokens.len().div_ceil(self.chunk);
         for (i, part) in tokens.chunks(self.chunk).enumerate() {
@@ -146,6 +159,7 @@ impl Model for Steer {
             };
             let result = self.engine.extend(&[work]).map_err(|e| e.to_string())?;
             self.len += part.len();
+            self.spent.extend(result.spent);
             logits = result.values.first().map(|v| v.data.to_vec()).unwrap_or_default();
         }
         Ok(logits)

@@ -6,6 +6,8 @@
 //! - `prompt NAME N`: the seconds of a prompt of N tokens, and `decode NAME N M`: of M tokens after N, one by one;
 //! - `logits NAME N M`: those of the last of M tokens after N;
 //! - `start NAME N`: N tokens, and `next NAME`: the seconds of one more, so that several sides can take turns;
+//! - `spent NAME N M`: what M tokens after N, one by one, took by kind of work, the most first: kind, name, seconds, bytes a
+//!   second; the model is measured from then on, which itself takes time;
 //! - `limits`: operations and bytes that the machine can do and read in a second now.
 
 use crate::machine::{self, NUMBERS};
@@ -81,6 +83,25 @@ impl Bench {
                 let clock = Instant::now();
                 black_box(model.extend(&[token])?);
                 Ok(json!(clock.elapsed().as_secs_f64()))
+            }
+            (["spent", name, ..], Some(n), Some(m)) => {
+                let model = self.model(name)?;
+                let tokens = tokens(n + m);
+                model.measure();
+                model.begin()?;
+                model.extend(&tokens[..n])?;
+                let mut work: BTreeMap<String, (f64, u64)> = BTreeMap::new();
+                for t in &tokens[n..] {
+                    model.extend(&[*t])?;
+                    for spent in model.spent() {
+                        let (seconds, bytes) = work.entry(format!("{:?} {}", spent.kind, spent.name)).or_default();
+                        *seconds += spent.seconds;
+                        *bytes += spent.bytes;
+                    }
+                }
+                let mut work: Vec<_> = work.into_iter().collect();
+                work.sort_by(|a, b| b.1.0.total_cmp(&a.1.0));
+                Ok(work.into_iter().map(|(of, (s, b))| json!([of, s, b as f64 / s])).collect())
             }
             ([what @ ("decode" | "logits"), name, ..], Some(n), Some(m)) => {
                 let model = self.model(name)?;

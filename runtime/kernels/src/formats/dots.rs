@@ -1,7 +1,7 @@
 //! Products of rows of whole numbers with matrices of levels: sums of whole numbers, exact, and one scaling a part.
 
 use super::Leveled;
-use super::fused::ask;
+use super::fused::{ahead, ask};
 use crate::activations::{BLOCK, Block};
 use crate::isa::{Isa, by_isa};
 use crate::lanes::dots::Dot;
@@ -47,10 +47,9 @@ unsafe fn run<F: Leveled, V: Wide, D: Dot<V::Whole>, const R: usize, const N: us
             for half in 0..parts {
                 let part = block * parts + half;
                 let at: [*const u8; N] = std::array::from_fn(|n| F::part(t.w.wrapping_add(n * t.w_panel), part));
-                for n in 0..N {
-                    ask::<V>(at[n], t.w.wrapping_add(n * t.w_panel), t.w_panel, N, F::BYTES);
-                }
-                let sums = sums::<F, V, D, R, N>(&at, &x, half * F::PART);
+                let ahead: [*const u8; N] =
+                    std::array::from_fn(|n| ahead(at[n], t.w.wrapping_add(n * t.w_panel), t.w_panel, N));
+                let sums = sums::<F, V, D, R, N>(&at, &ahead, &x, half * F::PART);
                 for n in 0..N {
                     let (scale, less) = F::factors::<V>(t.w.wrapping_add(n * t.w_panel), part);
                     for r in 0..R {
@@ -66,11 +65,12 @@ unsafe fn run<F: Leveled, V: Wide, D: Dot<V::Whole>, const R: usize, const N: us
     }
 }
 
-/// The products of a part's levels with some numbers of blocks, from `first` on.
+/// The products of a part's levels with some numbers of blocks, from `first` on. What is `ahead` is asked for.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)]
 unsafe fn sums<F: Leveled, V: Wide, D: Dot<V::Whole>, const R: usize, const N: usize>(
     at: &[*const u8; N],
+    ahead: &[*const u8; N],
     x: &[&Block; R],
     first: usize,
 ) -> [[V::Whole; N]; R] {
@@ -86,6 +86,9 @@ unsafe fn sums<F: Leveled, V: Wide, D: Dot<V::Whole>, const R: usize, const N: u
     for from in (0..steps).step_by(group) {
         let mut few = [[V::Whole::splat(0); N]; R];
         for step in from..from + group {
+            for n in 0..N {
+                ask::<V>(ahead[n], F::BYTES, step, steps);
+            }
             macro_rules! word {
                 ($j:literal) => {
                     let mut levels = [V::Whole::splat(0); N];

@@ -197,6 +197,7 @@ impl Call<'_> {
                                     c_row: self.y_stride,
                                     cols,
                                     begin: from == 0,
+                                    first: first == 0,
                                 });
                             }
                         }
@@ -308,7 +309,8 @@ pub(crate) fn groups(
 
 /// `count` rows in strips of about equal length, at most `most`, as (first row, rows).
 pub(crate) fn even(count: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
-    let strips = count.div_ceil(most);
-    let cut = move |i: usize| count * i / strips;
+    // A product of few rows asks for its one strip at every panel, where divisions would be felt.
+    let strips = if count <= most { 1 } else { count.div_ceil(most) };
+    let cut = move |i: usize| if strips == 1 { count * i } else { count * i / strips };
     (0..strips).map(move |i| (cut(i), cut(i + 1) - cut(i)))
 }

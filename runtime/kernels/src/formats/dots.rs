@@ -28,7 +28,12 @@ pub(crate) struct DotTile {
     pub cols: usize,
     /// Whether the chains begin here, or go on from what `c` holds.
     pub begin: bool,
+    /// Whether these weights were not read just before.
+    pub first: bool,
 }
+
+/// With so many rows it is the memory that they wait for, and weights are asked for beside each step.
+const BESIDE: usize = 2;
 
 pub(crate) type DotFn = unsafe fn(&DotTile);
 
@@ -49,6 +54,9 @@ unsafe fn run<F: Leveled, V: Wide, D: Dot<V::Whole>, const R: usize, const N: us
                 let at: [*const u8; N] = std::array::from_fn(|n| F::part(t.w.wrapping_add(n * t.w_panel), part));
                 let ahead: [*const u8; N] =
                     std::array::from_fn(|n| ahead(at[n], t.w.wrapping_add(n * t.w_panel), t.w_panel, N));
+                if R > BESIDE && t.first {
+                    (0..N).for_each(|n| ask::<V>(ahead[n], F::BYTES, 0, 1));
+                }
                 let sums = sums::<F, V, D, R, N>(&at, &ahead, &x, half * F::PART);
                 for n in 0..N {
                     let (scale, less) = F::factors::<V>(t.w.wrapping_add(n * t.w_panel), part);
@@ -86,8 +94,8 @@ unsafe fn sums<F: Leveled, V: Wide, D: Dot<V::Whole>, const R: usize, const N: u
     for from in (0..steps).step_by(group) {
         let mut few = [[V::Whole::splat(0); N]; R];
         for step in from..from + group {
-            for n in 0..N {
-                ask::<V>(ahead[n], F::BYTES, step, steps);
+            if R <= BESIDE {
+                (0..N).for_each(|n| ask::<V>(ahead[n], F::BYTES, step, steps));
             }
             macro_rules! word {
                 ($j:literal) => {
@@ -118,10 +126,14 @@ unsafe fn sums<F: Leveled, V: Wide, D: Dot<V::Whole>, const R: usize, const N: u
     sums
 }
 
+const fn up_to(tiles: &'static [DotFn], rows: usize) -> &'static [DotFn] {
+    if rows < tiles.len() { tiles.split_at(rows).0 } else { tiles }
+}
+
 macro_rules! dots {
     ($name:ident, $lanes:ty, $dot:ty, $attribute:meta, $($n:literal: $($r:literal)*;)*) => {
         mod $name {
-            use super::{DotFn, DotTile, Leveled};
+            use super::{Dot, DotFn, DotTile, Leveled};
             use std::marker::PhantomData;
 
             #[$attribute]
@@ -131,7 +143,9 @@ macro_rules! dots {
 
             pub(super) struct Of<F>(PhantomData<F>);
             impl<F: Leveled> Of<F> {
-                pub(super) const DOTS: &'static [&'static [DotFn]] = &[$(&[$(tile::<F, $r, $n>),*]),*];
+                const ROWS: usize = if F::BITS == 8 { <$dot>::ROWS_OF_EIGHT } else { usize::MAX };
+                pub(super) const DOTS: &'static [&'static [DotFn]] =
+                    &[$(super::up_to(&[$(tile::<F, $r, $n>),*], Self::ROWS)),*];
             }
         }
     };

@@ -6,6 +6,8 @@ use super::Whole;
 pub(crate) trait Dot<W: Whole> {
     /// Whether levels of eight bits are counted from their middle, 128, and not from zero.
     const CENTRED: bool = false;
+    /// Rows of a tile with such levels, where more have no registers for their sums.
+    const ROWS_OF_EIGHT: usize = usize::MAX;
 
     /// The products of how many words of levels of so many bits may be summed before they are taken.
     #[inline(always)]
@@ -75,6 +77,7 @@ pub(crate) mod x86 {
 
     impl Dot<W256> for Pairs {
         const CENTRED: bool = true;
+        const ROWS_OF_EIGHT: usize = 3;
 
         #[inline(always)]
         fn words(bits: u32) -> usize {

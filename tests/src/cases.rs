@@ -44,6 +44,7 @@ const OPTIONS: &[&str] = &[
     "set",
     "cache",
     "activations",
+    "weights",
     "arch",
     "disable-rule",
     "stop-after",
@@ -233,6 +234,7 @@ impl Case {
                 disable: self.all("disable-rule").map(str::to_string).collect(),
                 stop_after: self.option("stop-after").map(str::to_string),
             },
+            widen: self.option("weights") == Some("f32"),
             ..PhaseOptions::default()
         }
     }

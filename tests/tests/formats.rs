@@ -7,7 +7,7 @@ use steer::error::Error;
 use steer::experiment::ModelSession;
 use steer::rows::{Held, RowsEngine};
 use steer::tensors::{Dtype, gguf::Blocks, widen};
-use steer_compiler::backend::row_backend;
+use steer_compiler::backend::{DEFAULT, row_backend};
 use steer_compiler::plan::rules::Options;
 use steer_compiler::plan::{Size, Weight};
 use steer_kernels::Format;
@@ -16,7 +16,7 @@ use steer_tests::run::{Compiled, Feed, all, compile_sites, feed, no_tensors};
 
 /// The bits of all logits, all tokens in one pass or one by one.
 fn logits(compiled: &Compiled, weights: Arc<dyn WeightSource>, tokens: &[u32], cuts: &[usize]) -> Vec<u32> {
-    let backend = row_backend("cranelift").expect("a backend");
+    let backend = row_backend(DEFAULT).expect("a backend");
     let (plan, program) = (Arc::clone(&compiled.plan), Arc::clone(&compiled.program));
     let mut engine =
         RowsEngine::new(plan, program, backend, weights, no_tensors().as_ref()).unwrap_or_else(|e| panic!("{e}"));

@@ -112,8 +112,7 @@ fn logits_row_by_row_and_at_once() {
     }
 }
 
-/// What is read beside them decides where kernels end, not what they compute. (Scores and patterns are
-/// another matter: they are materialized where they are read, and the softmax is streamed where not.)
+/// What is read beside them decides where kernels end and what is materialized, not what they compute.
 #[test]
 fn reading_a_site_changes_no_bit_of_the_logits() {
     for case in cases() {
@@ -125,10 +124,8 @@ fn reading_a_site_changes_no_bit_of_the_logits() {
             (0..case.expected.tokens.len()).map(row).collect::<Vec<_>>()
         };
         let alone = bits(&["logits".to_owned()]);
-        let mut streamed = case.sites.clone();
-        streamed.retain(|s| !s.ends_with("attn.scores") && !s.ends_with("attn.pattern"));
-        assert_eq!(alone, bits(&streamed), "{}: reading every site", case.name);
-        for site in streamed.iter().filter(|s| s.starts_with("blocks[1].")) {
+        assert_eq!(alone, bits(&case.sites), "{}: reading every site", case.name);
+        for site in case.sites.iter().filter(|s| s.starts_with("blocks[1].")) {
             assert_eq!(alone, bits(&[site.clone(), "logits".to_owned()]), "{}: reading {site}", case.name);
         }
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use steer::engine::{Engine, Rounding};
 use steer::rows::chooses;
+use steer_compiler::backend::DEFAULT;
 use steer_compiler::plan::rules::Options;
 use steer_kernels::Activations;
 use steer_kernels::attention::CacheFormat;
@@ -72,7 +73,7 @@ fn prompts_tokens_chunks_texts_and_threads_give_the_same_bits() {
         let session = model(&folder(name));
         let compiled = compile_sites(&session.model, &["logits".into()], &Options::default());
         let (weights, none) = (&session.checkpoint, no_tensors());
-        let fresh = || rows_engine("cranelift", &compiled, weights, &none);
+        let fresh = || rows_engine(DEFAULT, &compiled, weights, &none);
         let what = |how: &str| format!("{name}, {rounding:?} {how}");
         let (mut engine, feeds) = (fresh(), feeds());
         let whole = run(&mut engine, &compiled, rounding, &feeds, &[]);
@@ -107,7 +108,7 @@ fn the_reference_rounds_alike() {
         let of = |backend: &str, rounding: Rounding| {
             run(engine(backend, &compiled, weights, &no_tensors()).as_mut(), &compiled, rounding, &feeds(), &[9])
         };
-        let (rows, reference) = (of("cranelift", rounding), of("candle", rounding));
+        let (rows, reference) = (of(DEFAULT, rounding), of("candle", rounding));
         let plain = of("candle", Rounding::default());
         let scale = plain.values().map(|v| size(v)).fold(0.0, f32::max);
         // A number next to the middle of two steps may go either way, where the sums before it differ in their last
@@ -136,7 +137,7 @@ fn sites_show_keys_and_values_before_they_are_stored() {
     let session = model(&folder("models/tiny-llama"));
     let sites = ["blocks[0].attn.k_rot".to_string(), "blocks[0].attn.v".to_string(), "blocks[0].attn.z".to_string()];
     let compiled = compile_sites(&session.model, &sites, &Options::default());
-    let mut engine = rows_engine("cranelift", &compiled, &session.checkpoint, &no_tensors());
+    let mut engine = rows_engine(DEFAULT, &compiled, &session.checkpoint, &no_tensors());
     let [plain, short] =
         [Rounding::default(), CACHES[1].0].map(|rounding| run(&mut engine, &compiled, rounding, &feeds(), &[]));
     let of = |values: &Values, sites: std::ops::Range<usize>| -> Values {

@@ -27,7 +27,7 @@ pub struct ReplArgs {
     /// The memory that a statement may take, such as 2GiB (default: what there is)
     #[arg(long, value_name = "BYTES", value_parser = super::options::bytes)]
     pub memory: Option<u64>,
-    /// How weights are kept in memory; without --activations results are the same, bit for bit
+    /// How weights are kept in memory; results are the same, bit for bit
     #[arg(long, value_enum, default_value_t)]
     pub weights: Weights,
 }

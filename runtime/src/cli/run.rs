@@ -37,7 +37,7 @@ pub struct RunArgs {
     /// The memory that the run may take, such as 2GiB (default: what there is)
     #[arg(long, value_name = "BYTES", value_parser = super::options::bytes)]
     pub memory: Option<u64>,
-    /// How weights are kept in memory; without --activations results are the same, bit for bit
+    /// How weights are kept in memory; results are the same, bit for bit
     #[arg(long, value_enum, default_value_t)]
     pub weights: Weights,
     /// Go on with an experiment that was interrupted

@@ -177,6 +177,10 @@ pub fn prepare(
                 .help("read something that comes after it, or edit an earlier site"),
         );
     }
+    if options.widen && options.rounding.activations == Activations::Q8 {
+        let message = "`--activations q8_0` is of weights as they are stored, which `--weights f32` widens";
+        return Err(vec![Diagnostic::error(codes::COMMAND, message).help("leave one of them out")]);
+    }
     let held = Held::of(&plan, &program, options.weights(checkpoint).as_ref());
     if options.rounding.activations == Activations::Q8 && !held.formats.keys().any(|f| f.is_levels()) {
         let message = "no weights are kept in whole numbers, so `--activations q8_0` rounds nothing";

@@ -96,7 +96,7 @@ fn a_kernel_calls_primitives_by_name_and_branches_on_guards() {
 }
 
 #[test]
-fn compiling_takes_well_under_a_millisecond_a_kernel() {
+fn compiling_takes_no_longer_than_a_step() {
     let mut kernels: Vec<Kernel> = Vec::new();
     for seed in 0..40 {
         kernels.extend(program(seed).kernels);
@@ -107,5 +107,6 @@ fn compiling_takes_well_under_a_millisecond_a_kernel() {
     let statements: usize = kernels.iter().map(|k| k.to_string().matches(" = ").count()).sum();
     eprintln!("{statements} statements");
     eprintln!("{} kernels, {:.0} us each", kernels.len(), each * 1e6);
+    // Some 0.2 ms where nothing else is done; a hundred times as long where much is.
     assert!(each < 0.02, "{each} s a kernel");
 }

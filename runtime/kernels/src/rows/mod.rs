@@ -248,7 +248,7 @@ pub fn softmax_scaled(isa: Isa) -> BinaryVsFn {
 }
 
 /// `dst[i]` is 1 for the `k` greatest of `a` and 0 for the rest. Of equal ones (the two zeros are
-/// equal) the lowest indices are taken. A NaN is never taken, so there may be fewer than `k`.
+/// equal) the lowest indices are taken. A NaN comes before every number.
 pub fn top_k_mask() -> TopKFn {
     top_k::top_k_mask
 }

@@ -5,6 +5,7 @@
 //! (weights, the layer's number, parameters) is an argument, so layers share their kernels.
 
 pub mod build;
+pub(crate) mod depend;
 mod interp;
 mod ir;
 mod layout;

@@ -15,7 +15,7 @@ mod verify;
 
 pub use interp::interpret;
 pub use ir::*;
-pub use layout::Layout;
+pub use layout::{Layout, Pass};
 pub use parse::{ParseError, parse};
 pub use verify::verify;
 

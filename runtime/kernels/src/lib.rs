@@ -34,7 +34,7 @@ mod tile;
 
 pub use activations::Activations;
 pub use area::Area;
-pub use attention::{Heads, KeyValues, Queries, Scratch, attend, attend_block};
+pub use attention::{Heads, KeyValues, Queries, Scratch, Softmax, attend, attend_block};
 pub use formats::Format;
 pub use gemm::{Arithmetic, gemm, matmul};
 pub use isa::Isa;

@@ -259,6 +259,14 @@ fn softmax_is_its_steps() {
             unsafe { rows::softmax(isa)(expected.as_mut_ptr(), scaled.as_ptr(), n) };
             unsafe { rows::softmax_scaled(isa)(got.as_mut_ptr(), a.as_ptr(), 0.3, n) };
             same(&got, &expected, || format!("{isa:?} scaled softmax of {n}"));
+            let max = Reduce::Max.apply(&scaled);
+            let sum = Reduce::Sum.apply(&scaled.iter().map(|x| Unary::Exp.apply(x - max)).collect::<Vec<_>>());
+            for sink in [-200.0, -3.5, 0.0, 2.0, 200.0, f32::NEG_INFINITY] {
+                let rest = 1.0 - Unary::Sigmoid.apply(sink - max - Unary::Log.apply(sum));
+                let expected: Vec<f32> = expected.iter().map(|x| x * rest).collect();
+                unsafe { rows::softmax_sink(isa)(got.as_mut_ptr(), a.as_ptr(), 0.3, sink, n) };
+                same(&got, &expected, || format!("{isa:?} softmax of {n} with a sink of {sink}"));
+            }
         }
     }
 }

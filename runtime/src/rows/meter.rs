@@ -89,10 +89,11 @@ fn said(plan: &Plan, program: &Program, instr: &Instr) -> (WorkKind, String) {
             let shapes: Vec<String> = experts.matrices().map(shape).collect();
             (WorkKind::Experts, format!("{name} and before, {all} of {}", shapes.join(" ")))
         }
-        Instr::Attention { heads, kv_heads, d_head, window, body, .. } => {
+        Instr::Attention { heads, kv_heads, d_head, window, sinks, body, .. } => {
             let window = window.map_or(String::new(), |w| format!(", window {w}"));
+            let sinks = if sinks.is_some() { ", sinks" } else { "" };
             let body = if body.is_some() { ", pattern at hand" } else { "" };
-            (WorkKind::Attention, format!("{heads} heads on {kv_heads} of {d_head}{window}{body}"))
+            (WorkKind::Attention, format!("{heads} heads on {kv_heads} of {d_head}{window}{sinks}{body}"))
         }
         Instr::Conv1d { channels, taps, .. } => (WorkKind::Convolution, format!("{channels} channels, {taps} taps")),
         Instr::Scan { state, body, .. } => {

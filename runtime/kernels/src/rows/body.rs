@@ -349,7 +349,7 @@ pub(crate) unsafe fn store_sum<V: Lanes>(
 }
 
 #[inline(always)]
-pub(crate) unsafe fn softmax<V: Lanes>(dst: *mut f32, a: *const f32, scale: f32, n: usize) {
+pub(crate) unsafe fn softmax<V: Lanes>(dst: *mut f32, a: *const f32, scale: f32, sink: Option<f32>, n: usize) {
     unsafe {
         let max = extreme::<V, Scaled, true>(Scaled(a, scale), n);
         let shift = V::splat(max);
@@ -370,6 +370,10 @@ pub(crate) unsafe fn softmax<V: Lanes>(dst: *mut f32, a: *const f32, scale: f32,
         )
         .sum();
         binary::<V, _, _>(Binary::Div, dst, Row(dst), Same(total), n);
+        if let Some(sink) = sink {
+            let own = math::unary(Unary::Sigmoid, sink - max - math::unary(Unary::Log, total));
+            binary::<V, _, _>(Binary::Mul, dst, Row(dst), Same(1.0 - own), n);
+        }
     }
 }
 

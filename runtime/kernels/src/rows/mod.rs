@@ -40,6 +40,8 @@ pub type SelectSsFn = unsafe extern "C" fn(*mut f32, *const f32, f32, f32, usize
 /// `(dst, a, s, x, y, n)`: [`Stored`] of `a`, `s` and `x` goes to `dst`, [`Summed`] of it and `y` is returned. What the two
 /// do not use is not read. `y` may be `dst`: then it is what is stored.
 pub type StoreSumFn = unsafe extern "C" fn(*mut f32, *const f32, f32, *const f32, *const f32, usize) -> f32;
+/// `(dst, a, scale, sink, n)`.
+pub type SoftmaxSinkFn = unsafe extern "C" fn(*mut f32, *const f32, f32, f32, usize);
 /// `(dst, s, n)`: `dst[i] = s`.
 pub type FillFn = unsafe extern "C" fn(*mut f32, f32, usize);
 /// `(a, n)`.
@@ -72,6 +74,7 @@ struct Table {
     dot: DotFn,
     softmax: UnaryFn,
     softmax_scaled: BinaryVsFn,
+    softmax_sink: SoftmaxSinkFn,
 }
 
 macro_rules! of_each {
@@ -124,6 +127,7 @@ macro_rules! table {
                 dot,
                 softmax,
                 softmax_scaled,
+                softmax_sink,
             };
 
             #[$attribute]
@@ -200,11 +204,15 @@ macro_rules! table {
             }
             #[$attribute]
             unsafe extern "C" fn softmax(dst: *mut f32, a: *const f32, n: usize) {
-                unsafe { body::softmax::<V>(dst, a, 1.0, n) }
+                unsafe { body::softmax::<V>(dst, a, 1.0, None, n) }
             }
             #[$attribute]
             unsafe extern "C" fn softmax_scaled(dst: *mut f32, a: *const f32, scale: f32, n: usize) {
-                unsafe { body::softmax::<V>(dst, a, scale, n) }
+                unsafe { body::softmax::<V>(dst, a, scale, None, n) }
+            }
+            #[$attribute]
+            unsafe extern "C" fn softmax_sink(dst: *mut f32, a: *const f32, scale: f32, sink: f32, n: usize) {
+                unsafe { body::softmax::<V>(dst, a, scale, Some(sink), n) }
             }
         }
     };
@@ -312,6 +320,12 @@ pub fn softmax(isa: Isa) -> UnaryFn {
 /// [`softmax`] of the row times a number.
 pub fn softmax_scaled(isa: Isa) -> BinaryVsFn {
     table(isa).softmax_scaled
+}
+
+/// [`softmax_scaled`] where one more score takes part in the sum: what the others sum to is 1 without that score's part,
+/// `sigmoid(sink - max - log(sum of exp(row - max)))`.
+pub fn softmax_sink(isa: Isa) -> SoftmaxSinkFn {
+    table(isa).softmax_sink
 }
 
 /// `dst[i]` is 1 for the `k` greatest of `a` and 0 for the rest. Of equal ones (the two zeros are

@@ -216,7 +216,8 @@ pub enum Instr {
         y: BufId,
     },
     /// `q [heads, d_head]`, `k`, `v` `[kv_heads, d_head]`, `z [heads, d_head]`; head h reads kv head
-    /// `h / (heads / kv_heads)`. Without a body the pattern is the softmax of the scores.
+    /// `h / (heads / kv_heads)`. Without a body the pattern is the softmax of the scores, where there are
+    /// `sinks` with one more score for each head.
     Attention {
         q: BufId,
         k: BufId,
@@ -229,6 +230,7 @@ pub enum Instr {
         window: Option<usize>,
         /// Whether a row sees those behind it, too.
         whole: bool,
+        sinks: Option<ConstView>,
         body: Option<Body>,
         layer: Option<u32>,
     },

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use steer::checkpoint::Checkpoint;
-use steer::engine::{Order, Piece, WeightSource, Widened};
+use steer::engine::{Engine, Extend, Order, Piece, Run, WeightSource, Widened, WorkKind};
 use steer::error::Error;
 use steer::experiment::ModelSession;
 use steer::rows::{Held, RowsEngine};
@@ -69,6 +69,41 @@ fn files_of_blocks_have_the_bits_of_float32() {
         formats.extend(held.formats.into_keys());
     }
     assert_eq!(formats.into_iter().collect::<Vec<_>>(), Format::ALL);
+}
+
+/// What `--time` says of products and experts: the formats of their weights, unless all are float32.
+#[test]
+fn time_is_told_by_format() {
+    let lines = |name: &str, widened: bool| -> Vec<String> {
+        let session = model(&folder(name));
+        let compiled = compile_sites(&session.model, &["logits".into()], &Options::default());
+        let mut weights = Arc::clone(&session.checkpoint) as Arc<dyn WeightSource>;
+        if widened {
+            weights = Arc::new(Widened(weights));
+        }
+        let backend = row_backend("cranelift").expect("a backend");
+        let (plan, program) = (Arc::clone(&compiled.plan), Arc::clone(&compiled.program));
+        let engine = RowsEngine::new(plan, program, backend, weights, no_tensors().as_ref());
+        let mut engine = engine.unwrap_or_else(|e| panic!("{e}"));
+        engine.measure();
+        engine.begin(vec![Run { edits: Vec::new() }]).unwrap_or_else(|e| panic!("{e}"));
+        let work = Extend { tokens: vec![1, 2, 3], reads: vec![vec![2]], ..Extend::default() };
+        let spent = engine.extend(&[work]).unwrap_or_else(|e| panic!("{e}")).spent;
+        let products = spent.iter().filter(|s| matches!(s.kind, WorkKind::Product | WorkKind::Experts));
+        products.map(|s| s.name.to_string()).collect()
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for name in ["gguf/quantized.gguf", "gguf/stored.gguf", "parity/olmoe-normed"] {
+        for line in lines(name, false) {
+            let (_, formats) = line.rsplit_once("], ").unwrap_or_else(|| panic!("{name}: no format in {line}"));
+            let of = |f: &str| Format::ALL.into_iter().find(|known| known.name() == f);
+            seen.extend(formats.split(' ').map(|f| of(f).unwrap_or_else(|| panic!("{name}: {line}"))));
+        }
+        for line in lines(name, true) {
+            assert!(line.ends_with(']'), "{name}: {line}");
+        }
+    }
+    assert!(seen.contains(&Format::F32) && seen.len() > 4, "{seen:?}");
 }
 
 /// A model's own vectors, and matrices of random blocks where rows are whole ones.

@@ -149,6 +149,27 @@ fn experts_with_biases_and_limits_are_one_instruction() {
     }
 }
 
+/// The pattern of heads with sinks is at hand only where something looks at it.
+#[test]
+fn attention_with_sinks_needs_no_pattern_at_hand() {
+    for name in ["gptoss-plain", "gptoss-stacked", "gptoss-mxfp4"] {
+        let session = model(&folder("parity").join(name));
+        let attentions = |site: &str| -> Vec<(bool, bool)> {
+            let compiled = compile_sites(&session.model, &["logits".into(), site.into()], &Options::default());
+            let instrs = compiled.program.stretches.iter().flat_map(|s| &s.instrs);
+            let one = |i: &Instr| match i {
+                Instr::Attention { sinks, body, .. } => Some((sinks.is_some(), body.is_some())),
+                _ => None,
+            };
+            instrs.filter_map(one).collect()
+        };
+        assert!(attentions("blocks[0].attn.z").iter().all(|a| *a == (true, false)), "{name}");
+        let looked_at = attentions("blocks[0].attn.sink");
+        assert_eq!(looked_at[0], (false, true), "{name}");
+        assert!(looked_at.len() > 1 && looked_at[1..].iter().all(|a| *a == (true, false)), "{name}");
+    }
+}
+
 /// Notes what is read of each weight.
 struct Noting {
     checkpoint: Arc<Checkpoint>,

@@ -12,7 +12,7 @@ use steer_kernels::attention::CacheFormat;
 use steer_tests::fixture::{distance, folder, model, size};
 use steer_tests::run::{Compiled, Feed, Outcome, all, compile_sites, engine, feed, no_tensors, rows_engine};
 
-/// Grouped heads, a window, latent attention, experts, sinks with the pattern at hand, recurrences between attentions.
+/// Grouped heads, a window, latent attention, experts, sinks, recurrences between attentions.
 const MODELS: &[&str] = &[
     "models/tiny-llama",
     "models/tiny-gpt2",

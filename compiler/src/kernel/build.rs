@@ -128,44 +128,16 @@ impl Builder {
     }
 
     /// An elementwise operation over the axes of the result.
-    pub fn map(&mut self, op: VecOp, dst: &Strided, srcs: &[Source]) -> Option<()> {
+    pub fn map(&mut self, op: VecOp, dst: &Strided, srcs: &[Source]) {
         let axes: Vec<(Arc<str>, Lin)> = dst.axes.iter().map(|a| (a.name.clone(), a.extent)).collect();
         let loops = Self::loops(&axes, dst, srcs);
-        let Some(inner) = loops.last() else {
-            self.push(op, loops, dst, srcs);
-            return Some(());
-        };
-        // The vector form of a selection has no scalar operands: those are spread out first.
-        let wide = op == VecOp::Select
-            && inner.strides[0] == Lin::ONE
-            && inner.extent.known().is_none_or(|n| n >= 16)
-            && inner.strides[1..].contains(&Lin::ONE)
-            && inner.strides[1..].iter().all(|s| *s == Lin::ZERO || *s == Lin::ONE);
-        if !wide || inner.strides[1..].iter().all(|s| *s == Lin::ONE) {
-            self.push(op, loops, dst, srcs);
-            return Some(());
-        }
-        let mut spread = srcs.to_vec();
-        for (i, source) in srcs.iter().enumerate() {
-            if inner.strides[i + 1] == Lin::ZERO {
-                let varies: Vec<_> = axes.iter().filter(|a| source.stride(&a.0) != Lin::ZERO).collect();
-                let last = axes.iter().rposition(|a| a.1 != Lin::ONE)?;
-                let kept = axes[..last].iter().filter(|a| varies.contains(a)).chain([&axes[last]]);
-                let kept: Vec<(Arc<str>, Lin)> = kept.cloned().collect();
-                let row = self.temp(&kept)?;
-                self.map(VecOp::Copy, &row, std::slice::from_ref(source))?;
-                spread[i] = Source::Memory(row);
-            }
-        }
-        let loops = Self::loops(&axes, dst, &spread);
-        self.push(op, loops, dst, &spread);
-        Some(())
+        self.push(op, loops, dst, srcs);
     }
 
     /// A copy into new memory, its axes in this order.
     fn packed(&mut self, source: &Strided, order: &[(Arc<str>, Lin)]) -> Option<Strided> {
         let packed = self.temp(order)?;
-        self.map(VecOp::Copy, &packed, &[Source::Memory(source.clone())])?;
+        self.map(VecOp::Copy, &packed, &[Source::Memory(source.clone())]);
         Some(packed)
     }
 
@@ -221,7 +193,7 @@ impl Builder {
         loops.push(Loop { extent: line.1, strides: vec![Lin::ONE, Lin::ONE, Lin::ZERO] });
         self.push(VecOp::TopK, loops, &result, &srcs);
         if !next(dst) {
-            self.map(VecOp::Copy, dst, &[Source::Memory(result)])?;
+            self.map(VecOp::Copy, dst, &[Source::Memory(result)]);
         }
         Some(())
     }

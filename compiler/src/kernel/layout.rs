@@ -1,6 +1,30 @@
 //! Where the temporaries of a kernel lie in its scratch memory.
 
-use super::{Base, Kernel, Lin, Vector};
+use super::{Base, Kernel, Lin, Operand, Ref, Vector};
+
+/// Statements with the same loops that are executed together: for every index of the outer loops, each statement's last
+/// loop in order.
+pub struct Pass {
+    pub loops: Vec<Lin>,
+    /// Chooses among two lists: the first where the number is not 0, else the second. Without it there is one.
+    pub condition: Option<Operand>,
+    pub lists: Vec<Vec<Vector>>,
+}
+
+impl Pass {
+    pub fn of(v: &Vector) -> Pass {
+        Pass { loops: v.loops.clone(), condition: None, lists: vec![vec![v.clone()]] }
+    }
+
+    pub fn statements(&self) -> impl Iterator<Item = &Vector> {
+        self.lists.iter().flatten()
+    }
+
+    fn temps(&self) -> impl Iterator<Item = usize> {
+        let condition = self.condition.iter().filter_map(|c| c.as_ref());
+        condition.chain(self.statements().flat_map(accessed)).filter_map(temp)
+    }
+}
 
 /// The places of the temporaries. Those that are never needed at once share one.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,56 +39,52 @@ pub struct Layout {
 const LINE: usize = 16;
 
 impl Layout {
+    /// For the statements one after another.
     pub fn of(kernel: &Kernel) -> Layout {
-        let mut statements: Vec<&Vector> = Vec::new();
-        kernel.for_each(&mut |v, _| statements.push(v));
-        let mut last = vec![0; kernel.temps.len()];
-        for (at, v) in statements.iter().enumerate() {
-            for_each_temp(v, &mut |t| last[t] = at);
+        let mut passes: Vec<Pass> = Vec::new();
+        kernel.for_each(&mut |v, _| passes.push(Pass::of(v)));
+        Layout::of_passes(&kernel.temps, &passes.iter().collect::<Vec<_>>())
+    }
+
+    /// For passes in order.
+    pub fn of_passes(temps: &[Lin], passes: &[&Pass]) -> Layout {
+        let mut last = vec![0; temps.len()];
+        for (at, pass) in passes.iter().enumerate() {
+            pass.temps().for_each(|t| last[t] = at);
         }
 
         // Slots by size, given out in order of first use. Those of a fixed size come first in memory.
-        let mut place: Vec<Option<usize>> = vec![None; kernel.temps.len()];
+        let mut place: Vec<Option<usize>> = vec![None; temps.len()];
         let mut slots: Vec<Lin> = Vec::new();
         let mut free: Vec<usize> = Vec::new();
-        for (at, v) in statements.iter().enumerate() {
-            if let Base::Temp(t) = v.dst.base
-                && let t = t as usize
-                && t < place.len()
-                && place[t].is_none()
-            {
-                if let Some(source) = in_place(v, kernel, &last, at)
-                    && let Some(slot) = place[source]
-                {
-                    // The source ends here: its slot passes on and is not freed below.
-                    place[t] = Some(slot);
-                } else {
-                    let size = rounded(kernel.temps[t]);
-                    let found = free.iter().position(|&s| slots[s] == size);
-                    place[t] = Some(match found {
-                        Some(i) => free.swap_remove(i),
-                        None => {
-                            slots.push(size);
-                            slots.len() - 1
-                        }
-                    });
+        for (at, pass) in passes.iter().enumerate() {
+            // Slots that pass on to a temporary that begins here.
+            let mut kept: Vec<usize> = Vec::new();
+            for v in pass.statements() {
+                let Some(t) = temp(&v.dst).filter(|t| place.get(*t) == Some(&None)) else { continue };
+                let handed = in_place(v, pass, temps, &last, at).and_then(|source| place[source]);
+                place[t] = handed.filter(|slot| !kept.contains(slot));
+                if let Some(slot) = place[t] {
+                    if last[t] != at {
+                        kept.push(slot);
+                    }
+                    continue;
+                }
+                let size = rounded(temps[t]);
+                let found = free.iter().position(|&s| slots[s] == size);
+                place[t] = Some(found.map_or(slots.len(), |i| free.swap_remove(i)));
+                if found.is_none() {
+                    slots.push(size);
                 }
             }
-            let kept = match v.dst.base {
-                Base::Temp(t) if last.get(t as usize) != Some(&at) => place.get(t as usize).copied().flatten(),
-                _ => None,
-            };
-            let mut ended: Vec<usize> = Vec::new();
-            for_each_temp(v, &mut |t| {
-                if last[t] == at
-                    && let Some(slot) = place[t]
-                    && Some(slot) != kept
-                    && !ended.contains(&slot)
+            for t in pass.temps().filter(|t| last[*t] == at) {
+                if let Some(slot) = place[t]
+                    && !kept.contains(&slot)
+                    && !free.contains(&slot)
                 {
-                    ended.push(slot);
+                    free.push(slot);
                 }
-            });
-            free.extend(ended);
+            }
         }
 
         let fixed: usize = slots.iter().filter(|s| s.keys == 0).map(|s| s.fixed).sum();
@@ -84,34 +104,37 @@ fn rounded(len: Lin) -> Lin {
     if len.keys == 0 { Lin::fixed(len.fixed.max(1).next_multiple_of(LINE)) } else { len }
 }
 
-fn for_each_temp(v: &Vector, f: &mut dyn FnMut(usize)) {
-    let srcs = v.srcs.iter().filter_map(|s| s.as_ref());
-    for r in srcs.chain([&v.dst]) {
-        if let Base::Temp(t) = r.base {
-            f(t as usize);
-        }
+fn temp(r: &Ref) -> Option<usize> {
+    match r.base {
+        Base::Temp(t) => Some(t as usize),
+        Base::Param(_) => None,
     }
 }
 
-/// A temporary that ends at this statement and that the result may overwrite element by element.
-fn in_place(v: &Vector, kernel: &Kernel, last: &[usize], at: usize) -> Option<usize> {
-    let Base::Temp(dst) = v.dst.base else { return None };
-    if !v.op.is_map() {
+fn accessed(v: &Vector) -> impl Iterator<Item = &Ref> {
+    v.srcs.iter().filter_map(|s| s.as_ref()).chain([&v.dst])
+}
+
+/// A temporary that ends at this pass and that the result may overwrite element by element.
+fn in_place(v: &Vector, pass: &Pass, temps: &[Lin], last: &[usize], at: usize) -> Option<usize> {
+    let dst = temp(&v.dst)?;
+    let len = temps[dst];
+    let covers = v.loops.iter().try_fold(Lin::ONE, |n, l| n.times(*l)) == Some(len);
+    if !v.op.is_map() || !covers {
         return None;
     }
-    let len = kernel.temps[dst as usize];
-    let covers = v.loops.iter().try_fold(Lin::ONE, |n, l| n.times(*l)) == Some(len);
-    v.srcs.iter().filter_map(|s| s.as_ref()).find_map(|r| match r.base {
-        Base::Temp(t)
-            if covers
-                && last[t as usize] == at
-                && kernel.temps[t as usize] == len
-                && r.offset == v.dst.offset
-                && r.strides == v.dst.strides
-                && v.srcs.iter().filter_map(|s| s.as_ref()).filter(|o| o.base == r.base).all(|o| o == r) =>
-        {
-            Some(t as usize)
-        }
-        _ => None,
+    // In each list, only the elements that are about to be overwritten, and none of them later.
+    let ends = |list: &Vec<Vector>, old: &Ref| {
+        let uses = |v: &Vector| accessed(v).any(|r| r.base == old.base);
+        let begin = list.iter().position(|o| o.dst.base == v.dst.base).unwrap_or(list.len());
+        let (before, after) = list.split_at(list.len().min(begin + 1));
+        let same = before.iter().flat_map(accessed).filter(|r| r.base == old.base).all(|r| r == old);
+        same && !after.iter().any(uses)
+    };
+    v.srcs.iter().filter_map(|s| s.as_ref()).find_map(|r| {
+        let t = temp(r)?;
+        let fits = last[t] == at && temps[t] == len && r.offset == v.dst.offset && r.strides == v.dst.strides;
+        let free = pass.condition.as_ref().and_then(|c| c.as_ref()).is_none_or(|c| c.base != r.base);
+        (fits && free && pass.lists.iter().all(|list| ends(list, r))).then_some(t)
     })
 }

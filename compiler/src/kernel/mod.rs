@@ -5,6 +5,7 @@
 //! (weights, the layer's number, parameters) is an argument, so layers share their kernels.
 
 pub mod build;
+pub(crate) mod depend;
 mod interp;
 mod ir;
 mod layout;
@@ -14,7 +15,7 @@ mod verify;
 
 pub use interp::interpret;
 pub use ir::*;
-pub use layout::Layout;
+pub use layout::{Layout, Pass};
 pub use parse::{ParseError, parse};
 pub use verify::verify;
 

@@ -3,11 +3,10 @@
 use super::consts::{self, Origin};
 use super::emit::Emitter;
 use super::fuse::Store;
-use super::graph::extents;
 use super::legalize::linear_axes;
 use super::recurrence::Recognized;
-use crate::kernel::Lin;
-use crate::plan::{Axis, Binary, KEY, NodeId, Op, Reduce, RegionId, Size, Unary};
+use super::softmax;
+use crate::plan::{Axis, NodeId, Op, RegionId, Size};
 use crate::program::{Body, BodyPatch, ConstSource, ConstView, Instr, LookupIndex, MatrixView, Recurrence};
 use std::collections::HashMap;
 use steer_lang::Diagnostic;
@@ -59,8 +58,10 @@ impl Emitter<'_, '_> {
                     return Err(g.unsupported(n, "an attention whose queries, keys and values differ in size"));
                 }
                 let (q, k, v) = (self.buffer(q)?, self.buffer(k)?, self.buffer(v)?);
-                let body = if self.is_softmax(body) { None } else { Some(self.body(n, body, None)?) };
-                Instr::Attention { q, k, v, z: y, heads, kv_heads, d_head, scale, window, whole, body, layer }
+                let softmax = softmax::of(g, body);
+                let sinks = softmax.and_then(|s| s.sinks).map(|s| self.const_view(s)).transpose()?;
+                let body = if softmax.is_some() { None } else { Some(self.body(n, body, None)?) };
+                Instr::Attention { q, k, v, z: y, heads, kv_heads, d_head, scale, window, whole, sinks, body, layer }
             }
             Op::Conv1d { x, w } => {
                 let taps = g.ty(w).axes.last().map_or(1, |a| count(std::slice::from_ref(a)));
@@ -118,28 +119,5 @@ impl Emitter<'_, '_> {
         self.bodies.insert(body, (at.0, at.1, results));
         self.gives(&patches);
         Ok(Body { call, outputs, patches })
-    }
-
-    /// Whether a body is the softmax of the scores over the keys and nothing else.
-    fn is_softmax(&self, body: RegionId) -> bool {
-        let g = self.g;
-        let nodes: Vec<NodeId> = g.body_order(body).into_iter().filter(|n| g.is_unit(*n)).collect();
-        let [max, sub, exp, sum, div] = nodes[..] else { return false };
-        let along = |over: &[std::sync::Arc<str>]| over.len() == 1 && &*over[0] == KEY;
-        let op = |n: NodeId| &g.node(n).op;
-        let (Op::Reduce(Reduce::Max, scores, over), Op::Reduce(Reduce::Sum, of, total)) = (op(max), op(sum)) else {
-            return false;
-        };
-        matches!(op(*scores), Op::Arg(0))
-            && along(over)
-            && along(total)
-            && *op(sub) == Op::Binary(Binary::Sub, *scores, max)
-            && *op(exp) == Op::Unary(Unary::Exp, sub)
-            && *of == exp
-            && *op(div) == Op::Binary(Binary::Div, exp, sum)
-            && g.results.get(&body).is_some_and(|r| r[..] == [div])
-            && extents(g.ty(div)).last() == Some(&Lin::KEYS)
-            && g.ty(div).axes == g.ty(*scores).axes
-            && !g.outputs.iter().any(|o| g.is_inside(*o, body))
     }
 }

@@ -301,7 +301,8 @@ impl Fuser<'_, '_> {
                     };
                 }
                 let dst = self.place(n)?;
-                return Ok(self.builder.map(VecOp::Axpy, &dst, &[a, s, x]));
+                self.builder.map(VecOp::Axpy, &dst, &[a, s, x]);
+                return Ok(Some(()));
             }
             _ => {}
         }
@@ -325,7 +326,8 @@ impl Fuser<'_, '_> {
                 // The same elements in the same order: the result under the axes of the operand.
                 let strides = view::row_major(&extents(g.ty(*a))).unwrap_or_default();
                 let dst = self.strided(*a, dst.base, Lin::ZERO, &strides);
-                return Ok(self.builder.map(VecOp::Copy, &dst, &[source]));
+                self.builder.map(VecOp::Copy, &dst, &[source]);
+                return Ok(Some(()));
             }
             Op::Concat(a, b, axis) => {
                 let (first, second, dst) = (self.source(*a)?, self.source(*b)?, self.place(n)?);
@@ -339,9 +341,7 @@ impl Fuser<'_, '_> {
                     let Some(skip) = start.times(window.axes[at].stride) else { return Ok(None) };
                     window.offset = skip;
                     window.axes[at].extent = len;
-                    if self.builder.map(VecOp::Copy, &window, &[source]).is_none() {
-                        return Ok(None);
-                    }
+                    self.builder.map(VecOp::Copy, &window, &[source]);
                     start = start.plus(len);
                 }
                 return Ok(Some(()));
@@ -357,19 +357,21 @@ impl Fuser<'_, '_> {
                 self.builder.iota(&dst, &Source::Memory(first));
                 return Ok(Some(()));
             }
-            Op::Overlay { edit, base, value } => return self.overlay(n, *edit, *base, *value),
+            Op::Overlay { edit, base, value } => return self.overlay(n, *edit, *base, *value).map(Some),
             Op::Receipt { edit, stat, value } => {
                 let source = self.source(*value)?;
                 let param = self.param(ParamKind::Receipt, KernelArg::Receipt(*edit), Lin::fixed(Stat::COUNT));
                 self.builder.set_out(param);
                 let dst = Strided { base: Base::Param(param), offset: Lin::fixed(*stat as usize), axes: Vec::new() };
-                return Ok(self.builder.map(VecOp::Copy, &dst, &[source]));
+                self.builder.map(VecOp::Copy, &dst, &[source]);
+                return Ok(Some(()));
             }
             _ => return Err(g.unsupported(n, "this operation")),
         };
         let sources = inputs.iter().map(|i| self.source(*i)).collect::<Result<Vec<_>, _>>()?;
         let dst = self.place(n)?;
-        Ok(self.builder.map(op, &dst, &sources))
+        self.builder.map(op, &dst, &sources);
+        Ok(Some(()))
     }
 
     /// Copies of runs of neighbouring entries.
@@ -387,26 +389,27 @@ impl Fuser<'_, '_> {
             run.offset = run.offset.plus(run.axes[from].stride.scaled(entries[start] as usize));
             window.axes[into].extent = Lin::fixed(len);
             run.axes[from].extent = Lin::fixed(len);
-            self.builder.map(VecOp::Copy, &window, &[Source::Memory(run)])?;
+            self.builder.map(VecOp::Copy, &window, &[Source::Memory(run)]);
             start += len;
         }
         Some(())
     }
 
-    fn overlay(&mut self, n: NodeId, edit: EditId, base: NodeId, value: NodeId) -> Result<Option<()>, Diagnostic> {
+    fn overlay(&mut self, n: NodeId, edit: EditId, base: NodeId, value: NodeId) -> Result<(), Diagnostic> {
         let root = self.g.view(base).root;
         let before = self.source(base)?;
         let after = self.source(value)?;
         let dst = self.place(n)?;
-        if self.becomes.get(&root) != Some(&n) && self.builder.map(VecOp::Copy, &dst, &[before]).is_none() {
-            return Ok(None);
+        if self.becomes.get(&root) != Some(&n) {
+            self.builder.map(VecOp::Copy, &dst, &[before]);
         }
         // An edit that gives what is there is no reason to need it where the edit acts.
         if value == base {
-            return Ok(Some(()));
+            return Ok(());
         }
         self.builder.guards = self.guards(&[edit]);
         debug_assert!(self.inside.contains(&n));
-        Ok(self.builder.map(VecOp::Copy, &dst, &[after]))
+        self.builder.map(VecOp::Copy, &dst, &[after]);
+        Ok(())
     }
 }

@@ -13,6 +13,7 @@ mod needs;
 mod order;
 mod print;
 mod recurrence;
+mod softmax;
 mod view;
 
 pub use emit::{Computed, EditPlace, Explain};

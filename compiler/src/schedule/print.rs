@@ -168,13 +168,16 @@ impl Display for Instr {
                 }
                 None
             }
-            Instr::Attention { q, k, v, z, heads, kv_heads, d_head, scale, window, whole, body, layer } => {
+            Instr::Attention { q, k, v, z, heads, kv_heads, d_head, scale, window, whole, sinks, body, layer } => {
                 write!(f, "{z} = attention {q}, {k}, {v}, heads {heads}/{kv_heads} of {d_head}, scale {scale}")?;
                 if let Some(window) = window {
                     write!(f, ", window {window}")?;
                 }
                 if *whole {
                     f.write_str(", whole")?;
+                }
+                if let Some(sinks) = sinks {
+                    write!(f, ", sinks {sinks}")?;
                 }
                 if let Some(body) = body {
                     write!(f, ", body {body}")?;

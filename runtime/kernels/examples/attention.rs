@@ -9,8 +9,10 @@ mod turns;
 use std::hint::black_box;
 use std::ops::Range;
 use steer_kernels::attention::CacheFormat;
-use steer_kernels::{Area, Heads, Isa, KeyValues, Queries, Scratch, attend_block, limits};
+use steer_kernels::{Area, Heads, Isa, KeyValues, Queries, Scratch, Softmax, attend_block, limits};
 use turns::{in_turns, median};
+
+const PLAIN: Softmax = Softmax { scale: 0.125, sinks: &[] };
 
 struct Shared(*mut f32);
 unsafe impl Sync for Shared {}
@@ -80,7 +82,7 @@ fn decode(isa: Isa, threads: usize, shape: Heads, context: usize, window: usize)
             let queries = Queries { q: q.as_ptr(), q_stride: width, out: out.at(), out_stride: width };
             let heads = part(shape.kv_heads, t, threads);
             let seen = std::slice::from_ref(&seen);
-            unsafe { attend_block(isa, &shape, 0.125, &queries, seen, &cache, &slots, heads, &mut scratch) };
+            unsafe { attend_block(isa, &shape, PLAIN, &queries, seen, &cache, &slots, heads, &mut scratch) };
         }
     };
     let read = |t: usize| {
@@ -127,7 +129,7 @@ fn prompt(isa: Isa, threads: usize, shape: Heads, rows: usize) {
                 out_stride: width,
             };
             let heads = part(shape.kv_heads, t, threads);
-            unsafe { attend_block(isa, &shape, 0.125, &queries, &seen, &cache, &slots, heads, &mut scratch) };
+            unsafe { attend_block(isa, &shape, PLAIN, &queries, &seen, &cache, &slots, heads, &mut scratch) };
         }
     };
     let registers = |_: usize| {

@@ -146,6 +146,40 @@ vocabulary! {
     }
 }
 
+vocabulary! {
+    /// What a row primitive stores that also sums, out of the rows `a` and `x` and a number `s`.
+    Stored {
+        /// `a`.
+        Copy "copy",
+        /// `a + s * x`, rounded once.
+        Axpy "axpy",
+        /// `a + x`.
+        Add "add.vv",
+        /// `a - x`.
+        Sub "sub.vv",
+        /// `a * x`.
+        Mul "mul.vv",
+        /// `a + s`.
+        AddVs "add.vs",
+        /// `a - s`.
+        SubVs "sub.vs",
+        /// `a * s`.
+        MulVs "mul.vs",
+    }
+}
+
+vocabulary! {
+    /// What a row primitive sums that also stores, in the order of [`Reduce::Sum`].
+    Summed {
+        /// What is stored.
+        Sum "sum",
+        /// Its squares, each in one fused multiply-add.
+        SumSq "sum_sq",
+        /// Its products with another row, each in one fused multiply-add.
+        Dot "dot",
+    }
+}
+
 impl Unary {
     /// The operation's value at `a`.
     pub fn apply(self, a: f32) -> f32 {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Numbers, bits, same};
-use steer_kernels::{Binary, Isa, Reduce, Unary, rows};
+use steer_kernels::{Binary, Isa, Reduce, Stored, Summed, Unary, rows};
 
 fn lengths() -> impl Iterator<Item = usize> {
     (0..=130).chain([255, 256, 257, 1000, 4099])
@@ -179,10 +179,64 @@ fn rows_of_several_sources() {
             unsafe { rows::select(isa)(got.as_mut_ptr(), c.as_ptr(), a.as_ptr(), b.as_ptr(), n) };
             let expected: Vec<f32> = (0..n).map(|i| if c[i] != 0.0 { a[i] } else { b[i] }).collect();
             same(&got, &expected, || format!("{isa:?} select"));
+            unsafe { rows::select_vs(isa)(got.as_mut_ptr(), c.as_ptr(), a.as_ptr(), s, n) };
+            let expected: Vec<f32> = (0..n).map(|i| if c[i] != 0.0 { a[i] } else { s }).collect();
+            same(&got, &expected, || format!("{isa:?} select with a number"));
+            unsafe { rows::select_sv(isa)(got.as_mut_ptr(), c.as_ptr(), s, b.as_ptr(), n) };
+            let expected: Vec<f32> = (0..n).map(|i| if c[i] != 0.0 { s } else { b[i] }).collect();
+            same(&got, &expected, || format!("{isa:?} select of a number"));
+            unsafe { rows::select_ss(isa)(got.as_mut_ptr(), c.as_ptr(), s, -s, n) };
+            let expected: Vec<f32> = (0..n).map(|i| if c[i] != 0.0 { s } else { -s }).collect();
+            same(&got, &expected, || format!("{isa:?} select of two numbers"));
             unsafe { rows::fill(isa)(got.as_mut_ptr(), s, n) };
             same(&got, &vec![s; n], || format!("{isa:?} fill"));
             unsafe { rows::copy()(got.as_mut_ptr(), a.as_ptr(), n) };
             same(&got, &a, || format!("{isa:?} copy"));
+        }
+    }
+}
+
+#[test]
+fn a_sum_of_what_is_stored_is_the_two_one_after_another() {
+    for isa in Isa::supported() {
+        let mut numbers = Numbers::new(8);
+        for (n, at) in cases() {
+            let (a, x, y) = (numbers.row(n + at), numbers.row(n), numbers.row(n));
+            let a = &a[at..];
+            let s = numbers.small();
+            for stored in Stored::ALL {
+                let element = |i: usize| match stored {
+                    Stored::Copy => a[i],
+                    Stored::Axpy => s.mul_add(x[i], a[i]),
+                    Stored::Add => a[i] + x[i],
+                    Stored::Sub => a[i] - x[i],
+                    Stored::Mul => a[i] * x[i],
+                    Stored::AddVs => a[i] + s,
+                    Stored::SubVs => a[i] - s,
+                    Stored::MulVs => a[i] * s,
+                };
+                let row: Vec<f32> = (0..n).map(element).collect();
+                for summed in Summed::ALL {
+                    let sum = |y: &[f32]| match summed {
+                        Summed::Sum => sum_in_lanes(n, |i, s| s + row[i]),
+                        Summed::SumSq => sum_in_lanes(n, |i, s| row[i].mul_add(row[i], s)),
+                        Summed::Dot => sum_in_lanes(n, |i, s| row[i].mul_add(y[i], s)),
+                    };
+                    let f = rows::store_sum(isa, stored, summed);
+                    let what = || format!("{isa:?} {stored:?} {summed:?} of {n}");
+                    let mut got = vec![7.0; n + 3];
+                    let total = unsafe { f(got.as_mut_ptr(), a.as_ptr(), s, x.as_ptr(), y.as_ptr(), n) };
+                    same(&got[..n], &row, what);
+                    assert_eq!(got[n..], [7.0; 3], "{} wrote beyond", what());
+                    assert_eq!(bits(total), bits(sum(&y)), "{}", what());
+                    // In place, and with itself.
+                    let mut got = a.to_vec();
+                    let at = got.as_mut_ptr();
+                    let total = unsafe { f(at, at, s, x.as_ptr(), at, n) };
+                    same(&got, &row, what);
+                    assert_eq!(bits(total), bits(sum(&row)), "{} in place", what());
+                }
+            }
         }
     }
 }
@@ -205,6 +259,14 @@ fn softmax_is_its_steps() {
             unsafe { rows::softmax(isa)(expected.as_mut_ptr(), scaled.as_ptr(), n) };
             unsafe { rows::softmax_scaled(isa)(got.as_mut_ptr(), a.as_ptr(), 0.3, n) };
             same(&got, &expected, || format!("{isa:?} scaled softmax of {n}"));
+            let max = Reduce::Max.apply(&scaled);
+            let sum = Reduce::Sum.apply(&scaled.iter().map(|x| Unary::Exp.apply(x - max)).collect::<Vec<_>>());
+            for sink in [-200.0, -3.5, 0.0, 2.0, 200.0, f32::NEG_INFINITY] {
+                let rest = 1.0 - Unary::Sigmoid.apply(sink - max - Unary::Log.apply(sum));
+                let expected: Vec<f32> = expected.iter().map(|x| x * rest).collect();
+                unsafe { rows::softmax_sink(isa)(got.as_mut_ptr(), a.as_ptr(), 0.3, sink, n) };
+                same(&got, &expected, || format!("{isa:?} softmax of {n} with a sink of {sink}"));
+            }
         }
     }
 }

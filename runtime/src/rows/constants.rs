@@ -27,7 +27,8 @@ pub struct Fixed {
     pub matrix: Option<Arc<Matrices>>,
     /// The products of experts: those of what a row is, and the one of what their kernel makes of them.
     pub experts: Vec<Arc<Matrices>>,
-    /// By argument of its kernel; of a convolution the one is its filters, one tap after another.
+    /// By argument of its kernel; of a convolution the one is its filters, one tap after another, of an attention without a
+    /// kernel its sinks.
     pub args: Args,
     /// The kernels of experts: their arguments, and what differs by expert.
     pub of_expert: Vec<(Args, Vec<Arc<Vec<f32>>>)>,
@@ -166,6 +167,7 @@ impl Loading {
                 let by_tap = (0..*taps).flat_map(|t| (0..*channels).map(move |c| w[c * taps + t]));
                 fixed.args.push(Some(Arc::new(by_tap.collect())));
             }
+            Instr::Attention { sinks: Some(sinks), .. } => fixed.args.push(Some(self.view(sinks)?.clone())),
             Instr::Attention { body, .. } => fixed.args = args(args_of(body))?,
             Instr::Scan { body, recurrence, .. } => {
                 fixed.args = args(args_of(body))?;
@@ -315,6 +317,7 @@ pub fn wanted(instr: &Instr) -> Vec<Wanted<'_>> {
         }
         Instr::Lookup { table, .. } => vec![Wanted::Matrix(Cow::Owned(table_view(table)))],
         Instr::Conv1d { w, .. } => vec![Wanted::View(w)],
+        Instr::Attention { sinks: Some(sinks), .. } => vec![Wanted::View(sinks)],
         Instr::Attention { body, .. } => args(args_of(body)),
         Instr::Scan { body, recurrence, .. } => {
             let operands = recurrence.iter().flat_map(|r| r.operands().map(|o| &o.arg));

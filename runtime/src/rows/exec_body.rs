@@ -116,7 +116,7 @@ impl Hooked<'_> {
         let range = (self.seen)(&row);
         let list = &slots(engine, self.home, &row, range.end)[range.clone()];
         let keys = list.len();
-        let whole = Row::new(engine.isa, &self.shape, self.scale, self.cache.get(), list);
+        let whole = Row::new(engine.isa, &self.shape, self.cache.get(), list);
         // The keys of a group are read once for all of its queries; the body has scores and pattern side by side.
         let stride = whole.stride();
         let mut products = vec![0.0; heads * stride];

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use steer_compiler::plan::Sight;
 use steer_compiler::program::Instr;
-use steer_kernels::attention::{Heads, KeyValues, Queries, Row, Scratch, attend_block};
+use steer_kernels::attention::{Heads, KeyValues, Queries, Row, Scratch, Softmax, attend_block};
 use steer_kernels::scan::convolve;
 
 /// Rows of one sequence that a thread takes at a time, at least,
@@ -58,7 +58,7 @@ fn cached(engine: &RowsEngine, place: Place) -> Result<KeyValues, Error> {
 }
 
 pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
-    let Instr::Attention { q, z, heads, kv_heads, d_head, scale, window, whole, body, .. } = instr else {
+    let Instr::Attention { q, z, heads, kv_heads, d_head, scale, window, whole, sinks, body, .. } = instr else {
         return Err(broken("no attention"));
     };
     let home = engine.homes.of(place);
@@ -79,6 +79,11 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
         let call = Hooked { shape, scale: *scale, body, home, cache, queries, out, seen: &seen };
         return call.run(engine, frame, place);
     }
+    let loaded = engine.constants.of(place).args.first().cloned().flatten();
+    if sinks.is_some() && loaded.as_ref().is_none_or(|s| s.len() != *heads) {
+        return Err(broken("no sinks"));
+    }
+    let softmax = Softmax { scale: *scale, sinks: loaded.as_deref().map_or(&[], |s| s) };
     let width = heads * d_head;
     // Neighbouring rows of one run share a list of keys.
     let together = ROWS.max(QUERIES / shape.group());
@@ -121,7 +126,8 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
         for group in &groups {
             let (queries, list) = rows(group);
             let list = &list[seen(frame.row(group.start))];
-            shared(&Row::new(engine.isa, &shape, *scale, cache.get(), list), &shape, list.len(), queries, threads)?;
+            let row = Row::new(engine.isa, &shape, cache.get(), list);
+            shared(&row, softmax, &shape, list.len(), queries, threads)?;
         }
         return Ok(());
     }
@@ -134,7 +140,7 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
         let ranges: Vec<Range<usize>> = group.clone().map(|j| seen(frame.row(j))).collect();
         // SAFETY: every slot was stored; heads `kv` are this task's own.
         SCRATCH.with_borrow_mut(|scratch| unsafe {
-            attend_block(engine.isa, &shape, *scale, &queries, &ranges, cache.get(), list, kv.clone(), scratch);
+            attend_block(engine.isa, &shape, softmax, &queries, &ranges, cache.get(), list, kv.clone(), scratch);
         });
     };
     match threads {
@@ -145,7 +151,14 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
 }
 
 /// One row by all threads, which share its keys, then its query heads, then the coordinates of its results.
-fn shared(row: &Row, shape: &Heads, keys: usize, queries: Queries, threads: usize) -> Result<(), Error> {
+fn shared(
+    row: &Row,
+    softmax: Softmax,
+    shape: &Heads,
+    keys: usize,
+    queries: Queries,
+    threads: usize,
+) -> Result<(), Error> {
     let Heads { heads, kv_heads, d_head } = *shape;
     let of_head = shape.group() * row.stride();
     let mut scores = memory::zeros(kv_heads * of_head, "the scores of a row")?;
@@ -163,7 +176,7 @@ fn shared(row: &Row, shape: &Heads, keys: usize, queries: Queries, threads: usiz
     });
     (0..heads).into_par_iter().for_each(|h| {
         // SAFETY: the scores of this query head are this task's own.
-        unsafe { row.get().pattern(scores.get().add(h * row.get().stride())) }
+        unsafe { row.get().pattern(&softmax, h, scores.get().add(h * row.get().stride())) }
     });
     parts(d_head).par_iter().for_each(|(head, columns)| {
         let pattern = scores.get().wrapping_add(head * of_head);

@@ -135,6 +135,16 @@ impl Matrices {
         self.entries.iter().find_map(|e| e.get()).map_or(0, Packed::bytes)
     }
 
+    /// How they are in memory, or will be as far as their file says.
+    pub fn format(&self) -> Format {
+        let there = self.entries.iter().find_map(|e| e.get()).map(Packed::format);
+        let will = || {
+            let later = self.later.as_ref()?;
+            stored::format_of(&later.parts, 0, later.weights.as_ref(), &later.weight)
+        };
+        there.or_else(will).unwrap_or_default()
+    }
+
     pub fn is_later(&self) -> bool {
         self.later.is_some()
     }

@@ -2,6 +2,7 @@
 
 use super::RowsEngine;
 use super::cache::Place;
+use super::constants::{Constants, Fixed};
 use super::exec::{Chosen, Frame};
 use super::lives::buffers_of;
 use crate::engine::{Spent, WorkKind};
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use steer_compiler::plan::{Plan, Sight};
 use steer_compiler::program::{BufId, ConstSource, Dim, Instr, MatrixView, Program};
+use steer_kernels::Format;
 
 /// The kinds of work of a program.
 pub struct Meter {
@@ -20,24 +22,49 @@ pub struct Meter {
 }
 
 impl Meter {
-    pub fn new(plan: &Plan, program: &Program) -> Self {
+    pub fn new(plan: &Plan, program: &Program, constants: &Constants) -> Self {
+        let formats = |s: usize, instrs: &[Instr]| -> Vec<Vec<Format>> {
+            instrs.iter().enumerate().map(|(i, instr)| formats(instr, constants.of((s, i)))).collect()
+        };
+        let formats: Vec<_> = program.stretches.iter().enumerate().map(|(s, of)| formats(s, &of.instrs)).collect();
+        // All weights as float32 are not worth a word.
+        let told = formats.iter().flatten().flatten().any(|f| *f != Format::F32);
         let mut meter = Meter { lines: Vec::new(), of: Vec::new() };
-        for stretch in &program.stretches {
-            let of = stretch.instrs.iter().map(|instr| meter.line(plan, program, instr)).collect();
+        for (stretch, formats) in program.stretches.iter().zip(&formats) {
+            let of = stretch.instrs.iter().zip(formats).map(|(instr, formats)| {
+                let (kind, mut name) = said(plan, program, instr);
+                if told && !formats.is_empty() {
+                    let names: Vec<&str> = formats.iter().map(|f| f.name()).collect();
+                    name = format!("{name}, {}", names.join(" "));
+                }
+                meter.line(kind, &name)
+            });
+            let of = of.collect();
             meter.of.push(of);
         }
         meter.lines.push(Spent::new(WorkKind::Rest, "rows, caches, receipts, values that are read"));
         meter
     }
 
-    fn line(&mut self, plan: &Plan, program: &Program, instr: &Instr) -> usize {
-        let (kind, name) = said(plan, program, instr);
+    fn line(&mut self, kind: WorkKind, name: &str) -> usize {
         let same = |l: &Spent| l.kind == kind && *l.name == *name;
         self.lines.iter().position(same).unwrap_or_else(|| {
-            self.lines.push(Spent::new(kind, &name));
+            self.lines.push(Spent::new(kind, name));
             self.lines.len() - 1
         })
     }
+}
+
+/// The formats of the weights that products read, each once.
+fn formats(instr: &Instr, fixed: &Fixed) -> Vec<Format> {
+    let product = fixed.matrix.iter().filter(|_| matches!(instr, Instr::Linear { .. }));
+    let mut formats: Vec<Format> = Vec::new();
+    for format in product.chain(&fixed.experts).map(|m| m.format()) {
+        if !formats.contains(&format) {
+            formats.push(format);
+        }
+    }
+    formats
 }
 
 /// The kind of an instruction, and what tells it from others of its kind whatever the layer.
@@ -62,10 +89,11 @@ fn said(plan: &Plan, program: &Program, instr: &Instr) -> (WorkKind, String) {
             let shapes: Vec<String> = experts.matrices().map(shape).collect();
             (WorkKind::Experts, format!("{name} and before, {all} of {}", shapes.join(" ")))
         }
-        Instr::Attention { heads, kv_heads, d_head, window, body, .. } => {
+        Instr::Attention { heads, kv_heads, d_head, window, sinks, body, .. } => {
             let window = window.map_or(String::new(), |w| format!(", window {w}"));
+            let sinks = if sinks.is_some() { ", sinks" } else { "" };
             let body = if body.is_some() { ", pattern at hand" } else { "" };
-            (WorkKind::Attention, format!("{heads} heads on {kv_heads} of {d_head}{window}{body}"))
+            (WorkKind::Attention, format!("{heads} heads on {kv_heads} of {d_head}{window}{sinks}{body}"))
         }
         Instr::Conv1d { channels, taps, .. } => (WorkKind::Convolution, format!("{channels} channels, {taps} taps")),
         Instr::Scan { state, body, .. } => {

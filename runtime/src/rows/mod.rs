@@ -198,7 +198,7 @@ impl Engine for RowsEngine {
     }
 
     fn measure(&mut self) {
-        self.meter = Some(Arc::new(Meter::new(&self.plan, &self.program)));
+        self.meter = Some(Arc::new(Meter::new(&self.plan, &self.program, &self.constants)));
     }
 }
 

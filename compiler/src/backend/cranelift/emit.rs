@@ -1,7 +1,8 @@
 //! A kernel as a function: the row loop, the branches and the nests of loops.
 
+use super::passes::{Passes, Region};
 use super::prim::{Prim, Prims};
-use crate::kernel::{Base, Kernel, Layout, Lin, Operand, Ref, Stmt};
+use crate::kernel::{Base, Kernel, Layout, Lin, Operand, Ref};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F32, I64};
 use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, MemFlagsData, Signature, Value};
@@ -24,6 +25,7 @@ pub(super) fn function(
     func: &mut Function,
     builders: &mut FunctionBuilderContext,
     kernel: &Kernel,
+    passes: &Passes,
     module: &mut JITModule,
     prims: &mut Prims,
 ) -> Result<(), Box<Diagnostic>> {
@@ -41,7 +43,7 @@ pub(super) fn function(
     let mut emit = Emit {
         b,
         kernel,
-        layout: Layout::of(kernel),
+        layout: &passes.layout,
         params,
         rows: Vec::new(),
         keys,
@@ -50,7 +52,7 @@ pub(super) fn function(
         prims,
         failed: Ok(()),
     };
-    emit.count(start, end, &mut |emit, row| emit.row(row));
+    emit.count(start, end, &mut |emit, row| emit.row(row, &passes.regions));
     emit.b.ins().return_(&[]);
     emit.b.seal_all_blocks();
     let Emit { b, failed, module, .. } = emit;
@@ -61,7 +63,7 @@ pub(super) fn function(
 pub(super) struct Emit<'f> {
     pub(super) b: FunctionBuilder<'f>,
     pub(super) kernel: &'f Kernel,
-    layout: Layout,
+    layout: &'f Layout,
     /// The bases of the parameters.
     params: Vec<Value>,
     /// The current row's part of them.
@@ -100,7 +102,7 @@ impl Emit<'_> {
         });
     }
 
-    fn row(&mut self, row: Value) {
+    fn row(&mut self, row: Value, regions: &[Region]) {
         self.rows.clear();
         let kernel = self.kernel;
         for (i, param) in kernel.params.iter().enumerate() {
@@ -111,15 +113,16 @@ impl Emit<'_> {
             }
             self.rows.push(at);
         }
-        for stmt in &kernel.body {
-            match stmt {
-                Stmt::Vector(v) => self.vector(v),
-                Stmt::If { guards, body } => self.branch(guards, body),
-            }
+        for region in regions {
+            self.guarded(&region.guards, &mut |emit| region.passes.iter().for_each(|p| emit.pass(p)));
         }
     }
 
-    fn branch(&mut self, guards: &[u32], body: &[Stmt]) {
+    /// On the rows where one of the guards is not 0; without guards on every row.
+    fn guarded(&mut self, guards: &[u32], body: &mut dyn FnMut(&mut Self)) {
+        if guards.is_empty() {
+            return body(self);
+        }
         let (inside, after) = (self.b.create_block(), self.b.create_block());
         for (i, &g) in guards.iter().enumerate() {
             let next = if i + 1 == guards.len() { after } else { self.b.create_block() };
@@ -133,12 +136,21 @@ impl Emit<'_> {
             }
         }
         self.b.switch_to_block(inside);
-        for stmt in body {
-            if let Stmt::Vector(v) = stmt {
-                self.vector(v);
-            }
-        }
+        body(self);
         self.b.ins().jump(after, &[]);
+        self.b.switch_to_block(after);
+    }
+
+    /// A branch: arm 0 where the condition holds, else arm 1.
+    pub(super) fn either(&mut self, holds: Value, arm: &mut dyn FnMut(&mut Self, usize)) {
+        let blocks = [self.b.create_block(), self.b.create_block()];
+        let after = self.b.create_block();
+        self.b.ins().brif(holds, blocks[0], &[], blocks[1], &[]);
+        for (i, block) in blocks.into_iter().enumerate() {
+            self.b.switch_to_block(block);
+            arm(self, i);
+            self.b.ins().jump(after, &[]);
+        }
         self.b.switch_to_block(after);
     }
 
@@ -167,12 +179,18 @@ impl Emit<'_> {
         self.b.ins().iadd(at, offset)
     }
 
+    /// Where the elements of a reference begin: a parameter, or nothing for the scratch memory, and the floats from there.
+    pub(super) fn place(&self, r: &Ref) -> (Option<u32>, Lin) {
+        match r.base {
+            Base::Param(i) => (Some(i), r.offset),
+            Base::Temp(i) => (None, self.layout.offsets[i as usize].plus(r.offset)),
+        }
+    }
+
     /// The address of an element; the strides beyond `index` are taken at 0.
     pub(super) fn address(&mut self, r: &Ref, index: &[Value]) -> Value {
-        let (base, offset) = match r.base {
-            Base::Param(i) => (self.rows[i as usize], r.offset),
-            Base::Temp(i) => (self.scratch, self.layout.offsets[i as usize].plus(r.offset)),
-        };
+        let (param, offset) = self.place(r);
+        let base = param.map_or(self.scratch, |i| self.rows[i as usize]);
         let mut at = self.advanced(base, offset);
         for (&stride, &i) in r.strides.iter().zip(index) {
             if stride != Lin::ZERO {

@@ -12,17 +12,19 @@
 //! order; the scratch memory is used anew by each of them.
 
 mod emit;
+mod passes;
 mod prim;
 mod vector;
 
 use super::{RowBackend, RowKernels};
-use crate::kernel::{Kernel, Layout, Lin};
+use crate::kernel::{Kernel, Lin};
 use crate::program::KernelId;
 use cranelift_codegen::isa::OwnedTargetIsa;
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Module, default_libcall_names};
+use passes::Passes;
 use prim::Prims;
 use std::ops::Range;
 use steer_kernels::Isa;
@@ -124,18 +126,19 @@ pub fn compile(kernels: &[Kernel], isa: Isa) -> Result<Compiled, Diagnostic> {
     let mut ids = Vec::with_capacity(kernels.len());
     for kernel in kernels {
         context.func.signature = emit::signature(&module);
-        emit::function(&mut context.func, &mut builders, kernel, &mut module, &mut prims).map_err(|e| *e)?;
+        let passes = Passes::of(kernel);
+        emit::function(&mut context.func, &mut builders, kernel, &passes, &mut module, &mut prims).map_err(|e| *e)?;
         let id = module.declare_anonymous_function(&context.func.signature).map_err(failure)?;
         module.define_function(id, &mut context).map_err(|e| failure(format_args!("{e:?}")))?;
         module.clear_context(&mut context);
-        ids.push(id);
+        ids.push((id, passes.layout.total));
     }
     module.finalize_definitions().map_err(failure)?;
-    let functions = ids.iter().zip(kernels).map(|(id, kernel)| {
-        let code = module.get_finalized_function(*id);
+    let functions = ids.into_iter().zip(kernels).map(|((id, scratch), kernel)| {
+        let code = module.get_finalized_function(id);
         // SAFETY: the function was declared with this signature, and its code lives as long as the module.
         let entry = unsafe { std::mem::transmute::<*const u8, Entry>(code) };
-        Function { entry, params: kernel.params.len(), scratch: Layout::of(kernel).total }
+        Function { entry, params: kernel.params.len(), scratch }
     });
     let functions = functions.collect();
     Ok(Compiled { functions, module: Some(module) })
@@ -148,7 +151,8 @@ pub fn clif(kernel: &Kernel) -> Result<String, Diagnostic> {
     let mut context = module.make_context();
     context.func.signature = emit::signature(&module);
     let mut builders = FunctionBuilderContext::new();
-    emit::function(&mut context.func, &mut builders, kernel, &mut module, &mut prims).map_err(|e| *e)?;
+    let passes = Passes::of(kernel);
+    emit::function(&mut context.func, &mut builders, kernel, &passes, &mut module, &mut prims).map_err(|e| *e)?;
     Ok(prims.named(&context.func.display().to_string()))
 }
 

@@ -6,7 +6,7 @@ use cranelift_jit::JITModule;
 use cranelift_module::{FuncId, Linkage, Module};
 use std::collections::HashMap;
 use steer_kernels::rows;
-use steer_kernels::{Binary, Isa, Reduce, Unary};
+use steer_kernels::{Binary, Isa, Reduce, Stored, Summed, Unary};
 use steer_lang::Diagnostic;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,7 +20,9 @@ pub(super) enum Prim {
     Reduce(Reduce),
     ReduceStrided(Reduce),
     Axpy,
-    Select,
+    /// Whether the first and the second are rows.
+    Select([bool; 2]),
+    StoreSum(Stored, Summed),
     Fill,
     Copy,
     Dot,
@@ -36,9 +38,10 @@ impl Prim {
             .into_iter()
             .flat_map(|op| [Prim::Binary(op), Prim::BinaryVs(op), Prim::BinarySv(op), Prim::ScalarBinary(op)]);
         let reduce = Reduce::ALL.into_iter().flat_map(|op| [Prim::Reduce(op), Prim::ReduceStrided(op)]);
-        let rest =
-            [Prim::Axpy, Prim::Select, Prim::Fill, Prim::Copy, Prim::Dot, Prim::TopK, Prim::Gather, Prim::Scatter];
-        unary.chain(binary).chain(reduce).chain(rest)
+        let select = [[true, true], [true, false], [false, true], [false, false]].map(Prim::Select);
+        let sums = Stored::ALL.into_iter().flat_map(|stored| Summed::ALL.map(|sum| Prim::StoreSum(stored, sum)));
+        let rest = [Prim::Axpy, Prim::Fill, Prim::Copy, Prim::Dot, Prim::TopK, Prim::Gather, Prim::Scatter];
+        unary.chain(binary).chain(reduce).chain(select).chain(sums).chain(rest)
     }
 
     fn name(self) -> String {
@@ -52,7 +55,8 @@ impl Prim {
             Prim::Reduce(op) => format!("reduce.{}", op.name()),
             Prim::ReduceStrided(op) => format!("reduce.{}.strided", op.name()),
             Prim::Axpy => "row.axpy".into(),
-            Prim::Select => "row.select".into(),
+            Prim::Select([a, b]) => format!("row.select.{}{}", if a { "v" } else { "s" }, if b { "v" } else { "s" }),
+            Prim::StoreSum(stored, sum) => format!("row.{}.{}", stored.name(), sum.name()),
             Prim::Fill => "row.fill".into(),
             Prim::Copy => "row.copy".into(),
             Prim::Dot => "reduce.dot".into(),
@@ -73,7 +77,11 @@ impl Prim {
             Prim::Reduce(op) => rows::reduce(isa, op) as usize,
             Prim::ReduceStrided(op) => rows::reduce_strided(isa, op) as usize,
             Prim::Axpy => rows::axpy(isa) as usize,
-            Prim::Select => rows::select(isa) as usize,
+            Prim::Select([true, true]) => rows::select(isa) as usize,
+            Prim::Select([true, false]) => rows::select_vs(isa) as usize,
+            Prim::Select([false, true]) => rows::select_sv(isa) as usize,
+            Prim::Select([false, false]) => rows::select_ss(isa) as usize,
+            Prim::StoreSum(stored, sum) => rows::store_sum(isa, stored, sum) as usize,
             Prim::Fill => rows::fill(isa) as usize,
             Prim::Copy => rows::copy() as usize,
             Prim::Dot => rows::dot(isa) as usize,
@@ -95,7 +103,11 @@ impl Prim {
             Prim::Reduce(_) => (&[I64, I64], true),
             Prim::ReduceStrided(_) | Prim::Dot => (&[I64, I64, I64], true),
             Prim::Axpy => (&[I64, I64, F32, I64, I64], false),
-            Prim::Select => (&[I64, I64, I64, I64, I64], false),
+            Prim::Select([true, true]) => (&[I64, I64, I64, I64, I64], false),
+            Prim::Select([true, false]) => (&[I64, I64, I64, F32, I64], false),
+            Prim::Select([false, true]) => (&[I64, I64, F32, I64, I64], false),
+            Prim::Select([false, false]) => (&[I64, I64, F32, F32, I64], false),
+            Prim::StoreSum(..) => (&[I64, I64, F32, I64, I64, I64], true),
             Prim::Fill => (&[I64, F32, I64], false),
         }
     }

@@ -96,6 +96,43 @@ fn a_kernel_calls_primitives_by_name_and_branches_on_guards() {
 }
 
 #[test]
+fn a_sum_joins_what_it_sums_and_a_selection_of_rows_is_a_branch() {
+    let text = "kernel(p0: rows[80], p1: const[80], p2: out rows[80], p3: out rows[1], p4: guard[1]) \
+                temps(t0: [80], t1: [1], t2: [1], t3: [80], t4: [80], t5: [1], t6: [1]) {
+  t0<1> = axpy[80] p0<1>, 0.5, p1<1>
+  t1<0> = dot[80] p1<1>, t0<1>
+  t2 = gt[] t1, 0.0
+  t5 = copy[] 0.0
+  if p4 {
+    t5 = neg[] t1
+  }
+  t3<1> = axpy[80] t0<1>, t5<0>, p1<1>
+  t4<1> = select[80] t2<0>, t3<1>, t0<1>
+  t6<0> = reduce.sum_sq[80] t4<1>
+  p3 = copy[] t6
+  p2<1> = mul[80] t4<1>, t6<0>
+}";
+    let kernel = kernel::parse(text).unwrap();
+    kernel::verify(&kernel).unwrap();
+    let clif = clif(&kernel).unwrap();
+    for (name, calls) in
+        [("%row.axpy.dot", true), ("%row.axpy.sum_sq", true), ("%row.select", false), ("%row.copy", false)]
+    {
+        assert_eq!(clif.contains(name), calls, "{name} in {clif}");
+    }
+    // One row of scratch memory and the numbers, each in a line of its own.
+    let compiled =
+        |name: &str| row_backend(name).unwrap().compile(std::slice::from_ref(&kernel), Isa::detect()).unwrap();
+    let (cranelift, interp) = (compiled("cranelift"), compiled("interp"));
+    assert_eq!(cranelift.scratch_len(KernelId(0), 1), 80 + 3 * 16);
+    let random = &mut Random(1);
+    for _ in 0..20 {
+        let memory = memory(&kernel, 1, random);
+        assert_eq!(after(&*cranelift, 0, 1, &memory), after(&*interp, 0, 1, &memory));
+    }
+}
+
+#[test]
 fn compiling_takes_no_longer_than_a_step() {
     let mut kernels: Vec<Kernel> = Vec::new();
     for seed in 0..40 {

@@ -2,11 +2,11 @@
 
 use super::emit::Emit;
 use super::prim::Prim;
-use crate::kernel::{Lin, Operand, VecOp, Vector};
+use crate::kernel::{Lin, Operand, Pass, VecOp, Vector};
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::types::{F32, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
-use steer_kernels::{Binary, Unary};
+use steer_kernels::{Binary, Reduce, Stored, Summed, Unary};
 
 /// How an operand moves along the last loop.
 #[derive(Clone, Copy, PartialEq)]
@@ -31,32 +31,65 @@ fn step_of(operand: &Operand) -> Step {
 }
 
 impl Emit<'_> {
-    pub(super) fn vector(&mut self, v: &Vector) {
-        let Some((&inner, outer)) = v.loops.split_last() else {
-            let value = self.element(v, &[]);
-            return self.write(&v.dst, &[], value);
+    pub(super) fn pass(&mut self, pass: &Pass) {
+        let Some((&inner, outer)) = pass.loops.split_last() else {
+            for v in pass.statements() {
+                let value = self.element(v, &[]);
+                self.write(&v.dst, &[], value);
+            }
+            return;
         };
-        self.nest(outer, &[], &mut |emit, index| match v.op {
-            VecOp::Iota => emit.iota(v, inner, index),
+        self.nest(outer, &[], &mut |emit, index| match &pass.condition {
+            None => emit.list(&pass.lists[0], inner, index),
+            Some(condition) => {
+                let number = emit.read(condition, index);
+                let holds = emit.compare(FloatCC::NotEqual, number, 0.0);
+                emit.either(holds, &mut |emit, arm| emit.list(&pass.lists[arm], inner, index));
+            }
+        });
+    }
+
+    /// Statements in order, where a sum follows what it sums by one primitive for both.
+    fn list(&mut self, list: &[Vector], inner: Lin, index: &[Value]) {
+        let mut rest = list;
+        while let Some((v, after)) = rest.split_first() {
+            rest = after;
+            match after.split_first() {
+                Some((sum, beyond)) if self.store_sum(v, sum, inner, index) => rest = beyond,
+                _ => self.line(v, inner, index),
+            }
+        }
+    }
+
+    /// A statement's last loop.
+    fn line(&mut self, v: &Vector, inner: Lin, index: &[Value]) {
+        match v.op {
+            VecOp::Copy if self.is_there(v) => {}
+            VecOp::Iota => self.iota(v, inner, index),
             VecOp::Reduce(_) | VecOp::Dot => {
-                let value = emit.reduced(v, inner, index);
-                emit.write(&v.dst, index, value);
+                let value = self.reduced(v, inner, index);
+                self.write(&v.dst, index, value);
             }
             VecOp::TopK => {
-                let (dst, n) = (emit.address(&v.dst, index), emit.lin(inner));
-                let (a, k) = (emit.pointer(&v.srcs[0], index), emit.read(&v.srcs[1], index));
-                let k = emit.b.ins().fcvt_to_uint_sat(I64, k);
-                emit.call(Prim::TopK, &[dst, a, n, k]);
+                let (dst, n) = (self.address(&v.dst, index), self.lin(inner));
+                let (a, k) = (self.pointer(&v.srcs[0], index), self.read(&v.srcs[1], index));
+                let k = self.b.ins().fcvt_to_uint_sat(I64, k);
+                self.call(Prim::TopK, &[dst, a, n, k]);
             }
             _ => {
-                if !emit.map(v, inner, index) {
-                    emit.nest(&[inner], index, &mut |emit, index| {
+                if !self.map(v, inner, index) {
+                    self.nest(&[inner], index, &mut |emit, index| {
                         let value = emit.element(v, index);
                         emit.write(&v.dst, index, value);
                     });
                 }
             }
-        });
+        }
+    }
+
+    /// Whether a copy's source and destination are one memory.
+    fn is_there(&self, v: &Vector) -> bool {
+        v.srcs[0].as_ref().is_some_and(|s| s.strides == v.dst.strides && self.place(s) == self.place(&v.dst))
     }
 
     /// The address of an operand that the verifier knows to be in memory.
@@ -113,7 +146,9 @@ impl Emit<'_> {
             (VecOp::Binary(op), Next, [Next, Next]) => Prim::Binary(op),
             (VecOp::Binary(op), Next, [Next, Same]) => Prim::BinaryVs(op),
             (VecOp::Binary(op), Next, [Same, Next]) => Prim::BinarySv(op),
-            (VecOp::Select, Next, [Next, Next, Next]) => Prim::Select,
+            (VecOp::Select, Next, [Next, a @ (Next | Same), b @ (Next | Same)]) => {
+                Prim::Select([*a == Next, *b == Next])
+            }
             (VecOp::Axpy, Next, [Next, Same, Next]) => Prim::Axpy,
             _ => return false,
         };
@@ -126,6 +161,46 @@ impl Emit<'_> {
             args.push(self.lin(s));
         }
         self.call(prim, &args);
+        true
+    }
+
+    /// Two statements' last loop as one call, where the second sums what the first stores; false where no primitive
+    /// fits.
+    fn store_sum(&mut self, v: &Vector, sum: &Vector, inner: Lin, index: &[Value]) -> bool {
+        use Step::{Next, Same};
+        let steps: Vec<Step> = v.srcs.iter().map(step_of).collect();
+        let stored = match (v.op, step(&v.dst.strides), steps.as_slice()) {
+            // What is there already is summed alone.
+            (VecOp::Copy, Next, [Next]) if !self.is_there(v) => Stored::Copy,
+            (VecOp::Axpy, Next, [Next, Same, Next]) => Stored::Axpy,
+            (VecOp::Binary(Binary::Add), Next, [Next, Next]) => Stored::Add,
+            (VecOp::Binary(Binary::Sub), Next, [Next, Next]) => Stored::Sub,
+            (VecOp::Binary(Binary::Mul), Next, [Next, Next]) => Stored::Mul,
+            (VecOp::Binary(Binary::Add), Next, [Next, Same]) => Stored::AddVs,
+            (VecOp::Binary(Binary::Sub), Next, [Next, Same]) => Stored::SubVs,
+            (VecOp::Binary(Binary::Mul), Next, [Next, Same]) => Stored::MulVs,
+            _ => return false,
+        };
+        let is_stored = |i: usize| sum.srcs[i].as_ref() == Some(&v.dst);
+        let (summed, with) = match sum.op {
+            VecOp::Reduce(Reduce::Sum) if is_stored(0) => (Summed::Sum, 0),
+            VecOp::Reduce(Reduce::SumSq) if is_stored(0) => (Summed::SumSq, 0),
+            VecOp::Dot if is_stored(0) => (Summed::Dot, 1),
+            VecOp::Dot if is_stored(1) => (Summed::Dot, 0),
+            _ => return false,
+        };
+        let (dst, a) = (self.address(&v.dst, index), self.pointer(&v.srcs[0], index));
+        let (mut s, mut x) = (None, a);
+        for (src, step) in v.srcs.iter().zip(&steps).skip(1) {
+            match step {
+                Same => s = Some(self.read(src, index)),
+                _ => x = self.pointer(src, index),
+            }
+        }
+        let s = s.unwrap_or_else(|| self.b.ins().f32const(0.0));
+        let (y, n) = (self.pointer(&sum.srcs[with], index), self.lin(inner));
+        let value = self.number(Prim::StoreSum(stored, summed), &[dst, a, s, x, y, n]);
+        self.write(&sum.dst, index, value);
         true
     }
 

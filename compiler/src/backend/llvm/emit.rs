@@ -2,6 +2,7 @@
 
 use super::group::{Group, Grouped, Home, Region};
 use super::ir::{Fault, Ir, Made};
+use crate::kernel::depend::reduces;
 use crate::kernel::{Base, Kernel, Lin, Ref};
 use inkwell::basic_block::BasicBlock;
 use inkwell::values::{BasicValue, FunctionValue, IntValue, PointerValue, VectorValue};
@@ -50,7 +51,7 @@ pub(super) fn kernel<'c>(
         params.push(ir.b.build_load(ty, at, "")?.into_pointer_value());
     }
     let most = grouped.regions.iter().flat_map(|r| &r.groups);
-    let most = most.map(|g| g.steps.iter().filter(|s| super::group::reduces(s)).count()).max().unwrap_or(0);
+    let most = most.map(|g| g.steps.iter().filter(|s| reduces(s)).count()).max().unwrap_or(0);
     let sums = match most {
         0 => None,
         n => {

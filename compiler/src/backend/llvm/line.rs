@@ -2,9 +2,10 @@
 
 use super::emit::Emit;
 use super::formula;
-use super::group::{Group, Home, is_sequential, reduces};
+use super::group::{Group, Home};
 use super::ir::{Fault, Made};
 use super::sum;
+use crate::kernel::depend::{is_sequential, reduces};
 use crate::kernel::{Base, Lin, Operand, Ref, VecOp, Vector};
 use inkwell::IntPredicate;
 use inkwell::values::{IntValue, PointerValue, VectorValue};

@@ -4,9 +4,9 @@
 //! every element is still visited once.
 
 use super::emit::Emit;
-use super::group::reduces;
 use super::ir::{Fault, Made, width};
 use super::line::{Chunk, Line, below, weight};
+use crate::kernel::depend::reduces;
 use crate::kernel::{Lin, VecOp, Vector};
 use inkwell::IntPredicate;
 use inkwell::values::{IntValue, VectorValue};

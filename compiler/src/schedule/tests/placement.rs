@@ -183,6 +183,37 @@ fn a_hook_on_scores_becomes_the_body() {
     assert_eq!(explain.edits[0].instrs, [(3, 0)]);
 }
 
+/// Sinks by head are no body; what they come from by row, or behind an edit, is.
+#[test]
+fn sinks_of_heads_are_the_attentions() {
+    let attention = |by_row: bool, edited: bool| {
+        let mut p = Plans::default();
+        let [head, kv, dim] = [("head", 4), ("kv_head", 2), ("d_head", 8)].map(|(name, n)| Axis::new(name, n));
+        let q = p.embed(10, vec![head.clone(), dim.clone()]);
+        let [k, v] = [(); 2].map(|()| p.embed(10, vec![kv.clone(), dim.clone()]));
+        let sinks = if by_row { p.embed(10, vec![head]) } else { p.tensor("sinks", vec![head]) };
+        let (z, _) = p.attention_with([q, k, v], Some(sinks), |p, scores| {
+            if !edited {
+                return scores;
+            }
+            let edit = p.edit(1);
+            let alpha = p.param(edit, 0);
+            let value = p.binary(Binary::Mul, scores, alpha);
+            p.overlay(edit, scores, value)
+        });
+        p.output(z);
+        let (program, _) = schedule(&p.plan, &Options::default()).unwrap();
+        let mut found = program.stretches.into_iter().flat_map(|s| s.instrs).filter_map(|i| match i {
+            Instr::Attention { sinks, body, .. } => Some((sinks.map(|s| s.dims.len()), body.is_some())),
+            _ => None,
+        });
+        found.next().unwrap()
+    };
+    assert_eq!(attention(false, false), (Some(1), false));
+    assert_eq!(attention(true, false), (None, true));
+    assert_eq!(attention(false, true), (None, true));
+}
+
 #[test]
 fn an_output_of_a_body_is_handed_out_by_it() {
     let mut scores = None;

@@ -143,9 +143,15 @@ impl Plans {
     }
 
     /// An attention whose body `f` makes of the scores; the softmax of them follows.
-    pub fn attention(
+    pub fn attention(&mut self, qkv: [NodeId; 3], f: impl FnOnce(&mut Self, NodeId) -> NodeId) -> (NodeId, NodeId) {
+        self.attention_with(qkv, None, f)
+    }
+
+    /// The same, with one more score for each head.
+    pub fn attention_with(
         &mut self,
         [q, k, v]: [NodeId; 3],
+        sinks: Option<NodeId>,
         f: impl FnOnce(&mut Self, NodeId) -> NodeId,
     ) -> (NodeId, NodeId) {
         let body = RegionId(self.plan.regions.len() as u32);
@@ -158,7 +164,14 @@ impl Plans {
         let shifted = self.binary(Binary::Sub, changed, max);
         let e = self.unary(Unary::Exp, shifted);
         let total = self.reduce(Reduce::Sum, e, &[KEY]);
-        let pattern = self.binary(Binary::Div, e, total);
+        let mut pattern = self.binary(Binary::Div, e, total);
+        if let Some(sinks) = sinks {
+            let (above, log) = (self.binary(Binary::Sub, sinks, max), self.unary(Unary::Log, total));
+            let gap = self.binary(Binary::Sub, above, log);
+            let (one, own) = (self.number(1.0), self.unary(Unary::Sigmoid, gap));
+            let rest = self.binary(Binary::Sub, one, own);
+            pattern = self.binary(Binary::Mul, pattern, rest);
+        }
         let region = &mut self.plan.regions[body.0 as usize];
         region.args = vec![scores];
         region.results = vec![pattern];

@@ -1,10 +1,11 @@
 //! Scores, pattern and result of many query rows at a time.
 
-use super::{BLOCK_KEYS, Heads, KeyValues, Loops, Pattern, Queries, Scratch, Values, mix_rows, pack_keys, room};
+use super::{
+    BLOCK_KEYS, Heads, KeyValues, Loops, Pattern, Queries, Scratch, Softmax, Values, mix_rows, pack_keys, room,
+};
 use crate::gemm::{even, groups};
 use crate::isa::Isa;
 use crate::pack::PANEL;
-use crate::rows;
 use crate::tile::{Tile, Tiles};
 use std::ops::Range;
 
@@ -32,7 +33,7 @@ pub(super) struct Block<'a> {
     pub plain: &'static Loops,
     pub isa: Isa,
     pub shape: &'a Heads,
-    pub scale: f32,
+    pub softmax: Softmax<'a>,
     pub queries: &'a Queries,
     pub cache: &'a KeyValues,
     pub slots: &'a [u32],
@@ -165,14 +166,14 @@ impl Block<'_> {
     }
 
     unsafe fn softmax(&mut self, part: &Part<'_>) {
-        let softmax = rows::softmax_scaled(self.isa);
         let group = self.shape.group();
         let scores = self.scratch.scores.as_mut_ptr();
         for row in 0..part.heads.len() * part.pairs {
-            let seen = &part.seen[row % part.pairs / group];
+            let (head, pair) = (part.heads.start + row / part.pairs, row % part.pairs);
+            let seen = &part.seen[pair / group];
             unsafe {
                 let row = scores.add(row * part.stride + seen.start - part.keys.start);
-                softmax(row, row, self.scale, seen.len());
+                self.softmax.pattern(self.isa, head * group + pair % group, row, seen.len());
             }
         }
     }

@@ -2,9 +2,10 @@
 //!
 //! For a query and a head: score `j` is `scale` times one chain of fused multiply-adds over the
 //! head's coordinates in ascending order, beginning at zero; the pattern is the scores'
-//! [`crate::rows::softmax`]; coordinate `d` of the result is one chain over the keys in the order
-//! of their list, beginning at zero. [`Row`] has these steps, for threads that share them and for
-//! edits in between; [`attend`] and [`attend_block`] do all of them, with the same bits.
+//! [`crate::rows::softmax_scaled`], where the head has a sink [`crate::rows::softmax_sink`];
+//! coordinate `d` of the result is one chain over the keys in the order of their list, beginning at
+//! zero. [`Row`] has these steps, for threads that share them and for edits in between; [`attend`]
+//! and [`attend_block`] do all of them, with the same bits.
 
 mod block;
 mod format;
@@ -41,6 +42,28 @@ impl Heads {
     /// Query heads of one key head.
     pub fn group(&self) -> usize {
         self.heads / self.kv_heads
+    }
+}
+
+/// What makes a pattern of scores: the softmax of them times a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Softmax<'a> {
+    /// Scores are multiplied by it first.
+    pub scale: f32,
+    /// By query head: one more score, not scaled, which takes part in the sum and has no value. Empty without sinks.
+    pub sinks: &'a [f32],
+}
+
+impl Softmax<'_> {
+    /// Of one query head's scores, in place.
+    unsafe fn pattern(&self, isa: Isa, head: usize, scores: *mut f32, keys: usize) {
+        // SAFETY: one row, in place.
+        unsafe {
+            match self.sinks.get(head) {
+                None => rows::softmax_scaled(isa)(scores, scores, self.scale, keys),
+                Some(sink) => rows::softmax_sink(isa)(scores, scores, self.scale, *sink, keys),
+            }
+        }
     }
 }
 
@@ -108,15 +131,6 @@ unsafe fn pack_keys(loops: &Loops, keys: *const f32, stride: usize, slots: &[u32
     }
 }
 
-/// [`crate::rows::softmax`] of one row, in place.
-///
-/// # Panics
-/// When this processor lacks `isa`.
-pub fn softmax_in_place(isa: Isa, row: &mut [f32]) {
-    // SAFETY: one row, in place.
-    unsafe { rows::softmax(isa)(row.as_mut_ptr(), row.as_ptr(), row.len()) }
-}
-
 /// Rows of weights over the same keys, and where their results are added up.
 struct Pattern {
     at: *const f32,
@@ -168,7 +182,7 @@ unsafe fn mix_rows(loops: &Loops, pattern: &Pattern, count: usize, values: &Valu
 pub unsafe fn attend(
     isa: Isa,
     shape: &Heads,
-    scale: f32,
+    softmax: Softmax,
     q: *const f32,
     cache: &KeyValues,
     slots: &[u32],
@@ -181,7 +195,7 @@ pub unsafe fn attend(
         attend_block(
             isa,
             shape,
-            scale,
+            softmax,
             &queries,
             std::slice::from_ref(&(0..slots.len())),
             cache,
@@ -215,13 +229,13 @@ pub struct Queries {
 /// the results meanwhile, and the slots seen are readable in `cache`.
 ///
 /// # Panics
-/// When a range of `seen` goes beyond `slots`, the heads are no multiple of the key heads, or this
-/// processor lacks `isa`.
+/// When a range of `seen` goes beyond `slots`, the heads are no multiple of the key heads, some of them have no sink and
+/// others do, or this processor lacks `isa`.
 #[allow(clippy::too_many_arguments)]
 pub unsafe fn attend_block(
     isa: Isa,
     shape: &Heads,
-    scale: f32,
+    softmax: Softmax,
     queries: &Queries,
     seen: &[Range<usize>],
     cache: &KeyValues,
@@ -231,14 +245,15 @@ pub unsafe fn attend_block(
 ) {
     let tiles = tiles(isa);
     assert!(shape.heads.is_multiple_of(shape.kv_heads), "{shape:?}");
+    assert!([0, shape.heads].contains(&softmax.sinks.len()), "{} sinks of {shape:?}", softmax.sinks.len());
     assert!(kv_heads.end <= shape.kv_heads, "key heads {kv_heads:?} of {shape:?}");
     assert!(seen.iter().all(|r| r.start <= r.end && r.end <= slots.len()), "rows see {} keys", slots.len());
     if let [seen] = seen {
         // SAFETY: as below.
-        return unsafe { one(isa, shape, scale, queries, cache, &slots[seen.clone()], kv_heads, scratch) };
+        return unsafe { one(isa, shape, softmax, queries, cache, &slots[seen.clone()], kv_heads, scratch) };
     }
     let (loops, plain) = (loops(isa, cache.format), loops(isa, CacheFormat::F32));
-    let mut block = block::Block { tiles, loops, plain, isa, shape, scale, queries, cache, slots, scratch };
+    let mut block = block::Block { tiles, loops, plain, isa, shape, softmax, queries, cache, slots, scratch };
     // SAFETY: the asserts above, and the caller.
     unsafe { block.run(seen, kv_heads) }
 }
@@ -248,14 +263,14 @@ pub unsafe fn attend_block(
 unsafe fn one(
     isa: Isa,
     shape: &Heads,
-    scale: f32,
+    softmax: Softmax,
     queries: &Queries,
     cache: &KeyValues,
     slots: &[u32],
     kv_heads: Range<usize>,
     scratch: &mut Scratch,
 ) {
-    let row = Row::new(isa, shape, scale, cache, slots);
+    let row = Row::new(isa, shape, cache, slots);
     let of_head = shape.group() * row.stride();
     let together = (block::BLOCK_SCORES / of_head.max(1)).max(1);
     for head in kv_heads.clone().step_by(together) {
@@ -264,7 +279,9 @@ unsafe fn one(
         // SAFETY: the caller.
         unsafe {
             row.scores(queries.q, heads.clone(), 0..slots.len(), scores);
-            (0..heads.len() * shape.group()).for_each(|i| row.pattern(scores.add(i * row.stride())));
+            for i in 0..heads.len() * shape.group() {
+                row.pattern(&softmax, heads.start * shape.group() + i, scores.add(i * row.stride()));
+            }
             row.results(heads, 0..shape.d_head, scores, queries.out);
         }
     }

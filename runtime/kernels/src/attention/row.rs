@@ -1,11 +1,10 @@
 //! Attention of one row, whose keys and values are read where they lie, once for all queries of a group.
 
 use super::loops::{Loops, Mix, Scores, loops};
-use super::{Heads, KeyValues};
+use super::{Heads, KeyValues, Softmax};
 use crate::gemm::even;
 use crate::isa::Isa;
 use crate::pack::PANEL;
-use crate::rows;
 use std::ops::Range;
 
 /// How many keys before they are read keys are asked for.
@@ -19,7 +18,6 @@ pub struct Row<'a> {
     loops: &'static Loops,
     isa: Isa,
     shape: &'a Heads,
-    scale: f32,
     cache: &'a KeyValues,
     slots: &'a [u32],
 }
@@ -29,9 +27,9 @@ impl<'a> Row<'a> {
     ///
     /// # Panics
     /// When the heads are no multiple of the key heads, or this processor lacks `isa`.
-    pub fn new(isa: Isa, shape: &'a Heads, scale: f32, cache: &'a KeyValues, slots: &'a [u32]) -> Row<'a> {
+    pub fn new(isa: Isa, shape: &'a Heads, cache: &'a KeyValues, slots: &'a [u32]) -> Row<'a> {
         assert!(shape.heads.is_multiple_of(shape.kv_heads), "{shape:?}");
-        Row { loops: loops(isa, cache.format), isa, shape, scale, cache, slots }
+        Row { loops: loops(isa, cache.format), isa, shape, cache, slots }
     }
 
     /// From one query head's scores to the next one's.
@@ -82,13 +80,13 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Makes the pattern of one query head of its scores, at `scores`.
+    /// Makes the pattern of query head `head` of its scores, at `scores`.
     ///
     /// # Safety
     /// The scores are readable and writable.
-    pub unsafe fn pattern(&self, scores: *mut f32) {
-        // SAFETY: one row, in place.
-        unsafe { rows::softmax_scaled(self.isa)(scores, scores, self.scale, self.slots.len()) }
+    pub unsafe fn pattern(&self, softmax: &Softmax, head: usize, scores: *mut f32) {
+        // SAFETY: the caller.
+        unsafe { softmax.pattern(self.isa, head, scores, self.slots.len()) }
     }
 
     /// Coordinates `columns` of the results of the query heads of `heads`: the first is a multiple of 16. `out` is query

@@ -2,7 +2,7 @@
 
 use crate::lanes::Lanes;
 use crate::math;
-use crate::ops::{Binary, Reduce, Unary};
+use crate::ops::{Binary, Reduce, Stored, Summed, Unary};
 
 /// Where the elements of a row come from.
 pub(crate) trait Source: Copy {
@@ -132,19 +132,19 @@ pub(crate) unsafe fn axpy<V: Lanes>(dst: *mut f32, a: *const f32, s: f32, x: *co
 }
 
 #[inline(always)]
-pub(crate) unsafe fn select<V: Lanes>(dst: *mut f32, cond: *const f32, a: *const f32, b: *const f32, n: usize) {
+pub(crate) unsafe fn select<V: Lanes, A: Source, B: Source>(dst: *mut f32, cond: *const f32, a: A, b: B, n: usize) {
     unsafe {
         let zero = V::splat(0.0);
         let mut i = 0;
         while i + V::WIDTH <= n {
             let m = V::load(cond.add(i)).equal(zero);
-            V::select(m, V::load(b.add(i)), V::load(a.add(i))).store(dst.add(i));
+            V::select(m, b.full(i), a.full(i)).store(dst.add(i));
             i += V::WIDTH;
         }
         if i < n {
             let k = n - i;
             let m = V::load_part(cond.add(i), k).equal(zero);
-            V::select(m, V::load_part(b.add(i), k), V::load_part(a.add(i), k)).store_part(dst.add(i), k);
+            V::select(m, b.part(i, k, 0.0), a.part(i, k, 0.0)).store_part(dst.add(i), k);
         }
     }
 }
@@ -290,7 +290,66 @@ pub(crate) unsafe fn dot<V: Lanes>(a: *const f32, b: *const f32, n: usize) -> f3
 }
 
 #[inline(always)]
-pub(crate) unsafe fn softmax<V: Lanes>(dst: *mut f32, a: *const f32, scale: f32, n: usize) {
+#[allow(clippy::too_many_arguments)]
+pub(crate) unsafe fn store_sum<V: Lanes>(
+    stored: Stored,
+    summed: Summed,
+    dst: *mut f32,
+    a: *const f32,
+    s: f32,
+    x: *const f32,
+    y: *const f32,
+    n: usize,
+) -> f32 {
+    let (a, s, x, y, d) = (Row(a), Same(s), Row(x), Row(y), Row(dst));
+    // Reads no row that the operation has no use for.
+    macro_rules! element {
+        ($get:ident($($at:tt)*)) => {
+            match stored {
+                Stored::Copy => a.$get::<V>($($at)*),
+                Stored::Axpy => s.$get::<V>($($at)*).fma(x.$get($($at)*), a.$get($($at)*)),
+                Stored::Add => a.$get::<V>($($at)*) + x.$get($($at)*),
+                Stored::Sub => a.$get::<V>($($at)*) - x.$get($($at)*),
+                Stored::Mul => a.$get::<V>($($at)*) * x.$get($($at)*),
+                Stored::AddVs => a.$get::<V>($($at)*) + s.$get($($at)*),
+                Stored::SubVs => a.$get::<V>($($at)*) - s.$get($($at)*),
+                Stored::MulVs => a.$get::<V>($($at)*) * s.$get($($at)*),
+            }
+        };
+    }
+    macro_rules! added {
+        ($acc:ident, $e:ident, $y:expr) => {
+            match summed {
+                Summed::Sum => $acc + $e,
+                Summed::SumSq => $e.fma($e, $acc),
+                Summed::Dot => $e.fma($y, $acc),
+            }
+        };
+    }
+    unsafe {
+        in_lanes!(
+            V,
+            n,
+            0.0,
+            |acc, i| {
+                let e = element!(full(i));
+                e.store(dst.add(i));
+                added!(acc, e, y.full::<V>(i))
+            },
+            |m| {
+                element!(part(i, m, 0.0)).store_part(dst.add(i), m);
+                // What pads the last group is 0 again.
+                let e = d.part::<V>(i, m, 0.0);
+                added!(acc, e, y.part::<V>(i, m, 0.0))
+            },
+            |x, y| x + y
+        )
+    }
+    .sum()
+}
+
+#[inline(always)]
+pub(crate) unsafe fn softmax<V: Lanes>(dst: *mut f32, a: *const f32, scale: f32, sink: Option<f32>, n: usize) {
     unsafe {
         let max = extreme::<V, Scaled, true>(Scaled(a, scale), n);
         let shift = V::splat(max);
@@ -311,6 +370,10 @@ pub(crate) unsafe fn softmax<V: Lanes>(dst: *mut f32, a: *const f32, scale: f32,
         )
         .sum();
         binary::<V, _, _>(Binary::Div, dst, Row(dst), Same(total), n);
+        if let Some(sink) = sink {
+            let own = math::unary(Unary::Sigmoid, sink - max - math::unary(Unary::Log, total));
+            binary::<V, _, _>(Binary::Mul, dst, Row(dst), Same(1.0 - own), n);
+        }
     }
 }
 

@@ -13,7 +13,7 @@ mod body;
 mod top_k;
 
 use crate::isa::{Isa, by_isa, for_each_isa};
-use crate::ops::{Binary, Reduce, Unary};
+use crate::ops::{Binary, Reduce, Stored, Summed, Unary};
 
 /// `(dst, a, n)`: `dst[i] = f(a[i])`.
 pub type UnaryFn = unsafe extern "C" fn(*mut f32, *const f32, usize);
@@ -31,6 +31,17 @@ pub type ScalarBinaryFn = unsafe extern "C" fn(f32, f32) -> f32;
 pub type AxpyFn = unsafe extern "C" fn(*mut f32, *const f32, f32, *const f32, usize);
 /// `(dst, cond, a, b, n)`: `dst[i] = a[i]` where `cond[i]` is not zero (NaN is not), else `b[i]`.
 pub type SelectFn = unsafe extern "C" fn(*mut f32, *const f32, *const f32, *const f32, usize);
+/// [`SelectFn`] with one number as `b`.
+pub type SelectVsFn = unsafe extern "C" fn(*mut f32, *const f32, *const f32, f32, usize);
+/// [`SelectFn`] with one number as `a`.
+pub type SelectSvFn = unsafe extern "C" fn(*mut f32, *const f32, f32, *const f32, usize);
+/// [`SelectFn`] with numbers as `a` and `b`.
+pub type SelectSsFn = unsafe extern "C" fn(*mut f32, *const f32, f32, f32, usize);
+/// `(dst, a, s, x, y, n)`: [`Stored`] of `a`, `s` and `x` goes to `dst`, [`Summed`] of it and `y` is returned. What the two
+/// do not use is not read. `y` may be `dst`: then it is what is stored.
+pub type StoreSumFn = unsafe extern "C" fn(*mut f32, *const f32, f32, *const f32, *const f32, usize) -> f32;
+/// `(dst, a, scale, sink, n)`.
+pub type SoftmaxSinkFn = unsafe extern "C" fn(*mut f32, *const f32, f32, f32, usize);
 /// `(dst, s, n)`: `dst[i] = s`.
 pub type FillFn = unsafe extern "C" fn(*mut f32, f32, usize);
 /// `(a, n)`.
@@ -55,10 +66,15 @@ struct Table {
     reduce_strided: [ReduceStridedFn; Reduce::ALL.len()],
     axpy: AxpyFn,
     select: SelectFn,
+    select_vs: SelectVsFn,
+    select_sv: SelectSvFn,
+    select_ss: SelectSsFn,
+    store_sum: [[StoreSumFn; Summed::ALL.len()]; Stored::ALL.len()],
     fill: FillFn,
     dot: DotFn,
     softmax: UnaryFn,
     softmax_scaled: BinaryVsFn,
+    softmax_sink: SoftmaxSinkFn,
 }
 
 macro_rules! of_each {
@@ -77,12 +93,18 @@ macro_rules! of_each {
     (reduce $f:ident) => {
         [$f::<0>, $f::<1>, $f::<2>, $f::<3>, $f::<4>]
     };
+    (store_sum $f:ident) => {
+        of_each!(store_sum $f: 0, 1, 2, 3, 4, 5, 6, 7)
+    };
+    (store_sum $f:ident: $($stored:literal),*) => {
+        [$([$f::<$stored, 0>, $f::<$stored, 1>, $f::<$stored, 2>]),*]
+    };
 }
 
 macro_rules! table {
     ($isa:ident, $lanes:ty, $attribute:meta) => {
         mod $isa {
-            use super::{Binary, Reduce, Table, Unary, body};
+            use super::{Binary, Reduce, Stored, Summed, Table, Unary, body};
             use crate::math;
             type V = $lanes;
 
@@ -97,10 +119,15 @@ macro_rules! table {
         reduce_strided: of_each!(reduce reduce_strided),
                 axpy,
                 select,
+                select_vs,
+                select_sv,
+                select_ss,
+        store_sum: of_each!(store_sum store_sum),
                 fill,
                 dot,
                 softmax,
                 softmax_scaled,
+                softmax_sink,
             };
 
             #[$attribute]
@@ -141,7 +168,31 @@ macro_rules! table {
             }
             #[$attribute]
             unsafe extern "C" fn select(dst: *mut f32, cond: *const f32, a: *const f32, b: *const f32, n: usize) {
-                unsafe { body::select::<V>(dst, cond, a, b, n) }
+                unsafe { body::select::<V, _, _>(dst, cond, body::Row(a), body::Row(b), n) }
+            }
+            #[$attribute]
+            unsafe extern "C" fn select_vs(dst: *mut f32, cond: *const f32, a: *const f32, b: f32, n: usize) {
+                unsafe { body::select::<V, _, _>(dst, cond, body::Row(a), body::Same(b), n) }
+            }
+            #[$attribute]
+            unsafe extern "C" fn select_sv(dst: *mut f32, cond: *const f32, a: f32, b: *const f32, n: usize) {
+                unsafe { body::select::<V, _, _>(dst, cond, body::Same(a), body::Row(b), n) }
+            }
+            #[$attribute]
+            unsafe extern "C" fn select_ss(dst: *mut f32, cond: *const f32, a: f32, b: f32, n: usize) {
+                unsafe { body::select::<V, _, _>(dst, cond, body::Same(a), body::Same(b), n) }
+            }
+            #[$attribute]
+            unsafe extern "C" fn store_sum<const STORED: usize, const SUMMED: usize>(
+                dst: *mut f32,
+                a: *const f32,
+                s: f32,
+                x: *const f32,
+                y: *const f32,
+                n: usize,
+            ) -> f32 {
+                let (stored, summed) = const { (Stored::ALL[STORED], Summed::ALL[SUMMED]) };
+                unsafe { body::store_sum::<V>(stored, summed, dst, a, s, x, y, n) }
             }
             #[$attribute]
             unsafe extern "C" fn fill(dst: *mut f32, s: f32, n: usize) {
@@ -153,11 +204,15 @@ macro_rules! table {
             }
             #[$attribute]
             unsafe extern "C" fn softmax(dst: *mut f32, a: *const f32, n: usize) {
-                unsafe { body::softmax::<V>(dst, a, 1.0, n) }
+                unsafe { body::softmax::<V>(dst, a, 1.0, None, n) }
             }
             #[$attribute]
             unsafe extern "C" fn softmax_scaled(dst: *mut f32, a: *const f32, scale: f32, n: usize) {
-                unsafe { body::softmax::<V>(dst, a, scale, n) }
+                unsafe { body::softmax::<V>(dst, a, scale, None, n) }
+            }
+            #[$attribute]
+            unsafe extern "C" fn softmax_sink(dst: *mut f32, a: *const f32, scale: f32, sink: f32, n: usize) {
+                unsafe { body::softmax::<V>(dst, a, scale, Some(sink), n) }
             }
         }
     };
@@ -210,6 +265,26 @@ pub fn select(isa: Isa) -> SelectFn {
     table(isa).select
 }
 
+/// [`select`] with one number as `b`.
+pub fn select_vs(isa: Isa) -> SelectVsFn {
+    table(isa).select_vs
+}
+
+/// [`select`] with one number as `a`.
+pub fn select_sv(isa: Isa) -> SelectSvFn {
+    table(isa).select_sv
+}
+
+/// [`select`] of two numbers.
+pub fn select_ss(isa: Isa) -> SelectSsFn {
+    table(isa).select_ss
+}
+
+/// An elementwise operation and a sum over its result in one pass, with the bits of the two one after another.
+pub fn store_sum(isa: Isa, stored: Stored, summed: Summed) -> StoreSumFn {
+    table(isa).store_sum[stored as usize][summed as usize]
+}
+
 /// `dst[i] = s`.
 pub fn fill(isa: Isa) -> FillFn {
     table(isa).fill
@@ -245,6 +320,12 @@ pub fn softmax(isa: Isa) -> UnaryFn {
 /// [`softmax`] of the row times a number.
 pub fn softmax_scaled(isa: Isa) -> BinaryVsFn {
     table(isa).softmax_scaled
+}
+
+/// [`softmax_scaled`] where one more score takes part in the sum: what the others sum to is 1 without that score's part,
+/// `sigmoid(sink - max - log(sum of exp(row - max)))`.
+pub fn softmax_sink(isa: Isa) -> SoftmaxSinkFn {
+    table(isa).softmax_sink
 }
 
 /// `dst[i]` is 1 for the `k` greatest of `a` and 0 for the rest. Of equal ones (the two zeros are

@@ -115,6 +115,13 @@ pub struct BodyPatch {
     pub node: NodeId,
 }
 
+/// The softmax of the scores over the keys.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Softmax {
+    /// One more score for each head, which takes part in the sum and has no value.
+    pub sinks: Option<ConstView>,
+}
+
 /// `new = exp(dt * rate) * state + (dt * x) * b` by head, channel and state, and `y` is the sum of `new * c` over the
 /// states: what the runtime has a loop for.
 #[derive(Clone, Debug, PartialEq)]
@@ -216,8 +223,7 @@ pub enum Instr {
         y: BufId,
     },
     /// `q [heads, d_head]`, `k`, `v` `[kv_heads, d_head]`, `z [heads, d_head]`; head h reads kv head
-    /// `h / (heads / kv_heads)`. Without a body the pattern is the softmax of the scores, where there are
-    /// `sinks` with one more score for each head.
+    /// `h / (heads / kv_heads)`. The pattern is the body's; the softmax where there is no body, or it does nothing on a row.
     Attention {
         q: BufId,
         k: BufId,
@@ -230,7 +236,7 @@ pub enum Instr {
         window: Option<usize>,
         /// Whether a row sees those behind it, too.
         whole: bool,
-        sinks: Option<ConstView>,
+        softmax: Option<Softmax>,
         body: Option<Body>,
         layer: Option<u32>,
     },

@@ -158,7 +158,9 @@ fn attention_with_sinks_needs_no_pattern_at_hand() {
             let compiled = compile_sites(&session.model, &["logits".into(), site.into()], &Options::default());
             let instrs = compiled.program.stretches.iter().flat_map(|s| &s.instrs);
             let one = |i: &Instr| match i {
-                Instr::Attention { sinks, body, .. } => Some((sinks.is_some(), body.is_some())),
+                Instr::Attention { softmax, body, .. } => {
+                    Some((softmax.as_ref().is_some_and(|s| s.sinks.is_some()), body.is_some()))
+                }
                 _ => None,
             };
             instrs.filter_map(one).collect()

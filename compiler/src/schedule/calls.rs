@@ -7,7 +7,7 @@ use super::legalize::linear_axes;
 use super::recurrence::Recognized;
 use super::softmax;
 use crate::plan::{Axis, NodeId, Op, RegionId, Size};
-use crate::program::{Body, BodyPatch, ConstSource, ConstView, Instr, LookupIndex, MatrixView, Recurrence};
+use crate::program::{Body, BodyPatch, ConstSource, ConstView, Instr, LookupIndex, MatrixView, Recurrence, Softmax};
 use std::collections::HashMap;
 use steer_lang::Diagnostic;
 
@@ -58,10 +58,13 @@ impl Emitter<'_, '_> {
                     return Err(g.unsupported(n, "an attention whose queries, keys and values differ in size"));
                 }
                 let (q, k, v) = (self.buffer(q)?, self.buffer(k)?, self.buffer(v)?);
-                let softmax = softmax::of(g, body);
-                let sinks = softmax.and_then(|s| s.sinks).map(|s| self.const_view(s)).transpose()?;
-                let body = if softmax.is_some() { None } else { Some(self.body(n, body, None)?) };
-                Instr::Attention { q, k, v, z: y, heads, kv_heads, d_head, scale, window, whole, sinks, body, layer }
+                let found = softmax::of(g, body).filter(|f| f.alone || g.fuses);
+                let body = if found.is_some_and(|f| f.alone) { None } else { Some(self.body(n, body, None)?) };
+                let softmax = match found {
+                    Some(f) => Some(Softmax { sinks: f.sinks.map(|s| self.const_view(s)).transpose()? }),
+                    None => None,
+                };
+                Instr::Attention { q, k, v, z: y, heads, kv_heads, d_head, scale, window, whole, softmax, body, layer }
             }
             Op::Conv1d { x, w } => {
                 let taps = g.ty(w).axes.last().map_or(1, |a| count(std::slice::from_ref(a)));

@@ -168,7 +168,7 @@ impl Display for Instr {
                 }
                 None
             }
-            Instr::Attention { q, k, v, z, heads, kv_heads, d_head, scale, window, whole, sinks, body, layer } => {
+            Instr::Attention { q, k, v, z, heads, kv_heads, d_head, scale, window, whole, softmax, body, layer } => {
                 write!(f, "{z} = attention {q}, {k}, {v}, heads {heads}/{kv_heads} of {d_head}, scale {scale}")?;
                 if let Some(window) = window {
                     write!(f, ", window {window}")?;
@@ -176,11 +176,12 @@ impl Display for Instr {
                 if *whole {
                     f.write_str(", whole")?;
                 }
-                if let Some(sinks) = sinks {
+                if let Some(sinks) = softmax.as_ref().and_then(|s| s.sinks.as_ref()) {
                     write!(f, ", sinks {sinks}")?;
                 }
                 if let Some(body) = body {
-                    write!(f, ", body {body}")?;
+                    let rows = if softmax.is_some() { " where it acts" } else { "" };
+                    write!(f, ", body {body}{rows}")?;
                 }
                 *layer
             }

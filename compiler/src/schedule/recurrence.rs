@@ -35,7 +35,7 @@ fn product(g: &Graph, n: NodeId) -> Option<[NodeId; 2]> {
 }
 
 /// A value as it is where no edit of the body acts. Edits outside of it act before it is executed.
-fn unedited(g: &Graph, body: RegionId, n: NodeId) -> NodeId {
+pub fn unedited(g: &Graph, body: RegionId, n: NodeId) -> NodeId {
     let mut n = n;
     while let Op::Overlay { base, .. } = g.node(n).op
         && g.is_inside(n, body)

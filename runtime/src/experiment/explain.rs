@@ -162,10 +162,13 @@ fn edit(out: &mut String, experiment: &Experiment, place: &EditPlace) {
     for (s, i) in &place.instrs {
         let what = match &program.stretches[*s].instrs[*i] {
             Instr::Kernel(call) => format!("kernel {}", call.kernel.0),
-            Instr::Attention { body: Some(b), .. } => format!(
-                "the body of an attention, kernel {} (scores and pattern of a row are materialized)",
-                b.call.kernel.0
-            ),
+            Instr::Attention { body: Some(b), softmax, .. } => {
+                let rows = if softmax.is_some() { "of rows where it acts" } else { "of every row" };
+                format!(
+                    "the body of an attention, kernel {} (scores and pattern {rows} are materialized)",
+                    b.call.kernel.0
+                )
+            }
             Instr::Scan { body: Some(b), recurrence, .. } => {
                 let loops = match recurrence.as_ref().map(|r| r.instead) {
                     Some(false) => "behind the recurrence's loop, on the new state",

@@ -27,9 +27,10 @@ pub struct Fixed {
     pub matrix: Option<Arc<Matrices>>,
     /// The products of experts: those of what a row is, and the one of what their kernel makes of them.
     pub experts: Vec<Arc<Matrices>>,
-    /// By argument of its kernel; of a convolution the one is its filters, one tap after another, of an attention without a
-    /// kernel its sinks.
+    /// By argument of its kernel; of a convolution the one is its filters, one tap after another.
     pub args: Args,
+    /// Of an attention, by head.
+    pub sinks: Option<Arc<Vec<f32>>>,
     /// The kernels of experts: their arguments, and what differs by expert.
     pub of_expert: Vec<(Args, Vec<Arc<Vec<f32>>>)>,
     /// By operand of a recurrence.
@@ -167,8 +168,12 @@ impl Loading {
                 let by_tap = (0..*taps).flat_map(|t| (0..*channels).map(move |c| w[c * taps + t]));
                 fixed.args.push(Some(Arc::new(by_tap.collect())));
             }
-            Instr::Attention { sinks: Some(sinks), .. } => fixed.args.push(Some(self.view(sinks)?.clone())),
-            Instr::Attention { body, .. } => fixed.args = args(args_of(body))?,
+            Instr::Attention { body, softmax, .. } => {
+                fixed.args = args(args_of(body))?;
+                if let Some(sinks) = softmax.as_ref().and_then(|s| s.sinks.as_ref()) {
+                    fixed.sinks = Some(self.view(sinks)?.clone());
+                }
+            }
             Instr::Scan { body, recurrence, .. } => {
                 fixed.args = args(args_of(body))?;
                 for operand in recurrence.iter().flat_map(|r| r.operands()) {
@@ -317,8 +322,11 @@ pub fn wanted(instr: &Instr) -> Vec<Wanted<'_>> {
         }
         Instr::Lookup { table, .. } => vec![Wanted::Matrix(Cow::Owned(table_view(table)))],
         Instr::Conv1d { w, .. } => vec![Wanted::View(w)],
-        Instr::Attention { sinks: Some(sinks), .. } => vec![Wanted::View(sinks)],
-        Instr::Attention { body, .. } => args(args_of(body)),
+        Instr::Attention { body, softmax, .. } => {
+            let mut all = args(args_of(body));
+            all.extend(softmax.iter().flat_map(|s| &s.sinks).map(Wanted::View));
+            all
+        }
         Instr::Scan { body, recurrence, .. } => {
             let operands = recurrence.iter().flat_map(|r| r.operands().map(|o| &o.arg));
             args(args_of(body).iter().chain(operands))

@@ -80,6 +80,16 @@ pub fn keep(frame: &mut Frame, place: Place, body: &Body, given: &mut Given, j: 
     }
 }
 
+/// Whether a body does anything on a row.
+pub fn acts(frame: &Frame, body: &Body, given: Option<&Given>, j: usize) -> bool {
+    let guarded = body.call.args.iter().any(|arg| match arg {
+        KernelArg::Guard(edit) => frame.guards.get(edit).is_some_and(|g| g[j] != 0.0),
+        _ => false,
+    });
+    let asked = |result: u32| given.is_some_and(|g| g.is_asked(result, j));
+    guarded || !body.outputs.is_empty() || body.patches.iter().any(|p| asked(p.result))
+}
+
 /// An attention with edits or outputs inside: scores, body and sum one row after another.
 pub struct Hooked<'a> {
     pub shape: Heads,
@@ -95,19 +105,21 @@ pub struct Hooked<'a> {
 }
 
 impl Hooked<'_> {
-    pub fn run(&self, engine: &RowsEngine, frame: &mut Frame, place: Place) -> Result<(), Error> {
+    /// The rows on which the body does something, or all; which they were.
+    pub fn run(&self, engine: &RowsEngine, frame: &mut Frame, place: Place, all: bool) -> Result<Vec<bool>, Error> {
         let base: Vec<Shared> = pointers(engine, frame, place, &self.body.call, &[])?.into_iter().map(Shared).collect();
         let keys = |row: &NewRow| (self.seen)(row).len();
         let mut given = Given::new(&engine.plan, self.body, &engine.users, frame.step, frame.rows, &keys)?;
+        let acting: Vec<bool> = (0..frame.count()).map(|j| all || acts(frame, self.body, Some(&given), j)).collect();
         for rows in given.turns(frame.count()) {
             let (now, before) = (&*frame, &given);
-            let results: Vec<(usize, Results)> =
-                rows.into_par_iter().map(|j| (j, self.row(engine, now, &base, before, j))).collect();
+            let rows = rows.into_par_iter().filter(|j| acting[*j]);
+            let results: Vec<(usize, Results)> = rows.map(|j| (j, self.row(engine, now, &base, before, j))).collect();
             for (j, results) in results {
                 keep(frame, place, self.body, &mut given, j, results);
             }
         }
-        Ok(())
+        Ok(acting)
     }
 
     fn row(&self, engine: &RowsEngine, frame: &Frame, base: &[Shared], given: &Given, j: usize) -> Results {

@@ -58,7 +58,7 @@ fn cached(engine: &RowsEngine, place: Place) -> Result<KeyValues, Error> {
 }
 
 pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &Instr) -> Result<(), Error> {
-    let Instr::Attention { q, z, heads, kv_heads, d_head, scale, window, whole, sinks, body, .. } = instr else {
+    let Instr::Attention { q, z, heads, kv_heads, d_head, scale, window, whole, softmax, body, .. } = instr else {
         return Err(broken("no attention"));
     };
     let home = engine.homes.of(place);
@@ -75,24 +75,27 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
     let cache = Cached(cached(engine, place)?);
     let (step, sight) = (frame.step, Sight { window: *window, whole: *whole });
     let seen = |row: &NewRow| sight.of(row.position, step.length(row));
+    // The rows that a body did.
+    let mut done = vec![false; frame.count()];
     if let Some(body) = body {
         let call = Hooked { shape, scale: *scale, body, home, cache, queries, out, seen: &seen };
-        return call.run(engine, frame, place);
+        done = call.run(engine, frame, place, softmax.is_none())?;
     }
-    let loaded = engine.constants.of(place).args.first().cloned().flatten();
-    if sinks.is_some() && loaded.as_ref().is_none_or(|s| s.len() != *heads) {
+    let sinks = engine.constants.of(place).sinks.clone();
+    let wanted = softmax.as_ref().is_some_and(|s| s.sinks.is_some());
+    if wanted != sinks.as_ref().is_some_and(|s| s.len() == *heads) {
         return Err(broken("no sinks"));
     }
-    let softmax = Softmax { scale: *scale, sinks: loaded.as_deref().map_or(&[], |s| s) };
+    let softmax = Softmax { scale: *scale, sinks: sinks.as_deref().map_or(&[], |s| s) };
     let width = heads * d_head;
     // Neighbouring rows of one run share a list of keys.
     let together = ROWS.max(QUERIES / shape.group());
     let mut groups: Vec<Range<usize>> = Vec::new();
-    for j in 0..frame.count() {
+    for j in (0..frame.count()).filter(|j| !done[*j]) {
         let row = *frame.row(j);
         match groups.last_mut() {
             Some(g)
-                if g.len() < together && {
+                if g.end == j && g.len() < together && {
                     let last = frame.row(g.end - 1);
                     last.run == row.run && last.position + 1 == row.position
                 } =>
@@ -104,7 +107,7 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
     }
     let engine = &*engine;
     let frame = &*frame;
-    let work: usize = (0..frame.count()).map(|j| seen(frame.row(j)).end).sum::<usize>() * width;
+    let work: usize = groups.iter().cloned().flatten().map(|j| seen(frame.row(j)).end).sum::<usize>() * width;
     let threads = if work < ALONE { 1 } else { rayon::current_num_threads() };
     let parts = threads.min(*kv_heads).max(1);
     let per = kv_heads.div_ceil(parts);

@@ -3,7 +3,7 @@
 
 use super::cache::{Place, States};
 use super::exec::{Frame, slots};
-use super::exec_body::{call, keep};
+use super::exec_body::{acts, call, keep};
 use super::exec_instr::{Shared, pointers, room};
 use super::given::Given;
 use super::{RowsEngine, broken};
@@ -251,16 +251,6 @@ impl Layer<'_> {
         kept.at.insert(self.end(chain), state);
         Ok(())
     }
-}
-
-/// Whether the body of a recurrence does anything on a row.
-fn acts(frame: &Frame, body: &Body, given: Option<&Given>, j: usize) -> bool {
-    let guarded = body.call.args.iter().any(|arg| match arg {
-        KernelArg::Guard(edit) => frame.guards.get(edit).is_some_and(|g| g[j] != 0.0),
-        _ => false,
-    });
-    let asked = |result: u32| given.is_some_and(|g| g.is_asked(result, j));
-    guarded || !body.outputs.is_empty() || body.patches.iter().any(|p| asked(p.result))
 }
 
 /// A scan that threads may share: each has units of its own.

@@ -89,9 +89,9 @@ fn said(plan: &Plan, program: &Program, instr: &Instr) -> (WorkKind, String) {
             let shapes: Vec<String> = experts.matrices().map(shape).collect();
             (WorkKind::Experts, format!("{name} and before, {all} of {}", shapes.join(" ")))
         }
-        Instr::Attention { heads, kv_heads, d_head, window, sinks, body, .. } => {
+        Instr::Attention { heads, kv_heads, d_head, window, softmax, body, .. } => {
             let window = window.map_or(String::new(), |w| format!(", window {w}"));
-            let sinks = if sinks.is_some() { ", sinks" } else { "" };
+            let sinks = softmax.as_ref().and_then(|s| s.sinks.as_ref()).map_or("", |_| ", sinks");
             let body = if body.is_some() { ", pattern at hand" } else { "" };
             (WorkKind::Attention, format!("{heads} heads on {kv_heads} of {d_head}{window}{sinks}{body}"))
         }

@@ -183,7 +183,7 @@ fn a_hook_on_scores_becomes_the_body() {
     assert_eq!(explain.edits[0].instrs, [(3, 0)]);
 }
 
-/// Sinks by head are no body; what they come from by row, or behind an edit, is.
+/// Sinks by head need no body; what they come from by row does, and an edit does where it acts.
 #[test]
 fn sinks_of_heads_are_the_attentions() {
     let attention = |by_row: bool, edited: bool| {
@@ -204,14 +204,17 @@ fn sinks_of_heads_are_the_attentions() {
         p.output(z);
         let (program, _) = schedule(&p.plan, &Options::default()).unwrap();
         let mut found = program.stretches.into_iter().flat_map(|s| s.instrs).filter_map(|i| match i {
-            Instr::Attention { sinks, body, .. } => Some((sinks.map(|s| s.dims.len()), body.is_some())),
+            Instr::Attention { softmax, body, .. } => {
+                Some((softmax.map(|s| s.sinks.map(|s| s.dims.len())), body.is_some()))
+            }
             _ => None,
         });
         found.next().unwrap()
     };
-    assert_eq!(attention(false, false), (Some(1), false));
+    assert_eq!(attention(false, false), (Some(Some(1)), false));
     assert_eq!(attention(true, false), (None, true));
-    assert_eq!(attention(false, true), (None, true));
+    // On the rows that the edit is not on.
+    assert_eq!(attention(false, true), (Some(Some(1)), true));
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub fn library(session: &Session, options: &PhaseOptions, isa: Isa, name: &str) 
         }
     }
     let mut functions = functions(session, &experiment, &kernels).map_err(|d| vec![d])?;
-    name_all(&mut functions);
+    name_all(&mut functions).map_err(|d| vec![d])?;
     let wanted: BTreeSet<String> = plan.tensors.iter().map(|t| t.name.clone()).collect();
     let values = tensors(session, &wanted, options)?;
     let weights: Arc<dyn WeightSource> = Arc::clone(&session.checkpoint) as _;
@@ -195,9 +195,9 @@ fn several(edit: &Edit, names: &[&str]) -> Diagnostic {
 }
 
 /// `steer_HOOK`, with the site behind it where a hook is at several kinds of sites.
-fn name_all(functions: &mut [Function]) {
+fn name_all(functions: &mut [Function]) -> Result<(), Diagnostic> {
     let hooks: Vec<String> = functions.iter().map(|f| f.hook.clone()).collect();
-    for f in functions {
+    for f in &mut *functions {
         f.name = format!("steer_{}", f.hook);
         if hooks.iter().filter(|h| **h == f.hook).count() > 1 {
             let site = f.site.replace("blocks[layer].", "");
@@ -205,9 +205,27 @@ fn name_all(functions: &mut [Function]) {
             f.name.extend(site.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }));
         }
     }
+    for (i, b) in functions.iter().enumerate() {
+        // Macros have the names in capitals.
+        if let Some(a) = functions[..i].iter().find(|a| a.name.eq_ignore_ascii_case(&b.name)) {
+            let shared =
+                if a.name == b.name { format!("function `{}`", a.name) } else { format!("macro `{}`", a.macros()[0]) };
+            let [first, second] = [a, b].map(|f| format!("`{}` at {}", f.hook, f.site));
+            let e = format!("the hooks {first} and {second} would both have the {shared}");
+            let e = Diagnostic::error(codes::BACKEND, e).at(a.span, "one is here");
+            let e = if a.span == b.span { e } else { e.at(b.span, "the other is here") };
+            return Err(e.help("give one of them another name"));
+        }
+    }
+    Ok(())
 }
 
 impl Function {
+    /// The macros of its header: how long a row is, and how many parameters there are.
+    fn macros(&self) -> [String; 2] {
+        ["LEN", "PARAMS"].map(|what| format!("{}_{what}", self.name.to_ascii_uppercase()))
+    }
+
     /// The part that the compiler wants; the layers move there.
     fn object(&mut self) -> ObjectHook {
         ObjectHook {
@@ -232,7 +250,7 @@ fn header(session: &Session, functions: &[Function], hooks: &[ObjectHook], isa: 
         write!(out, "#ifndef STEER_{upper}_H\n#define STEER_{upper}_H\n\n#include <stddef.h>\n#include <stdint.h>\n\n");
     out.push_str("#ifdef __cplusplus\nextern \"C\" {\n#endif\n");
     for (f, hook) in functions.iter().zip(hooks) {
-        let macros = f.name.to_ascii_uppercase();
+        let [rows, params] = f.macros();
         let len: usize = f.axes.iter().map(|a| a.1).product();
         let axes: Vec<String> = f.axes.iter().map(|(name, n)| format!("{name} {n}")).collect();
         let layers: Vec<String> = hook.layers.iter().map(|l| l.layer.to_string()).collect();
@@ -244,7 +262,7 @@ fn header(session: &Session, functions: &[Function], hooks: &[ObjectHook], isa: 
         let reads =
             if f.position { "It reads position, which must not be NULL." } else { "It does not read position." };
         let _ = writeln!(out, " * {reads} */");
-        let _ = writeln!(out, "#define {macros}_LEN {len}\n#define {macros}_PARAMS {}", f.params.len());
+        let _ = writeln!(out, "#define {rows} {len}\n#define {params} {}", f.params.len());
         let _ = writeln!(
             out,
             "int {}(int64_t layer, float *rows, size_t count, size_t stride, const int64_t *position,\n    \

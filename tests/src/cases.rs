@@ -350,6 +350,25 @@ fn compiled(case: &Case, text: impl Fn(&experiment::Experiment) -> String) -> Re
     made.map_err(|found| rendered(found, &sources, &[]))
 }
 
+/// The functions that a script is built as, as its header has them.
+#[cfg(feature = "llvm")]
+pub fn build(case: &Case) -> Result<(), String> {
+    let folder = case.folder();
+    let mut sources = Sources::default();
+    let made = case.open(folder.as_ref(), &mut sources).and_then(|session| {
+        let isa = steer_kernels::Isa::buildable().next().expect("this architecture has one");
+        experiment::library(&session, &case.phase(), isa, "case")
+    });
+    let text = match made {
+        Ok(built) => {
+            let declared = built.header.split("#ifdef __cplusplus\n").nth(1).unwrap_or_default();
+            declared.trim_start_matches("extern \"C\" {\n#endif\n").trim().to_string()
+        }
+        Err(found) => rendered(found, &sources, &[("MODEL", folder.as_ref())]),
+    };
+    case.compare(&text)
+}
+
 /// The sites of the model that the script names.
 pub fn listing(case: &Case) -> Result<(), String> {
     let folder = case.folder();

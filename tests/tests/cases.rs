@@ -58,6 +58,12 @@ fn run() {
     all("run", cases::run);
 }
 
+#[cfg(feature = "llvm")]
+#[test]
+fn build() {
+    all("build", cases::build);
+}
+
 #[test]
 fn fmt() {
     all("fmt", cases::format);

@@ -49,6 +49,21 @@ impl Isa {
         }
     }
 
+    /// Those that code can be built for, for other machines, too; the slowest first.
+    pub fn buildable() -> impl Iterator<Item = Isa> {
+        Isa::ALL.into_iter().filter(|isa| isa.is_buildable())
+    }
+
+    /// Whether code can be built for it: processors of this architecture can have it, whether or not this one does, and it has
+    /// the fused products and the rounding that kernels are made of, which the plainest ones lack.
+    pub fn is_buildable(self) -> bool {
+        match self {
+            Isa::Portable => false,
+            Isa::Neon => cfg!(target_arch = "aarch64"),
+            Isa::Avx2 | Isa::Avx512 => cfg!(target_arch = "x86_64"),
+        }
+    }
+
     /// `portable`, `neon`, `avx2` or `avx512`.
     pub fn name(self) -> &'static str {
         match self {

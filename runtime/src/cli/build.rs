@@ -16,7 +16,7 @@ pub struct BuildArgs {
     /// The folder that the object file, the header and the library are written to
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
-    /// The instruction set to build for: avx2 or avx512 (default: the best that this processor has)
+    /// The instruction set to build for: avx2 or avx512 on x86-64, neon on aarch64 (default: the best that this processor has)
     #[arg(long, value_name = "ISA")]
     pub isa: Option<String>,
 }
@@ -77,12 +77,15 @@ mod with_llvm {
     }
 
     fn isa(name: Option<&str>) -> Result<Isa, Error> {
-        let Some(name) = name else { return Ok(Isa::detect()) };
-        match Isa::from_name(name) {
-            Some(isa) if isa != Isa::Portable && cfg!(target_arch = "x86_64") => Ok(isa),
-            _ => Err(Error::new(codes::COMMAND, format!("`{name}` is no instruction set to build for"))
-                .help("there are avx2 and avx512, on x86-64")),
-        }
+        let isa = name.map_or_else(|| Some(Isa::detect()), Isa::from_name);
+        isa.filter(|isa| isa.is_buildable()).ok_or_else(|| {
+            let name = name.unwrap_or(Isa::detect().name());
+            let known: Vec<&str> = Isa::buildable().map(Isa::name).collect();
+            Error::new(codes::COMMAND, format!("`{name}` is no instruction set to build for")).help(match &known[..] {
+                [] => "there are some on x86-64 and on aarch64".into(),
+                _ => format!("on this architecture there are: {}", known.join(", ")),
+            })
+        })
     }
 
     /// The name of the script's file as an identifier of C.

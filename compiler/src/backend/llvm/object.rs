@@ -85,15 +85,15 @@ pub fn object(hooks: &[ObjectHook], isa: Isa) -> Result<Vec<u8>, Diagnostic> {
 
 /// Any processor that has the instruction set.
 fn target(isa: Isa) -> Made<Target> {
-    let own = super::target(isa);
-    let (processor, features) = match isa {
-        Isa::Avx512 => ("x86-64-v4", ""),
-        Isa::Avx2 => ("x86-64-v3", ""),
-        Isa::Neon => ("generic", ""),
-        Isa::Portable if own.native => ("generic", ""),
-        Isa::Portable => return Err(Fault("an object file needs AVX2 or AVX-512".into())),
+    if !isa.is_buildable() {
+        return Err(Fault(format!("no object file can be built for {}", isa.name())));
+    }
+    let processor = match isa {
+        Isa::Avx512 => "x86-64-v4",
+        Isa::Avx2 => "x86-64-v3",
+        Isa::Neon | Isa::Portable => "generic",
     };
-    Ok(Target { processor: processor.into(), features: features.into(), ..own })
+    Ok(Target { processor: processor.into(), features: String::new(), ..super::target(isa) })
 }
 
 fn machine(target: &Target) -> Made<TargetMachine> {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 #[derive(Args, Clone, Debug)]
 pub struct DocArgs {
     /// What to look up: a keyword, a function, a site, an option, a subcommand, a code, a heading; without it an overview
-    #[arg(num_args = 0..)]
+    #[arg(num_args = 0.., allow_hyphen_values = true)]
     pub name: Vec<String>,
     /// Write the whole manual as one page of HTML
     #[arg(long, value_name = "FILE", conflicts_with = "name")]

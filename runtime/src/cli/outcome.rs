@@ -92,11 +92,12 @@ impl Outcome<'_> {
         let there = own.iter().filter(|u| done.results.finished.contains(u)).count();
         let kept = done.kept.as_ref().map_or(String::new(), |p| p.display().to_string());
         self.say(&format!(
-            "shard {} of {}: {there} of its {} cells and texts are in {kept}; `steer merge {} FILES` joins the shards\n",
+            "shard {} of {}: {there} of its {} cells and texts are in {kept}; `steer merge {} FILES{}` joins the shards\n",
             shard.number,
             shard.of,
             own.len(),
-            self.file.display()
+            self.file.display(),
+            self.options.flags()
         ))?;
         self.say(&report::work_line(&done.results.work.rows))?;
         if done.results.stopped { Err(vec![stopped(&done)]) } else { Ok(()) }

@@ -21,8 +21,8 @@ pub struct ReplArgs {
     pub set: Vec<Setting>,
     #[command(flatten)]
     pub values: ValueArgs,
-    /// Threads to use (default: one for each core)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Threads to use, at most 256 (default: one for each core)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
     /// The memory that a statement may take, such as 2GiB (default: what there is)
     #[arg(long, value_name = "BYTES", value_parser = super::options::bytes)]

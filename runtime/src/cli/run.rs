@@ -25,8 +25,8 @@ pub struct RunArgs {
     /// Write the report as JSON, too; `-`: to standard output, and nothing else
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Threads to use (default: one for each core)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    /// Threads to use, at most 256 (default: one for each core)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
     /// Print how long each stage took, and what the passes through the model were spent on
     #[arg(long)]

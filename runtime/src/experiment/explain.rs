@@ -120,6 +120,9 @@ pub fn rounding(experiment: &Experiment, rounding: Rounding) -> String {
     let read = match rounding.activations {
         Activations::F32 => "  products read rows in f32\n",
         Activations::Bf16 => "  products read rows in bf16\n",
+        Activations::Q8 if !experiment.prepared.held.formats.keys().any(|f| f.is_levels()) => {
+            "  products read rows in f32: no weights are kept in whole numbers\n"
+        }
         Activations::Q8 => "  products with quantized weights read rows in q8_0, others in f32\n",
     };
     caches(experiment, rounding.cache) + read

@@ -56,6 +56,24 @@ impl Default for PhaseOptions {
 }
 
 impl PhaseOptions {
+    /// What values depend on, as the command line says it: what is not as it is by itself, a space before each.
+    pub fn flags(&self) -> String {
+        let (mut out, plain) = (String::new(), PhaseOptions::default());
+        if let Some(seed) = self.seed {
+            out += &format!(" --seed {seed}");
+        }
+        if self.rounding.cache != plain.rounding.cache {
+            out += &format!(" --cache {}", self.rounding.cache.name());
+        }
+        if self.rounding.activations != plain.rounding.activations {
+            out += &format!(" --activations {}", self.rounding.activations.name());
+        }
+        if self.backend != plain.backend {
+            out += &format!(" --backend {}", self.backend);
+        }
+        out
+    }
+
     /// The weights of a model as a phase takes them.
     pub fn weights(&self, checkpoint: &Arc<Checkpoint>) -> Arc<dyn WeightSource> {
         match self.widen {
@@ -184,8 +202,11 @@ pub fn prepare(
     let held = Held::of(&plan, &program, options.weights(checkpoint).as_ref());
     if options.rounding.activations == Activations::Q8 && !held.formats.keys().any(|f| f.is_levels()) {
         let message = "no weights are kept in whole numbers, so `--activations q8_0` rounds nothing";
-        warnings
-            .push(Diagnostic::warning(codes::COMMAND, message).help("it is for quantized models, as they are stored"));
+        warnings.push(
+            Diagnostic::warning(codes::COMMAND, message).help(
+                "Q8_0, Q4_0, Q5_0, Q4_K, Q5_K and Q6_K are, as they are stored; whatever else there is, is widened",
+            ),
+        );
     }
     Ok(Prepared {
         held,

@@ -65,21 +65,7 @@ impl Repl {
         let mut out = String::new();
         let arch = self.options.arch.iter().map(|a| format!(" --arch {}", a.display()));
         out.extend(arch);
-        if let Some(seed) = self.phase.seed {
-            out += &format!(" --seed {seed}");
-        }
-        let plain = PhaseOptions::default();
-        let (mine, plain_rounding) = (self.phase.rounding, plain.rounding);
-        if mine.cache != plain_rounding.cache {
-            out += &format!(" --cache {}", mine.cache.name());
-        }
-        if mine.activations != plain_rounding.activations {
-            out += &format!(" --activations {}", mine.activations.name());
-        }
-        if self.phase.backend != plain.backend {
-            out += &format!(" --backend {}", self.phase.backend);
-        }
-        out
+        out + &self.phase.flags()
     }
 
     /// Writes the session as a script. A file of another origin is written over only where that is said: `over`.

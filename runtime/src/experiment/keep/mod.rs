@@ -152,6 +152,12 @@ impl Kept {
             return Ok(Some(Kept { writer: Writer::new(journal), passing, warnings }));
         }
         let mut warnings = Diagnostics::new();
+        if keeping.resume {
+            let help =
+                "parameters, the seed, --backend, --cache and --activations must be those that it was begun with";
+            let message = "nothing is kept of this experiment, which begins anew";
+            warnings.push(Diagnostic::warning(codes::KEPT, message).help(help));
+        }
         if there && passing {
             // Nothing that was computed is thrown away because an option was forgotten.
             let aside = path.with_extension("kept.old");

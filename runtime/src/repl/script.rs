@@ -3,7 +3,7 @@
 use super::notebook::{Cell, CellKind, Notebook};
 use super::{Last, Repl, refused};
 use crate::cli::Failure;
-use crate::experiment::{self, Keeping, Part, PhaseOptions, Session, SessionOptions};
+use crate::experiment::{self, Keeping, Part, Session, SessionOptions};
 use crate::report::{self, Silent};
 use crate::{cli, files};
 use std::path::{Path, PathBuf};

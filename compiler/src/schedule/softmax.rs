@@ -34,7 +34,10 @@ pub fn of(g: &Graph, body: RegionId) -> Option<Found> {
     let Op::Binary(Binary::Div, exp, sum) = op(div) else { return None };
     let Op::Unary(Unary::Exp, sub) = op(exp) else { return None };
     let Op::Binary(Binary::Sub, scores, max) = op(sub) else { return None };
-    let over = |n: NodeId, by: Reduce, of: NodeId| matches!(op(n), Op::Reduce(r, a, axes) if r == by && a == of && matches!(&axes[..], [key] if &**key == KEY));
+    let over = |n: NodeId, by: Reduce, of: NodeId| match op(n) {
+        Op::Reduce(r, a, axes) => r == by && a == of && axes.len() == 1 && &*axes[0] == KEY,
+        _ => false,
+    };
     let (sinks, nodes) = match rest {
         None => (None, 5),
         // 1 - sigmoid(sinks - max - log(sum))

@@ -203,9 +203,8 @@ pub fn prepare(
     if options.rounding.activations == Activations::Q8 && !held.formats.keys().any(|f| f.is_levels()) {
         let message = "no weights are kept in whole numbers, so `--activations q8_0` rounds nothing";
         warnings.push(
-            Diagnostic::warning(codes::COMMAND, message).help(
-                "Q8_0, Q4_0, Q5_0, Q4_K, Q5_K and Q6_K are, as they are stored; whatever else there is, is widened",
-            ),
+            Diagnostic::warning(codes::COMMAND, message)
+                .help("Q8_0, Q4_0, Q5_0, Q4_K, Q5_K and Q6_K are, as they are stored"),
         );
     }
     Ok(Prepared {

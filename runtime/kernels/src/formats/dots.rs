@@ -126,6 +126,7 @@ unsafe fn sums<F: Leveled, V: Wide, D: Dot<V::Whole>, const R: usize, const N: u
     sums
 }
 
+/// The tiles of at most so many rows.
 const fn up_to(tiles: &'static [DotFn], rows: usize) -> &'static [DotFn] {
     if rows < tiles.len() { tiles.split_at(rows).0 } else { tiles }
 }

@@ -2,15 +2,19 @@
 
 use std::ops::{Deref, DerefMut};
 
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// From so many bytes on memory is mapped, in pages as large as the system has: fresh pages of the usual size cost as
 /// much as the values that are written to them.
 const MAPPED: usize = 1 << 20;
 
 /// A large page, and the size from which on memory is whole ones.
-#[cfg(target_os = "linux")]
 const LARGE: (usize, usize) = (2 << 20, 4 << 20);
+
+/// From so many bytes on what lasts is put beside others in large pages, which the processor finds faster; and the bytes
+/// that are mapped for that at once.
+const BESIDE: (usize, usize) = (4 << 10, 16 << 20);
 
 /// A line of the caches; its numbers are read through pointers.
 #[derive(Clone)]
@@ -30,6 +34,8 @@ pub struct Area {
 enum Place {
     Heap(Vec<Line>),
     Mapped(MmapMut),
+    /// From a byte of what several share on.
+    Beside(Arc<MmapRaw>, usize),
 }
 
 impl Default for Place {
@@ -47,6 +53,19 @@ impl Area {
             _ => Place::Heap(vec![Line([0.0; 16]); capacity.div_ceil(16)]),
         };
         Some(Area { place, capacity, len: 0 })
+    }
+
+    /// As many zeros in memory that will be kept as long as others that are asked for in this way before and after, and
+    /// is given back together with them; `None` where there is no memory for them.
+    pub fn lasting(len: usize) -> Option<Area> {
+        let bytes = len.checked_mul(size_of::<f32>())?;
+        if !(BESIDE.0..LARGE.1).contains(&bytes) {
+            return Area::zeros(len);
+        }
+        match beside(bytes) {
+            Some((map, at)) => Some(Area { place: Place::Beside(map, at), capacity: len, len }),
+            None => Area::zeros(len),
+        }
     }
 
     /// As many zeros, and `None` where there is no memory for them.
@@ -81,6 +100,23 @@ fn mapped(bytes: usize) -> Option<MmapMut> {
     Some(map)
 }
 
+/// Bytes that nobody had yet, from a line of the cache on.
+fn beside(bytes: usize) -> Option<(Arc<MmapRaw>, usize)> {
+    /// The map that has room, and the first free byte.
+    static OPEN: Mutex<(Weak<MmapRaw>, usize)> = Mutex::new((Weak::new(), 0));
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(map) = open.0.upgrade().filter(|map| open.1 + bytes <= map.len()) {
+        let at = open.1;
+        open.1 = (at + bytes).next_multiple_of(size_of::<Line>());
+        return Some((map, at));
+    }
+    // The system may begin anywhere: so that every byte can be in a large page, from one on.
+    let map = Arc::new(MmapRaw::from(mapped(BESIDE.1 + LARGE.0)?));
+    let at = map.as_ptr().align_offset(LARGE.0);
+    *open = (Arc::downgrade(&map), (at + bytes).next_multiple_of(size_of::<Line>()));
+    Some((map, at))
+}
+
 impl Deref for Area {
     type Target = [f32];
 
@@ -88,8 +124,9 @@ impl Deref for Area {
         let at = match &self.place {
             Place::Heap(lines) => lines.as_ptr().cast(),
             Place::Mapped(map) => map.as_ptr().cast(),
+            Place::Beside(map, at) => map.as_ptr().wrapping_add(*at).cast(),
         };
-        // SAFETY: `len <= capacity` numbers, all of them initialized; a map begins at a page.
+        // SAFETY: `len <= capacity` numbers, all of them initialized and of nobody else; a map begins at a page.
         unsafe { std::slice::from_raw_parts(at, self.len) }
     }
 }
@@ -99,6 +136,7 @@ impl DerefMut for Area {
         let at = match &mut self.place {
             Place::Heap(lines) => lines.as_mut_ptr().cast(),
             Place::Mapped(map) => map.as_mut_ptr().cast(),
+            Place::Beside(map, at) => map.as_mut_ptr().wrapping_add(*at).cast(),
         };
         // SAFETY: as above, and the area is borrowed.
         unsafe { std::slice::from_raw_parts_mut(at, self.len) }

@@ -40,3 +40,4 @@ pub use gemm::{Arithmetic, gemm, matmul};
 pub use isa::Isa;
 pub use ops::{Binary, Reduce, Stored, Summed, Unary};
 pub use pack::{PANEL, Packed, fill_blocks, fill_elements, fill_panel};
+pub use tile::ask;

@@ -101,7 +101,7 @@ impl Packed {
         let block = format.block().0;
         assert!(inputs.is_multiple_of(block), "{inputs} inputs in blocks of {block}");
         let bytes = Packed::bytes_of(format, outputs, inputs);
-        Some(Packed { format, outputs, inputs, data: Area::zeros(bytes.div_ceil(size_of::<f32>()))? })
+        Some(Packed { format, outputs, inputs, data: Area::lasting(bytes.div_ceil(size_of::<f32>()))? })
     }
 
     /// [`Packed::try_with_format`] of f32.

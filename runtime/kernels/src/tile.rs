@@ -27,6 +27,11 @@ pub(crate) struct Tile {
     pub early: usize,
 }
 
+/// Asks for what begins at an address, which need not be readable: it is in the caches when it is read a little later.
+pub fn ask(isa: Isa, at: *const u8, bytes: usize) {
+    (tiles(isa).ask)(at.cast(), bytes.div_ceil(64));
+}
+
 pub(crate) type TileFn = unsafe fn(&Tile);
 type TransposeFn = unsafe fn(&[*const f32], &[*const f32], usize, *mut f32);
 

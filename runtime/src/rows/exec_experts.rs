@@ -6,9 +6,8 @@ use super::constants::Args;
 use super::exec::{Chosen, Frame, ROWS};
 use super::exec_instr::{ALONE_FLOATS, Shared, pointers_with, product, room, split, with_scratch};
 use super::matrices::Matrices;
-use super::{RowsEngine, broken};
+use super::{RowsEngine, broken, team};
 use crate::error::Error;
-use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 use steer_compiler::program::{Experts, KernelArg, OfExpert};
@@ -227,7 +226,7 @@ impl Layer<'_> {
             // The longest first, so that no thread is left with one at the end.
             let mut order: Vec<&Group> = groups.iter().collect();
             order.sort_by_key(|g| std::cmp::Reverse(g.rows.len()));
-            return order.into_par_iter().with_max_len(1).try_for_each(|g| self.expert(g, false));
+            return team::try_each(order.len(), |i| self.expert(order[i], false));
         }
         groups.iter().try_for_each(|g| self.expert(g, true))
     }

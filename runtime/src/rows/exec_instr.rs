@@ -4,10 +4,9 @@ use super::cache::Place;
 use super::constants::{Args, beyond};
 use super::exec::{Chosen, Frame, ROWS};
 use super::matrices::Matrices;
-use super::{RowsEngine, broken};
+use super::{RowsEngine, broken, team};
 use crate::error::Error;
 use crate::memory;
-use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::DerefMut;
 use std::ops::Range;
@@ -183,7 +182,7 @@ pub fn split(n: usize, worth: bool, f: impl Fn(Range<usize>) + Sync) {
         return f(0..n);
     }
     let chunk = n.div_ceil(threads * 2).max(1);
-    (0..n.div_ceil(chunk)).into_par_iter().for_each(|i| f(i * chunk..((i + 1) * chunk).min(n)));
+    team::each(n.div_ceil(chunk), |i| f(i * chunk..((i + 1) * chunk).min(n)));
 }
 
 /// `packed` has one matrix for each batch entry.

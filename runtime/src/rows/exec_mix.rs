@@ -5,10 +5,9 @@ use super::exec::{Frame, slots, store};
 use super::exec_body::Hooked;
 use super::exec_instr::{Shared, room, split};
 use super::share::NewRow;
-use super::{RowsEngine, broken};
+use super::{RowsEngine, broken, team};
 use crate::error::Error;
 use crate::memory;
-use rayon::prelude::*;
 use std::cell::RefCell;
 use std::ops::Range;
 use steer_compiler::plan::Sight;
@@ -21,7 +20,10 @@ const ROWS: usize = 32;
 /// and so many queries of a group: what is done for each key is spread over them.
 const QUERIES: usize = 128;
 /// Products below which a row's attention stays on one thread.
-const ALONE: usize = 1 << 16;
+const ALONE: usize = 1 << 13;
+
+/// Channels of all rows below which a convolution stays on one thread.
+const CHANNELS: usize = 1 << 10;
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) };
@@ -148,7 +150,7 @@ pub fn attention(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr
     };
     match threads {
         1 => tasks.iter().for_each(one),
-        _ => tasks.par_iter().for_each(one),
+        _ => team::each(tasks.len(), |i| one(&tasks[i])),
     }
     Ok(())
 }
@@ -173,15 +175,19 @@ fn shared(
         let of_head = move |head| (0..n).step_by(each).map(move |i| (head, i..(i + each).min(n)));
         (0..kv_heads).flat_map(of_head).collect::<Vec<(usize, Range<usize>)>>()
     };
-    parts(keys).par_iter().for_each(|(head, keys)| {
+    let by_keys = parts(keys);
+    team::each(by_keys.len(), |i| {
+        let (head, keys) = &by_keys[i];
         // SAFETY: the scores of this head with these keys are this task's own.
         unsafe { row.get().scores(q.get(), *head..head + 1, keys.clone(), scores.get().add(head * of_head)) }
     });
-    (0..heads).into_par_iter().for_each(|h| {
+    team::each(heads, |h| {
         // SAFETY: the scores of this query head are this task's own.
         unsafe { row.get().pattern(&softmax, h, scores.get().add(h * row.get().stride())) }
     });
-    parts(d_head).par_iter().for_each(|(head, columns)| {
+    let by_columns = parts(d_head);
+    team::each(by_columns.len(), |i| {
+        let (head, columns) = &by_columns[i];
         let pattern = scores.get().wrapping_add(head * of_head);
         // SAFETY: these coordinates of the results of this head's queries are this task's own.
         unsafe { row.get().results(*head..head + 1, columns.clone(), pattern, out.get()) }
@@ -213,9 +219,16 @@ pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &
     let (engine, frame) = (&*engine, &*frame);
     let Some(kept) = engine.caches.stored.get(&place) else { return Err(broken("no cache")) };
     let stored = Shared(kept.keys.as_ptr().cast_mut());
-    split(frame.count(), frame.count() * channels >= 1 << 14, |rows| {
+    let n = frame.count();
+    let threads = if n * channels < CHANNELS { 1 } else { rayon::current_num_threads() };
+    // Threads share the rows, or the channels of a few.
+    let parts = threads.div_ceil(n.max(1));
+    let each = channels.div_ceil(parts).next_multiple_of(16);
+    let ranges: Vec<Range<usize>> = (0..*channels).step_by(each).map(|c| c..(c + each).min(*channels)).collect();
+    split(n * ranges.len(), threads > 1, |some| {
         let mut reads = Vec::with_capacity(*taps);
-        for j in rows {
+        for part in some {
+            let (j, part) = (part / ranges.len(), ranges[part % ranges.len()].clone());
             let list = slots(engine, home, frame.row(j), frame.row(j).position + 1);
             let there = list.len().min(*taps);
             reads.clear();
@@ -225,8 +238,8 @@ pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &
                     stored.get().wrapping_add(*slot as usize * channels).cast_const(),
                 ));
             }
-            // SAFETY: row `j` of `y` is this call's own; filters and stored rows have as many channels.
-            unsafe { convolve(engine.isa, out.get().add(j * channels), &reads, 0..*channels) };
+            // SAFETY: these channels of row `j` of `y` are this call's own; filters and stored rows have as many.
+            unsafe { convolve(engine.isa, out.get().add(j * channels), &reads, part) };
         }
     });
     Ok(())

@@ -3,9 +3,8 @@
 
 use super::exec::Frame;
 use super::exec_instr::{ALONE, MANY, Shared, room};
-use super::{RowsEngine, broken};
+use super::{RowsEngine, broken, team};
 use crate::error::Error;
-use rayon::prelude::*;
 use std::ops::Range;
 use steer_compiler::program::{BufId, Instr};
 use steer_kernels::{PANEL, Packed, gemm};
@@ -53,6 +52,37 @@ fn independent(instrs: &[Instr]) -> usize {
     instrs.iter().take_while(apart).count()
 }
 
+/// Products are cut into so many parts.
+fn count_parts(work: usize, threads: usize) -> usize {
+    if work < ALONE || threads == 1 { 1 } else { 2 * threads }
+}
+
+/// Has the threads that wait ask for the weights of the next products from a place on; where those are, unless it is
+/// `last`.
+pub fn ahead(engine: &RowsEngine, frame: &Frame, (s, i): (usize, usize), instrs: &[Instr], last: usize) -> usize {
+    let is_product = |instr: &Instr| matches!(instr, Instr::Linear { active: None, .. });
+    let Some(first) = (i..instrs.len()).find(|i| is_product(&instrs[*i])).filter(|first| *first != last) else {
+        return last;
+    };
+    let threads = rayon::current_num_threads();
+    let all =
+        (first..first + independent(&instrs[first..])).filter_map(|i| engine.constants.of((s, i)).matrix.as_deref());
+    let all: Vec<&Packed> = all.flat_map(|m| (0..m.len()).filter_map(|b| m.get(b).ok())).collect();
+    let cost = |w: &&Packed| w.panels() * w.inputs();
+    let total: usize = all.iter().map(cost).sum();
+    let parts = count_parts(total * PANEL * frame.count(), threads);
+    team::ahead((0..threads.min(parts)).filter_map(|part| {
+        let mut rest = total * part / parts;
+        let w = all.iter().find(|w| {
+            let here = rest < cost(w);
+            rest -= if here { 0 } else { cost(w) };
+            here
+        })?;
+        Some(w.as_slice().as_ptr().cast::<u8>().wrapping_add(rest / w.inputs() * w.panel_bytes()))
+    }));
+    first
+}
+
 /// Executes the products that come first among the instructions from a place on; how many they were, 0 where they are
 /// better executed one by one.
 pub fn run(
@@ -92,7 +122,7 @@ pub fn run(
     }
     let total: usize = jobs.iter().map(Job::cost).sum();
     let work: usize = jobs.iter().map(|j| j.cost() * PANEL * j.rows).sum();
-    let parts = if work < ALONE || threads == 1 { 1 } else { 2 * threads };
+    let parts = count_parts(work, threads);
     let part = |i: usize| {
         let mut rest = total * i / parts..total * (i + 1) / parts;
         for job in &jobs {
@@ -101,9 +131,6 @@ pub fn run(
             rest = rest.start.saturating_sub(cost)..rest.end.saturating_sub(cost);
         }
     };
-    match parts {
-        1 => part(0),
-        _ => (0..parts).into_par_iter().with_max_len(1).for_each(part),
-    }
+    team::each(parts, part);
     Ok(count)
 }

@@ -6,17 +6,16 @@ use super::exec::{Frame, slots};
 use super::exec_body::{acts, call, keep};
 use super::exec_instr::{Shared, pointers, room};
 use super::given::Given;
-use super::{RowsEngine, broken};
+use super::{RowsEngine, broken, team};
 use crate::error::Error;
 use crate::memory;
-use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use steer_compiler::program::{Body, Instr, KernelArg, Recurrence, Strided};
 use steer_kernels::scan::{self, Of, Part, Scan};
 
 /// Below this many states of all rows together a scan stays on one thread.
-const ALONE: usize = 1 << 16;
+const ALONE: usize = 1 << 12;
 /// Units that a thread takes at least.
 const UNITS: usize = 16;
 
@@ -202,7 +201,7 @@ impl Layer<'_> {
         };
         match threads {
             1 => tasks.iter().for_each(one),
-            _ => tasks.par_iter().for_each(one),
+            _ => team::each(tasks.len(), |i| one(&tasks[i])),
         }
         for (chain, state) in work {
             kept.at.insert(self.end(&chain), state);

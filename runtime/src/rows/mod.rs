@@ -27,6 +27,7 @@ mod runs;
 mod segments;
 mod share;
 mod stored;
+mod team;
 
 pub use count::{Counter, Pass, count};
 pub use memory::{Held, RowSizes, Sizes};
@@ -186,7 +187,8 @@ impl Engine for RowsEngine {
 
     fn extend(&mut self, work: &[Extend]) -> Result<StepResult, Error> {
         // On a thread of the pool: work that is handed over from outside waits twice for it, product by product.
-        rayon::scope(|_| exec::step(self, work))
+        let isa = self.isa;
+        rayon::scope(|_| team::lead(isa, || exec::step(self, work)))
     }
 
     fn watch(&mut self, watcher: Option<Watcher>) {

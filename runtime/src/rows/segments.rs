@@ -5,9 +5,8 @@
 use super::exec::{Frame, ROWS};
 use super::exec_instr::{MANY, Shared, matrix, pointers, room, with_scratch};
 use super::matrices::Matrices;
-use super::{RowsEngine, broken};
+use super::{RowsEngine, broken, team};
 use crate::error::Error;
-use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,7 +109,7 @@ pub fn run(
         });
     }
     let block = BLOCK.min(n.div_ceil(threads));
-    (0..n.div_ceil(block)).into_par_iter().for_each(|b| {
+    team::each(n.div_ceil(block), |b| {
         let thread = rayon::current_thread_index().unwrap_or(0);
         let rows = b * block..((b + 1) * block).min(n);
         for (i, task) in tasks.iter().enumerate() {

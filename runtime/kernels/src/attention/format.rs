@@ -52,14 +52,14 @@ impl CacheFormat {
     /// When `to` has other than the words of as many heads as `from` has.
     pub fn store(self, d_head: usize, from: &[f32], to: &mut [f32]) {
         assert_eq!(from.len() / d_head * self.words(d_head), to.len(), "words of {d_head} numbers");
+        if self == CacheFormat::F32 {
+            return to.copy_from_slice(from);
+        }
         let mut bytes: Vec<u8> = Vec::with_capacity(4 * self.words(d_head));
         for (head, to) in from.chunks_exact(d_head).zip(to.chunks_exact_mut(self.words(d_head))) {
             bytes.clear();
             match self {
-                CacheFormat::F32 => {
-                    to.copy_from_slice(head);
-                    continue;
-                }
+                CacheFormat::F32 => {}
                 CacheFormat::F16 => head.iter().for_each(|x| bytes.extend(to_half(*x).to_ne_bytes())),
                 CacheFormat::Q8 => {
                     let scales = head.chunks(BLOCK).map(scale_of);

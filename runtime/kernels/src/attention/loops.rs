@@ -33,7 +33,8 @@ pub(super) struct Mix {
     pub stride: usize,
     pub slots: *const u32,
     pub count: usize,
-    /// Slots of values that come later, to be asked for; so many of them.
+    /// Slots of values that come later, of this head or another, to be asked for; so many of them.
+    pub next_values: *const f32,
     pub next: *const u32,
     pub asks: usize,
     pub d_head: usize,
@@ -219,7 +220,7 @@ unsafe fn mix_columns<V: Stored, E: Element, const R: usize, const N: usize>(m: 
         let mut line = m.from;
         for j in 0..m.count {
             if asked < asks {
-                let next = m.values.wrapping_add(*m.next.add(asked) as usize * m.stride);
+                let next = m.next_values.wrapping_add(*m.next.add(asked) as usize * m.stride);
                 for _ in 0..N {
                     V::prefetch(E::place(next, m.d_head, line));
                     line += 16;

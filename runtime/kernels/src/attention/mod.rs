@@ -158,6 +158,7 @@ unsafe fn mix_rows(loops: &Loops, pattern: &Pattern, count: usize, values: &Valu
                 stride: values.stride,
                 slots: values.slots.as_ptr(),
                 count: values.slots.len(),
+                next_values: values.at,
                 next: values.next.as_ptr(),
                 asks: values.next.len(),
                 d_head,

@@ -42,6 +42,11 @@ impl<'a> Row<'a> {
         self.cache.keys.wrapping_add(at)
     }
 
+    fn value(&self, head: usize, j: usize) -> *const f32 {
+        let at = self.slots[j] as usize * self.cache.value_stride + head * self.cache.value_head;
+        self.cache.values.wrapping_add(at)
+    }
+
     /// The scores, before the scale, of the query heads of `heads` with the keys `keys`, of which the first is a multiple
     /// of 16. `q` is query head 0, `scores` that of key head `heads.start`.
     ///
@@ -50,17 +55,21 @@ impl<'a> Row<'a> {
     /// uses the scores of these keys meanwhile.
     pub unsafe fn scores(&self, q: *const f32, heads: Range<usize>, keys: Range<usize>, scores: *mut f32) {
         let (group, d_head, stride) = (self.shape.group(), self.shape.d_head, self.stride());
+        // Behind the keys of all heads, the values of the first one come next.
+        let later = |place: usize| {
+            let (head, j) = (heads.start + place / keys.len(), keys.start + place % keys.len());
+            if head < heads.end { self.key(head, j) } else { self.value(heads.start, j) }
+        };
         for (i, head) in heads.clone().enumerate() {
             for first in keys.clone().step_by(PANEL) {
                 let count = (keys.end - first).min(PANEL);
-                let asks = (keys.end - first).saturating_sub(AHEAD).min(PANEL);
                 let mut panel = [self.key(head, first); PANEL];
                 let mut next = panel;
                 for (j, key) in panel.iter_mut().enumerate().take(count) {
                     *key = self.key(head, first + j);
                 }
-                for (j, key) in next.iter_mut().enumerate().take(asks) {
-                    *key = self.key(head, first + AHEAD + j);
+                for (j, key) in next.iter_mut().enumerate() {
+                    *key = later(i * keys.len() + first - keys.start + AHEAD + j);
                 }
                 // SAFETY: the caller; rows of scores have room for whole panels.
                 unsafe {
@@ -70,7 +79,7 @@ impl<'a> Row<'a> {
                         queries: group,
                         keys: panel,
                         next,
-                        asks,
+                        asks: count,
                         d_head,
                         out: scores.add(i * group * stride + first),
                         out_row: stride,
@@ -104,7 +113,11 @@ impl<'a> Row<'a> {
             let values = self.cache.values.wrapping_add(head * self.cache.value_head);
             for first in (0..self.slots.len()).step_by(BLOCK) {
                 let slots = &self.slots[first..(first + BLOCK).min(self.slots.len())];
-                let next = &self.slots[first + slots.len()..];
+                let (next_values, next) = match &self.slots[first + slots.len()..] {
+                    [] if i + 1 == heads.len() => (values, &[][..]),
+                    [] => (values.wrapping_add(self.cache.value_head), self.slots),
+                    next => (values, next),
+                };
                 for (n, (query, len)) in even(group, self.loops.mix.len()).enumerate() {
                     // SAFETY: the caller.
                     unsafe {
@@ -115,6 +128,7 @@ impl<'a> Row<'a> {
                             stride: self.cache.value_stride,
                             slots: slots.as_ptr(),
                             count: slots.len(),
+                            next_values,
                             next: next.as_ptr(),
                             asks: if n == 0 { next.len().min(slots.len()) } else { 0 },
                             d_head,

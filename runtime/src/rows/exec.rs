@@ -141,8 +141,9 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
             chosen: None,
         };
         edit_inputs(engine, &mut frame);
-        // The products that threads ask for ahead.
-        let mut ahead = usize::MAX;
+        if s == 0 {
+            super::ahead::tell(engine, frame.count(), (s, 0));
+        }
         for segment in engine.lives.segments(s).to_vec() {
             let clock = metered.as_ref().map(|_| Instant::now());
             let times: Vec<AtomicU64> = clock.iter().flat_map(|_| segment.clone()).map(|_| AtomicU64::new(0)).collect();
@@ -162,7 +163,6 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
                 }
                 if next <= i {
                     let clock = metered.as_ref().map(|_| Instant::now());
-                    ahead = super::exec_products::ahead(engine, &frame, (s, i), &stretch.instrs, ahead);
                     super::exec_instr::run(engine, &mut frame, (s, i), &stretch.instrs[i])?;
                     next = i + 1;
                     if let (Some(metered), Some(clock)) = (&mut metered, clock) {

@@ -20,11 +20,6 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Weights that are read, but for the sixteen of each panel and input.
-    fn cost(&self) -> usize {
-        self.w.panels() * self.w.inputs()
-    }
-
     /// The panels that begin in a part of the cost.
     fn panels(&self, part: Range<usize>) -> Range<usize> {
         let at = |cost: usize| cost.div_ceil(self.w.inputs()).min(self.w.panels());
@@ -40,7 +35,7 @@ impl Job<'_> {
 }
 
 /// How many instructions from the first on are products that do not read each other's results.
-fn independent(instrs: &[Instr]) -> usize {
+pub fn independent(instrs: &[Instr]) -> usize {
     let mut written: Vec<BufId> = Vec::new();
     let apart = |instr: &&Instr| match instr {
         Instr::Linear { x, y, active: None, .. } if !written.contains(x) => {
@@ -52,35 +47,43 @@ fn independent(instrs: &[Instr]) -> usize {
     instrs.iter().take_while(apart).count()
 }
 
-/// Products are cut into so many parts.
-fn count_parts(work: usize, threads: usize) -> usize {
-    if work < ALONE || threads == 1 { 1 } else { 2 * threads }
+/// How threads share products: each takes a large part first, and those that are done with theirs small ones.
+pub struct Cut {
+    total: usize,
+    threads: usize,
 }
 
-/// Has the threads that wait ask for the weights of the next products from a place on; where those are, unless it is
-/// `last`.
-pub fn ahead(engine: &RowsEngine, frame: &Frame, (s, i): (usize, usize), instrs: &[Instr], last: usize) -> usize {
-    let is_product = |instr: &Instr| matches!(instr, Instr::Linear { active: None, .. });
-    let Some(first) = (i..instrs.len()).find(|i| is_product(&instrs[*i])).filter(|first| *first != last) else {
-        return last;
-    };
-    let threads = rayon::current_num_threads();
-    let all =
-        (first..first + independent(&instrs[first..])).filter_map(|i| engine.constants.of((s, i)).matrix.as_deref());
-    let all: Vec<&Packed> = all.flat_map(|m| (0..m.len()).filter_map(|b| m.get(b).ok())).collect();
-    let cost = |w: &&Packed| w.panels() * w.inputs();
-    let total: usize = all.iter().map(cost).sum();
-    let parts = count_parts(total * PANEL * frame.count(), threads);
-    team::ahead((0..threads.min(parts)).filter_map(|part| {
-        let mut rest = total * part / parts;
-        let w = all.iter().find(|w| {
-            let here = rest < cost(w);
-            rest -= if here { 0 } else { cost(w) };
-            here
-        })?;
-        Some(w.as_slice().as_ptr().cast::<u8>().wrapping_add(rest / w.inputs() * w.panel_bytes()))
-    }));
-    first
+impl Cut {
+    pub fn of<'w>(matrices: impl Iterator<Item = &'w Packed>, rows: usize) -> Cut {
+        let total: usize = matrices.map(Cut::cost).sum();
+        let threads = if total * PANEL * rows < ALONE { 1 } else { rayon::current_num_threads() };
+        Cut { total, threads }
+    }
+
+    /// The weights of a matrix that are read, but for the sixteen of each panel and input.
+    pub fn cost(w: &Packed) -> usize {
+        w.panels() * w.inputs()
+    }
+
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    fn count(&self) -> usize {
+        if self.threads == 1 { 1 } else { 3 * self.threads }
+    }
+
+    /// The cost of the matrices one after another that a part has.
+    pub fn part(&self, i: usize) -> Range<usize> {
+        let (total, n) = (self.total, self.threads);
+        // Three quarters in large parts.
+        let at = |part: usize| match n {
+            1 => total * part,
+            _ if part <= n => total * 6 * part / (8 * n),
+            _ => total * (5 * n + part) / (8 * n),
+        };
+        at(i)..at(i + 1)
+    }
 }
 
 /// Executes the products that come first among the instructions from a place on; how many they were, 0 where they are
@@ -120,17 +123,16 @@ pub fn run(
             });
         }
     }
-    let total: usize = jobs.iter().map(Job::cost).sum();
-    let work: usize = jobs.iter().map(|j| j.cost() * PANEL * j.rows).sum();
-    let parts = count_parts(work, threads);
+    let cut = Cut::of(jobs.iter().map(|j| j.w), most.unwrap_or(0));
+    super::ahead::tell(engine, n, (s, first + count));
     let part = |i: usize| {
-        let mut rest = total * i / parts..total * (i + 1) / parts;
+        let mut rest = cut.part(i);
         for job in &jobs {
             job.run(engine, job.panels(rest.clone()));
-            let cost = job.cost();
+            let cost = Cut::cost(job.w);
             rest = rest.start.saturating_sub(cost)..rest.end.saturating_sub(cost);
         }
     };
-    team::each(parts, part);
+    team::each(cut.count(), part);
     Ok(count)
 }

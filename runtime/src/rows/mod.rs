@@ -3,6 +3,7 @@
 //! Every distinct row is computed once ([`share`]); attention reads earlier rows through a row index
 //! ([`cache`]); no value of a row depends on what else is computed beside it.
 
+mod ahead;
 mod cache;
 mod chosen;
 mod constants;

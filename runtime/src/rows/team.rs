@@ -14,11 +14,11 @@ use steer_kernels::{Isa, ask};
 
 /// How often a thread looks for work before it lets others have the processor.
 const LOOKS: usize = 256;
-/// Bytes from each place that are asked for while threads wait, and between two looks for work: as measured, 16 KB and
-/// 128 KB are some percent slower.
-const AHEAD: (usize, usize) = (64 << 10, 256);
-/// Places that are asked for at most.
-const PLACES: usize = 16;
+/// Bytes of which threads that wait are told together, and so many of these at most: what half of a second cache holds.
+pub const PAGE: usize = 4 << 10;
+pub const PAGES: usize = 64;
+/// Bytes that are asked for between two looks for work.
+const PIECE: usize = 256;
 /// Parts of one turn, at most: their number has 16 bits, with room for every thread to ask for one too many.
 const PARTS: usize = 1 << 15;
 /// The last turn, which has no parts.
@@ -64,7 +64,7 @@ pub fn lead<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
         work: UnsafeCell::new(nothing),
         done: AtomicUsize::new(0),
         panic: Mutex::new(None),
-        ahead: Ahead::default(),
+        ahead: Ahead::new(),
     };
     rayon::in_place_scope(|scope| {
         for _ in 1..threads {
@@ -111,12 +111,12 @@ pub fn try_each<E: Send>(parts: usize, f: impl Fn(usize) -> Result<(), E> + Sync
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
-/// Says what will be read next: the weights from some places on.
-pub fn ahead(places: impl Iterator<Item = *const u8>) {
+/// Says what will be read next, in the order of its use: beginnings of pages, and how much of each.
+pub fn ahead(pages: &[(*const u8, usize)]) {
     let team = LEADS.get();
     if !team.is_null() {
         // SAFETY: its `lead` has not returned.
-        unsafe { (*team).ahead.set(places) };
+        unsafe { (*team).ahead.set(pages) };
     }
 }
 
@@ -196,37 +196,46 @@ impl Team {
     }
 }
 
-/// What is read next. Whatever it says when threads look, asking for it has no consequence but time.
-#[derive(Default)]
+/// What is read next, in pages. Whatever it says when threads look, asking for it has no consequence but time.
 struct Ahead {
-    places: [AtomicPtr<u8>; PLACES],
+    /// Where a page begins, and how much of it is read.
+    pages: [(AtomicPtr<u8>, AtomicUsize); PAGES],
     count: AtomicUsize,
-    /// Pieces that have been asked for: one of each place, then the next ones.
+    /// Pieces that have been asked for.
     asked: AtomicUsize,
 }
 
 impl Ahead {
-    fn set(&self, places: impl Iterator<Item = *const u8>) {
+    fn new() -> Self {
+        let page = |_| (AtomicPtr::new(ptr::null_mut()), AtomicUsize::new(0));
+        Ahead { pages: std::array::from_fn(page), count: AtomicUsize::new(0), asked: AtomicUsize::new(0) }
+    }
+
+    fn set(&self, pages: &[(*const u8, usize)]) {
         self.count.store(0, Ordering::Relaxed);
-        let mut count = 0;
-        for (to, place) in self.places.iter().zip(places) {
-            to.store(place.cast_mut(), Ordering::Relaxed);
-            count += 1;
+        for (page, (at, bytes)) in self.pages.iter().zip(pages) {
+            page.0.store(at.cast_mut(), Ordering::Relaxed);
+            page.1.store(*bytes, Ordering::Relaxed);
         }
         self.asked.store(0, Ordering::Relaxed);
-        self.count.store(count, Ordering::Release);
+        self.count.store(pages.len().min(PAGES), Ordering::Release);
     }
 
     /// Asks for a piece; false where nothing is left to ask for.
     fn ask(&self, isa: Isa) -> bool {
-        let (all, piece) = AHEAD;
+        const PIECES: usize = PAGE / PIECE;
         let count = self.count.load(Ordering::Acquire);
-        if self.asked.load(Ordering::Relaxed) >= count * (all / piece) {
+        if self.asked.load(Ordering::Relaxed) >= count * PIECES {
             return false;
         }
         let i = self.asked.fetch_add(1, Ordering::Relaxed);
-        let place = self.places[i % count].load(Ordering::Relaxed);
-        ask(isa, place.wrapping_add(i / count * piece), piece);
+        let Some((at, bytes)) = self.pages.get(i / PIECES) else { return false };
+        let from = i % PIECES * PIECE;
+        ask(
+            isa,
+            at.load(Ordering::Relaxed).wrapping_add(from),
+            bytes.load(Ordering::Relaxed).saturating_sub(from).min(PIECE),
+        );
         true
     }
 }

@@ -97,6 +97,58 @@ pub fn matmul(how: impl Into<Arithmetic>, x: &[f32], rows: usize, w: &Packed, y:
     unsafe { gemm(how, x, w.inputs(), rows, w, 0..w.panels(), y.as_mut_ptr(), w.outputs()) }
 }
 
+/// A few rows as whole numbers ([`Activations::Q8`]), which several products read.
+#[derive(Default)]
+pub struct WholeRows {
+    blocks: Vec<Block>,
+    /// Blocks of a row.
+    deep: usize,
+}
+
+impl WholeRows {
+    /// How many rows at most products with a matrix read in this way: none, where they read numbers.
+    pub fn most(how: Arithmetic, w: &Packed) -> usize {
+        let dots = w.format().layout().products(how.isa).dots;
+        if how.activations == Activations::Q8 { dots.first().map_or(0, |tiles| tiles.len()) } else { 0 }
+    }
+
+    /// Rows of so many numbers, whole blocks of them, of which row `r` begins at `r * stride`.
+    ///
+    /// # Panics
+    /// When `x` is too short or this processor lacks `isa`.
+    pub fn of(isa: Isa, x: &[f32], stride: usize, rows: usize, numbers: usize) -> WholeRows {
+        assert!(numbers.is_multiple_of(BLOCK), "{numbers} numbers in blocks");
+        let deep = numbers / BLOCK;
+        let mut blocks = vec![Block::default(); rows * deep];
+        let quantize = activations::quantize(isa);
+        for (r, to) in blocks.chunks_exact_mut(deep.max(1)).enumerate() {
+            // SAFETY: a row of whole blocks.
+            unsafe { quantize(x[r * stride..][..numbers].as_ptr(), to) };
+        }
+        WholeRows { blocks, deep }
+    }
+}
+
+/// [`gemm`] of rows that are whole numbers already, with the same bits.
+///
+/// # Safety
+/// As [`gemm`] says.
+///
+/// # Panics
+/// When there are more rows than [`WholeRows::most`], they have other than the matrix's inputs, a panel does not exist or
+/// this processor lacks `isa`.
+pub unsafe fn gemm_whole(isa: Isa, x: &WholeRows, w: &Packed, panels: Range<usize>, y: *mut f32, y_stride: usize) {
+    let rows = x.blocks.len() / x.deep.max(1);
+    let how = Arithmetic { isa, activations: Activations::Q8 };
+    assert!(rows <= WholeRows::most(how, w) && x.deep * BLOCK == w.inputs(), "{rows} rows of {} blocks", x.deep);
+    assert!(panels.end <= w.panels(), "panels {panels:?} of {}", w.panels());
+    let products = w.format().layout().products(isa);
+    let from = std::ptr::null();
+    let call = Call { isa, tiles: tiles(isa), products, rounds: false, x: from, x_stride: 0, w, panels, y, y_stride };
+    // SAFETY: the asserts above, and the caller.
+    unsafe { call.dots(x.blocks.as_ptr(), 0..rows, 0..x.deep) }
+}
+
 struct Call<'a> {
     isa: Isa,
     tiles: &'static Tiles,
@@ -182,29 +234,35 @@ impl Call<'_> {
                     for (r, to) in quantized.chunks_exact_mut(depth).take(count).enumerate() {
                         unsafe { quantize(self.x.add((row + r) * self.x_stride + from * BLOCK), to) };
                     }
-                    // Of one strip the weights are read as often as of several, so that more panels share its numbers.
-                    let widest = (0..lists.len()).rev().find(|&n| lists[n].len() >= count).unwrap_or(0);
-                    for (p, n, cols) in groups(self.panels.clone(), self.w.outputs(), widest) {
-                        for (first, len) in even(count, most) {
-                            unsafe {
-                                lists[n][len - 1](&DotTile {
-                                    x: quantized.as_ptr().add(first * depth),
-                                    x_row: depth,
-                                    w: self.at(p, 0).cast(),
-                                    w_panel: self.w.panel_bytes(),
-                                    blocks: from..from + depth,
-                                    c: self.y.add((row + first) * self.y_stride + p * PANEL),
-                                    c_row: self.y_stride,
-                                    cols,
-                                    begin: from == 0,
-                                    first: first == 0,
-                                });
-                            }
-                        }
-                    }
+                    unsafe { self.dots(quantized.as_ptr(), row..row + count, from..from + depth) };
                 }
             }
         });
+    }
+
+    /// Some rows, of which some blocks follow one another from row to row.
+    unsafe fn dots(&self, x: *const Block, rows: Range<usize>, blocks: Range<usize>) {
+        let lists = self.products.dots;
+        // Of one strip the weights are read as often as of several, so that more panels share its numbers.
+        let widest = (0..lists.len()).rev().find(|&n| lists[n].len() >= rows.len()).unwrap_or(0);
+        for (p, n, cols) in groups(self.panels.clone(), self.w.outputs(), widest) {
+            for (first, len) in even(rows.len(), lists[0].len()) {
+                unsafe {
+                    lists[n][len - 1](&DotTile {
+                        x: x.add(first * blocks.len()),
+                        x_row: blocks.len(),
+                        w: self.at(p, 0).cast(),
+                        w_panel: self.w.panel_bytes(),
+                        blocks: blocks.clone(),
+                        c: self.y.add((rows.start + first) * self.y_stride + p * PANEL),
+                        c_row: self.y_stride,
+                        cols,
+                        begin: blocks.start == 0,
+                        first: first == 0,
+                    });
+                }
+            }
+        }
     }
 
     /// Rows packed in strips that a tile can hold, a block of inputs at a time; the chains go on

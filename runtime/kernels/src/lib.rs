@@ -36,7 +36,7 @@ pub use activations::Activations;
 pub use area::Area;
 pub use attention::{Heads, KeyValues, Queries, Scratch, Softmax, attend, attend_block};
 pub use formats::Format;
-pub use gemm::{Arithmetic, gemm, matmul};
+pub use gemm::{Arithmetic, WholeRows, gemm, gemm_whole, matmul};
 pub use isa::Isa;
 pub use ops::{Binary, Reduce, Stored, Summed, Unary};
 pub use pack::{PANEL, Packed, fill_blocks, fill_elements, fill_panel};

@@ -27,9 +27,10 @@ pub(crate) struct Tile {
     pub early: usize,
 }
 
-/// Asks for what begins at an address, which need not be readable: it is in the caches when it is read a little later.
-pub fn ask(isa: Isa, at: *const u8, bytes: usize) {
-    (tiles(isa).ask)(at.cast(), bytes.div_ceil(64));
+/// What asks for so many lines of the cache from an address on, which need not be readable: what is there is near when it
+/// is read a little later.
+pub fn ask(isa: Isa) -> fn(*const f32, usize) {
+    tiles(isa).ask
 }
 
 pub(crate) type TileFn = unsafe fn(&Tile);

@@ -3,43 +3,61 @@
 use super::RowsEngine;
 use super::cache::Place;
 use super::exec_products::{Cut, independent};
-use super::team::{self, PAGE, PAGES};
-use std::iter::repeat;
-use steer_compiler::program::Instr;
+use super::team::{self, PAGE, Page, Pages};
+use std::sync::OnceLock;
+use steer_compiler::program::{Instr, Program};
 use steer_kernels::Packed;
 
 /// Bytes of the weights of each part: as measured, a quarter and twice as many are some percent slower.
 const OF_PART: usize = 64 << 10;
+/// Pages at most: what half of a second cache holds.
+const PAGES: usize = 64;
 
-/// Says what comes from a place on: the constants of kernels, and the weights of the products after them.
-pub fn tell(engine: &RowsEngine, rows: usize, (s, i): Place) {
+/// What comes from each place on, known when it is first asked for.
+pub struct Ahead(Vec<Vec<OnceLock<Pages>>>);
+
+impl Ahead {
+    pub fn new(program: &Program) -> Self {
+        let of = |n: usize| (0..=n).map(|_| OnceLock::new()).collect();
+        Ahead(program.stretches.iter().map(|s| of(s.instrs.len())).collect())
+    }
+
+    /// Tells the threads of this pass what comes from a place on.
+    pub fn tell(&self, engine: &RowsEngine, (s, i): Place) {
+        // SAFETY: the engine has them as long as it lives.
+        unsafe { team::ahead(self.0[s][i].get_or_init(|| Pages(pages(engine, (s, i))))) };
+    }
+}
+
+/// The constants of kernels, and the weights of the products after them.
+fn pages(engine: &RowsEngine, (s, i): Place) -> Vec<Page> {
     let stretches = engine.program.stretches.iter().enumerate().skip(s);
     let instrs = stretches.flat_map(|(t, stretch)| {
         let from = if t == s { i } else { 0 };
         (from..stretch.instrs.len()).map(move |i| ((t, i), &stretch.instrs[i..]))
     });
-    let mut pages: Vec<(*const u8, usize)> = Vec::with_capacity(PAGES);
+    let mut pages = Vec::with_capacity(PAGES);
     for (place, instrs) in instrs {
-        let fixed = engine.constants.of(place);
-        for values in fixed.args.iter().flatten() {
-            pages.extend(in_pages(values.as_ptr().cast(), size_of_val(&values[..])));
+        for values in engine.constants.of(place).args.iter().flatten() {
+            let (at, bytes) = (values.as_ptr().cast(), size_of_val(&values[..]));
+            pages.extend((0..bytes).step_by(PAGE).map(|from| page(at, from, (bytes - from).min(PAGE))));
         }
         if pages.len() >= PAGES {
             break;
         }
         if let Instr::Linear { active: None, .. } = instrs[0] {
-            pages.extend(of_products(engine, rows, place, independent(instrs)));
+            pages.extend(of_products(engine, place, independent(instrs)));
             break;
         }
     }
-    team::ahead(&pages);
+    pages
 }
 
 /// The beginnings of the parts that threads take first, in turns.
-fn of_products(engine: &RowsEngine, rows: usize, (s, first): Place, count: usize) -> Vec<(*const u8, usize)> {
+fn of_products(engine: &RowsEngine, (s, first): Place, count: usize) -> Vec<Page> {
     let all = (first..first + count).filter_map(|i| engine.constants.of((s, i)).matrix.as_deref());
     let all: Vec<&Packed> = all.flat_map(|m| (0..m.len()).filter_map(|b| m.get(b).ok())).collect();
-    let cut = Cut::of(all.iter().copied(), rows);
+    let cut = Cut::of(all.iter().copied(), 1);
     let threads = cut.threads();
     let place = |part: usize| {
         let mut rest = cut.part(part).start;
@@ -52,9 +70,9 @@ fn of_products(engine: &RowsEngine, rows: usize, (s, first): Place, count: usize
     };
     let places: Vec<*const u8> = (0..threads).filter_map(place).collect();
     let deep = (0..OF_PART.min(PAGES / threads * PAGE)).step_by(PAGE);
-    deep.flat_map(|from| places.iter().map(move |at| (at.wrapping_add(from), PAGE))).collect()
+    deep.flat_map(|from| places.iter().map(move |at| page(*at, from, PAGE))).collect()
 }
 
-fn in_pages(at: *const u8, bytes: usize) -> impl Iterator<Item = (*const u8, usize)> {
-    (0..bytes).step_by(PAGE).zip(repeat(at)).map(move |(from, at)| (at.wrapping_add(from), (bytes - from).min(PAGE)))
+fn page(at: *const u8, from: usize, bytes: usize) -> Page {
+    Page { at: at.wrapping_add(from), bytes }
 }

@@ -22,6 +22,9 @@ use steer_kernels::Area;
 /// What the values of a pass are called where there is no room for them.
 pub const ROWS: &str = "the values of the rows of one pass";
 
+/// Values that are remembered to be used again in the next pass: a few, since they may be all that still holds them.
+const HANDED: usize = 4;
+
 /// The state of a stretch in execution.
 pub struct Frame<'s> {
     pub step: &'s Step<'s>,
@@ -108,6 +111,7 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
     let mut buffers: Vec<Area> = program.buffers.iter().map(|_| Area::default()).collect();
     let mut donors: HashMap<EditId, Area> = HashMap::new();
     let mut taken = Taken::default();
+    let mut spare = std::mem::take(&mut engine.handed);
     let mut part = Part::of(engine, &step);
     let most = step.stretches.iter().map(|s| s.first.len()).max().unwrap_or(0);
     let mut pool = Pool::of(most, std::mem::take(&mut engine.pool));
@@ -142,7 +146,7 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
         };
         edit_inputs(engine, &mut frame);
         if s == 0 {
-            super::ahead::tell(engine, frame.count(), (s, 0));
+            engine.ahead.tell(engine, (s, 0));
         }
         for segment in engine.lives.segments(s).to_vec() {
             let clock = metered.as_ref().map(|_| Instant::now());
@@ -186,12 +190,13 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
         }
         receipts(engine, &frame, &mut taken, &mut result);
         for (o, place) in program.outputs.iter().enumerate() {
-            read(&program, &frame, o, place, &mut result)?;
+            read(&program, &frame, o, place, &mut spare, &mut result)?;
         }
         frame.drop_buffers(engine.lives.end_of(s));
     }
     buffers.into_iter().for_each(|b| pool.give(b));
     engine.pool = pool;
+    engine.handed = result.values.iter().take(HANDED).map(|v| Arc::clone(&v.data)).collect();
     for row in &step.rows {
         engine.runs[row.run].len = engine.runs[row.run].len.max(row.position + 1);
     }
@@ -309,6 +314,7 @@ fn read(
     frame: &Frame,
     output: usize,
     place: &OutputPlace,
+    spare: &mut Vec<Arc<[f32]>>,
     result: &mut StepResult,
 ) -> Result<(), Error> {
     let (OutputPlace::Buffer { stretch, .. } | OutputPlace::Body { stretch, .. }) = place;
@@ -328,7 +334,7 @@ fn read(
             let data = match taken.get(&j) {
                 Some(d) => Arc::clone(d),
                 None => {
-                    let d = value(program, frame, place, j as usize)?;
+                    let d = handed(value(program, frame, place, j as usize)?, spare);
                     taken.insert(j, Arc::clone(&d));
                     d
                 }
@@ -339,15 +345,27 @@ fn read(
     Ok(())
 }
 
+/// A value in memory of its own: some that was handed out before, where nobody has it any more. Fresh memory costs the
+/// system more than the copy.
+fn handed(value: &[f32], spare: &mut Vec<Arc<[f32]>>) -> Arc<[f32]> {
+    while let Some(mut old) = spare.pop() {
+        if let Some(to) = Arc::get_mut(&mut old).filter(|to| to.len() == value.len()) {
+            to.copy_from_slice(value);
+            return old;
+        }
+    }
+    value.into()
+}
+
 /// An output of one distinct row.
-fn value(program: &Program, frame: &Frame, place: &OutputPlace, j: usize) -> Result<Arc<[f32]>, Error> {
+fn value<'f>(program: &Program, frame: &'f Frame, place: &OutputPlace, j: usize) -> Result<&'f [f32], Error> {
     Ok(match place {
         OutputPlace::Buffer { buffer, .. } => {
             let len = program.buffers[buffer.0 as usize].len;
-            frame.buffers[buffer.0 as usize][j * len..(j + 1) * len].into()
+            &frame.buffers[buffer.0 as usize][j * len..(j + 1) * len]
         }
         OutputPlace::Body { instr, result, .. } => match frame.inside.get(&(*instr, *result)) {
-            Some(rows) => rows[j].as_slice().into(),
+            Some(rows) => rows[j].as_slice(),
             None => return Err(broken("an output inside of a body is missing")),
         },
     })

@@ -7,7 +7,7 @@ use super::{RowsEngine, broken, team};
 use crate::error::Error;
 use std::ops::Range;
 use steer_compiler::program::{BufId, Instr};
-use steer_kernels::{PANEL, Packed, gemm};
+use steer_kernels::{PANEL, Packed, WholeRows, gemm, gemm_whole};
 
 /// One product: of all rows with one matrix.
 struct Job<'a> {
@@ -15,6 +15,8 @@ struct Job<'a> {
     x: &'a [f32],
     x_stride: usize,
     rows: usize,
+    /// Which of the rows of whole numbers it reads in place of `x`.
+    whole: Option<usize>,
     y: Shared,
     y_stride: usize,
 }
@@ -26,10 +28,14 @@ impl Job<'_> {
         at(part.start)..at(part.end)
     }
 
-    fn run(&self, engine: &RowsEngine, panels: Range<usize>) {
+    fn run(&self, engine: &RowsEngine, wholes: &[WholeRows], panels: Range<usize>) {
+        let (w, y, y_stride) = (self.w, self.y.get(), self.y_stride);
         // SAFETY: `y` holds all rows; each call writes the columns of its own panels.
         unsafe {
-            gemm(engine.arithmetic(), self.x, self.x_stride, self.rows, self.w, panels, self.y.get(), self.y_stride)
+            match self.whole {
+                Some(i) => gemm_whole(engine.isa, &wholes[i], w, panels, y, y_stride),
+                None => gemm(engine.arithmetic(), self.x, self.x_stride, self.rows, w, panels, y, y_stride),
+            }
         };
     }
 }
@@ -106,6 +112,8 @@ pub fn run(
         outs.push(Shared(room(engine, frame, *y)?));
     }
     let mut jobs: Vec<Job> = Vec::with_capacity(count);
+    // Rows become whole numbers once for all products that read them.
+    let (mut whole_of, mut wholes) = (Vec::new(), Vec::new());
     for (i, (instr, out)) in instrs[..count].iter().zip(outs).enumerate() {
         let Instr::Linear { x, extra, x_has_batch, .. } = instr else { continue };
         let fixed = engine.constants.of((s, first + i)).matrix.as_deref();
@@ -113,22 +121,27 @@ pub fn run(
         let (inner, outer) = (all.inputs(), all.outputs());
         let (x_batch, x_stride) = if *x_has_batch { (inner, all.len() * inner) } else { (0, inner) };
         for b in 0..all.len() {
-            jobs.push(Job {
-                w: all.get(b)?,
-                x: &frame.buffers[x.0 as usize][b * x_batch..],
-                x_stride,
-                rows: n * extra,
-                y: Shared(out.get().wrapping_add(b * outer)),
-                y_stride: all.len() * outer,
+            let (w, rows) = (all.get(b)?, n * extra);
+            let x = &frame.buffers[x.0 as usize][b * x_batch..];
+            let whole = (rows <= WholeRows::most(engine.arithmetic(), w)).then(|| {
+                let read = (x.as_ptr(), rows, inner);
+                let known = whole_of.iter().position(|r| *r == read);
+                known.unwrap_or_else(|| {
+                    whole_of.push(read);
+                    wholes.push(WholeRows::of(engine.isa, x, x_stride, rows, inner));
+                    wholes.len() - 1
+                })
             });
+            let y = Shared(out.get().wrapping_add(b * outer));
+            jobs.push(Job { w, x, x_stride, rows, whole, y, y_stride: all.len() * outer });
         }
     }
     let cut = Cut::of(jobs.iter().map(|j| j.w), most.unwrap_or(0));
-    super::ahead::tell(engine, n, (s, first + count));
+    engine.ahead.tell(engine, (s, first + count));
     let part = |i: usize| {
         let mut rest = cut.part(i);
         for job in &jobs {
-            job.run(engine, job.panels(rest.clone()));
+            job.run(engine, &wholes, job.panels(rest.clone()));
             let cost = Cut::cost(job.w);
             rest = rest.start.saturating_sub(cost)..rest.end.saturating_sub(cost);
         }

@@ -35,6 +35,7 @@ pub use memory::{Held, RowSizes, Sizes};
 
 use crate::engine::{Engine, Extend, Rounding, Run, StepResult, TensorSource, Watcher, WeightSource};
 use crate::error::Error;
+use ahead::Ahead;
 use cache::{Caches, Homes};
 pub(crate) use constants::Constants;
 pub use constants::PackedWeights;
@@ -69,6 +70,7 @@ pub struct RowsEngine {
     rounding: Rounding,
     homes: Homes,
     lives: Lives,
+    ahead: Ahead,
     /// By stretch: the edits that its instructions ask about.
     acting: Vec<Vec<EditId>>,
     /// By stretch: those of which it leaves receipts.
@@ -79,6 +81,8 @@ pub struct RowsEngine {
     /// Where passes are measured.
     meter: Option<Arc<Meter>>,
     pool: Pool,
+    /// Values of the pass before that were read.
+    handed: Vec<Arc<[f32]>>,
 }
 
 impl RowsEngine {
@@ -118,6 +122,7 @@ impl RowsEngine {
         let constants = Constants::load(&plan, &program, kernels.as_ref(), &weights, tensors, packed)?;
         let homes = Homes::new(&program);
         let lives = Lives::of(&program, &homes);
+        let ahead = Ahead::new(&program);
         let layout = layout(&program, &lives);
         let caches = Caches::new(&program, Rounding::default().cache);
         let acting = edits::acting(&program);
@@ -139,12 +144,14 @@ impl RowsEngine {
             rounding: Rounding::default(),
             homes,
             lives,
+            ahead,
             acting,
             told,
             costs,
             watcher: None,
             meter: None,
             pool: Pool::default(),
+            handed: Vec::new(),
         })
     }
 

@@ -13,12 +13,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use steer_kernels::{Isa, ask};
 
 /// How often a thread looks for work before it lets others have the processor.
-const LOOKS: usize = 256;
-/// Bytes of which threads that wait are told together, and so many of these at most: what half of a second cache holds.
+const LOOKS: usize = 1024;
+/// Bytes of which threads that wait are told together.
 pub const PAGE: usize = 4 << 10;
-pub const PAGES: usize = 64;
 /// Bytes that are asked for between two looks for work.
 const PIECE: usize = 256;
+/// Of the caches.
+const LINE: usize = 64;
 /// Parts of one turn, at most: their number has 16 bits, with room for every thread to ask for one too many.
 const PARTS: usize = 1 << 15;
 /// The last turn, which has no parts.
@@ -30,7 +31,7 @@ thread_local! {
 }
 
 struct Team {
-    isa: Isa,
+    ask: fn(*const f32, usize),
     /// The number of the turn, how many parts it has, and the next of them to be taken: 32, 16 and 16 bits.
     turn: AtomicU64,
     /// What is done with each part: written where none is left, read by those who took one.
@@ -59,12 +60,12 @@ pub fn lead<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
     let Some(leader) = rayon::current_thread_index().filter(|_| threads > 1) else { return f() };
     let nothing: &(dyn Fn(usize) + Sync) = &|_| {};
     let team = Team {
-        isa,
+        ask: ask(isa),
         turn: AtomicU64::new(0),
         work: UnsafeCell::new(nothing),
         done: AtomicUsize::new(0),
         panic: Mutex::new(None),
-        ahead: Ahead::new(),
+        ahead: Ahead { pages: AtomicPtr::default(), asked: AtomicUsize::new(0) },
     };
     rayon::in_place_scope(|scope| {
         for _ in 1..threads {
@@ -111,8 +112,26 @@ pub fn try_each<E: Send>(parts: usize, f: impl Fn(usize) -> Result<(), E> + Sync
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
-/// Says what will be read next, in the order of its use: beginnings of pages, and how much of each.
-pub fn ahead(pages: &[(*const u8, usize)]) {
+/// Some bytes that will be read, at most [`PAGE`] from an address on.
+pub struct Page {
+    pub at: *const u8,
+    pub bytes: usize,
+}
+
+// SAFETY: they are asked for, not read.
+unsafe impl Send for Page {}
+// SAFETY: as above.
+unsafe impl Sync for Page {}
+
+/// What will be read next, in the order of its use.
+#[derive(Default)]
+pub struct Pages(pub Vec<Page>);
+
+/// Says what will be read next.
+///
+/// # Safety
+/// The pages stay where they are until the pass ends.
+pub unsafe fn ahead(pages: &Pages) {
     let team = LEADS.get();
     if !team.is_null() {
         // SAFETY: its `lead` has not returned.
@@ -186,7 +205,7 @@ impl Team {
         let mut looks = 0;
         while !end() {
             looks += 1;
-            if !self.ahead.ask(self.isa) {
+            if !self.ahead.ask(self.ask) {
                 spin_loop();
             }
             if looks % LOOKS == 0 {
@@ -196,46 +215,30 @@ impl Team {
     }
 }
 
-/// What is read next, in pages. Whatever it says when threads look, asking for it has no consequence but time.
+/// What is read next, and how many pieces of it have been asked for.
 struct Ahead {
-    /// Where a page begins, and how much of it is read.
-    pages: [(AtomicPtr<u8>, AtomicUsize); PAGES],
-    count: AtomicUsize,
-    /// Pieces that have been asked for.
+    pages: AtomicPtr<Pages>,
     asked: AtomicUsize,
 }
 
 impl Ahead {
-    fn new() -> Self {
-        let page = |_| (AtomicPtr::new(ptr::null_mut()), AtomicUsize::new(0));
-        Ahead { pages: std::array::from_fn(page), count: AtomicUsize::new(0), asked: AtomicUsize::new(0) }
-    }
-
-    fn set(&self, pages: &[(*const u8, usize)]) {
-        self.count.store(0, Ordering::Relaxed);
-        for (page, (at, bytes)) in self.pages.iter().zip(pages) {
-            page.0.store(at.cast_mut(), Ordering::Relaxed);
-            page.1.store(*bytes, Ordering::Relaxed);
-        }
+    fn set(&self, pages: &Pages) {
         self.asked.store(0, Ordering::Relaxed);
-        self.count.store(pages.len().min(PAGES), Ordering::Release);
+        self.pages.store((&raw const *pages).cast_mut(), Ordering::Release);
     }
 
     /// Asks for a piece; false where nothing is left to ask for.
-    fn ask(&self, isa: Isa) -> bool {
+    fn ask(&self, ask: fn(*const f32, usize)) -> bool {
         const PIECES: usize = PAGE / PIECE;
-        let count = self.count.load(Ordering::Acquire);
-        if self.asked.load(Ordering::Relaxed) >= count * PIECES {
+        // SAFETY: null, or pages that stay until the pass ends.
+        let Some(Pages(pages)) = (unsafe { self.pages.load(Ordering::Acquire).as_ref() }) else { return false };
+        if self.asked.load(Ordering::Relaxed) >= pages.len() * PIECES {
             return false;
         }
         let i = self.asked.fetch_add(1, Ordering::Relaxed);
-        let Some((at, bytes)) = self.pages.get(i / PIECES) else { return false };
+        let Some(Page { at, bytes }) = pages.get(i / PIECES) else { return false };
         let from = i % PIECES * PIECE;
-        ask(
-            isa,
-            at.load(Ordering::Relaxed).wrapping_add(from),
-            bytes.load(Ordering::Relaxed).saturating_sub(from).min(PIECE),
-        );
+        ask(at.wrapping_add(from).cast(), bytes.saturating_sub(from).min(PIECE).div_ceil(LINE));
         true
     }
 }

@@ -55,7 +55,7 @@ fn what_needs_llvm_says_so() {
         let out = steer(&args);
         assert_eq!(out.status.code(), Some(1), "{args:?}");
         let said = text(&out.stderr);
-        assert!(said.contains("E0801") && said.contains(what) && said.contains("--features llvm"), "{said}");
+        assert!(said.contains("E0703") && said.contains(what) && said.contains("--features llvm"), "{said}");
     }
     assert!(!std::path::Path::new("out").exists());
 }

@@ -77,7 +77,7 @@ impl Backend {
 
 /// What a steer without LLVM cannot do: `doing` completes "cannot ...".
 pub fn without_llvm(doing: &str) -> Error {
-    Error::new(codes::COMMAND, format!("cannot {doing}: this steer was built without LLVM")).help(
+    Error::new(codes::BACKEND, format!("cannot {doing}: this steer was built without LLVM")).help(
         "build it with `cargo build --release --features llvm`, which needs LLVM 19; the README says how to install that",
     )
 }

@@ -5,11 +5,12 @@ use super::{Emit, Failure, ModelArgs, Setting, ValueArgs, Weights};
 use crate::error::Error;
 use crate::experiment::{self, Keeping, KeepingPlace, PhaseOptions, Session, SessionOptions, Shard, shard_file};
 use crate::progress::{Bar, Unit};
+use crate::report::{self, Warned};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;
 use steer_compiler::plan::rules;
-use steer_lang::{Diagnostics, Sources};
+use steer_lang::{Diagnostic, Diagnostics, Sources};
 
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
@@ -84,11 +85,10 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     }
     let checked = clock.elapsed().as_secs_f64();
     outcome::check_target(&session, args.json.as_deref())?;
-    let done = experiment::run_on(&session, &options, &args.keeping(), outcome::page(args.json.as_deref()).as_mut());
-    let done = done.map_err(|mut d| {
-        d.splice(0..0, session.warnings.iter().cloned());
-        d
-    })?;
+    let mut warn = |warnings: &[Diagnostic]| super::show(warnings, sources, report::errors_in_color());
+    warn(&session.warnings);
+    let mut page = Warned { page: outcome::page(args.json.as_deref()), warn: &mut warn };
+    let done = experiment::run_on(&session, &options, &args.keeping(), &mut page)?;
     let told = Outcome {
         file: &args.file,
         session: &session,

@@ -10,7 +10,7 @@ use crate::engine::{Engine, Extend, RowCount, RowReceipt};
 use crate::error::Error;
 use crate::interrupt;
 use crate::progress::{Bar, Unit};
-use crate::tokens::Stream;
+use crate::tokens::{self, Stream};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ pub fn run(
     for (i, l) in live.iter_mut().enumerate() {
         if l.tokens.is_empty() {
             let e = Error::new(codes::BAD_TOKENIZER, "the model has no tokenizer, so texts cannot be run");
-            return Err(one(e.help("put its tokenizer.json beside config.json")));
+            return Err(one(e.help(tokens::remedy(session.checkpoint.path()))));
         }
         if let (Some(t), Some(Ask { grow: Some(_), .. })) = (&session.tokens, asks.get(i)) {
             l.stream = Some(Stream::new(t, &l.tokens).map_err(one)?);

@@ -37,7 +37,7 @@ mod warm;
 #[cfg(feature = "llvm")]
 pub use build::{Library, library};
 pub use derive::tensors;
-pub use execute::{Done, merge_on, merging_computes, run, run_on};
+pub use execute::{Done, merge_on, merging_computes, overflow, run, run_on};
 pub use explain::{explanation, rounding};
 pub use inputs::{Input, InputKind};
 pub use keep::{Keeping, Place as KeepingPlace, Shard, shard_file};

@@ -19,7 +19,9 @@ pub mod sites;
 pub mod tokens;
 
 pub use check::CheckArgs;
-pub use options::{Backend, Emit, ModelArgs, RoundingArgs, Setting, ValueArgs, Weights, cache, script_folder};
+pub use options::{
+    Backend, Emit, ExecutionArgs, ModelArgs, ResourceArgs, Setting, ValueArgs, Weights, cache, script_folder,
+};
 pub use outcome::tell;
 pub use run::RunArgs;
 
@@ -242,7 +244,7 @@ mod tests {
         let Command::Run(a) = cli.command else { panic!("not a run") };
         assert!(cli.no_color && a.time);
         assert_eq!(a.set[1], Setting { name: "name".into(), value: "x=y".into() });
-        assert_eq!((a.values.backend, a.emit, a.values.seed), (Backend::Interp, Some(Emit::Kir), Some(7)));
+        assert_eq!((a.values.execution.backend, a.emit, a.values.seed), (Backend::Interp, Some(Emit::Kir), Some(7)));
         assert_eq!(a.disable_rule, ["a", "b"]);
     }
 

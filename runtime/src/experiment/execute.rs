@@ -98,7 +98,7 @@ fn execute(
     let mut pieces = clock.time("plan", || -> Result<_, Diagnostics> {
         let pieces = pieces(&experiment, &units, options, budget)?;
         for piece in &pieces {
-            needs::check(&piece.needs, options)?;
+            needs::check(&piece.needs, &experiment.prepared, options)?;
         }
         Ok(pieces)
     })?;

@@ -214,7 +214,7 @@ fn longest(live: &[Live]) -> usize {
 
 /// The rows of a pass: all where a row takes from one at another position, since both stand in one pass, and where rows
 /// read those behind them.
-fn chunk(prepared: &Prepared, chunk: usize) -> usize {
+pub fn chunk(prepared: &Prepared, chunk: usize) -> usize {
     let apart = |p: &Rc<Place>| p.from.as_ref().is_some_and(|f| f.by != Alignment::Index);
     let whole = prepared.plan.is_whole() || prepared.places.iter().flatten().any(apart);
     if whole { usize::MAX } else { chunk }

@@ -5,8 +5,8 @@ use crate::error::Error;
 use crate::experiment::PhaseOptions;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
-use steer_kernels::{Activations, Isa};
 use steer_kernels::attention::CacheFormat;
+use steer_kernels::{Activations, Isa};
 use steer_lang::codes;
 
 /// Which model, and how it is described.

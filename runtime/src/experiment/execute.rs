@@ -133,11 +133,9 @@ fn execute(
     let written = wanted.map_or(Ok(()), Kept::end).map_err(one);
     if let Err(mut e) = run.and(written) {
         show.abandon();
-        if let (Some(kept), Some(first)) = (kept.as_ref().filter(|k| k.holds_any()), e.first_mut()) {
-            first.help = Some(match first.help.take() {
-                Some(help) => format!("{help}; {}", go_on(kept)),
-                None => go_on(kept),
-            });
+        if let (Some(left), Some(first)) = (kept.as_ref().and_then(Kept::left), e.first_mut()) {
+            let go_on = format!("finished cells are kept in `{}`: --resume goes on", left.display());
+            first.help = Some(first.help.take().map_or(go_on.clone(), |help| format!("{help}; {go_on}")));
         }
         return Err(e);
     }
@@ -173,11 +171,6 @@ pub fn merge_on(
     let mut done = Done::of(session, &experiment, results, outputs, clock);
     done.warn(warnings, page);
     Ok(done)
-}
-
-/// How to go on with what is kept.
-fn go_on(kept: &Kept) -> String {
-    format!("finished cells are kept in `{}`: --resume goes on", kept.path().display())
 }
 
 /// Whether joining the shards of a script computes something, for which it needs the weights.

@@ -72,12 +72,8 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
         program.kernels.len(),
         program.stretches.len()
     ));
-    let weights: Vec<String> = prepared
-        .held
-        .formats
-        .iter()
-        .map(|(format, bytes)| format!("{} of {}", shown(*bytes), format.name()))
-        .collect();
+    let weights: Vec<String> =
+        prepared.held.formats.iter().map(|(format, bytes)| format!("{} of {}", shown(*bytes), format.name())).collect();
     out.push_str(&format!("  weights in memory: {}\n", weights.join(", ")));
     let (computed, count) = experiment.count_rows();
     let mut table = Table::new(&[
@@ -156,10 +152,7 @@ fn caches(experiment: &Experiment, cache: CacheFormat) -> String {
 }
 
 /// The memory that the statements take at most, part by part; and a warning where there is less than a run would need.
-pub fn memory(
-    experiment: &Experiment,
-    options: &PhaseOptions,
-) -> Result<(String, Option<Diagnostic>), Diagnostics> {
+pub fn memory(experiment: &Experiment, options: &PhaseOptions) -> Result<(String, Option<Diagnostic>), Diagnostics> {
     let pieces = pieces(experiment, &experiment.whole(), options, needs::budget(options))?;
     let Some(largest) = pieces.iter().map(|p| &p.needs).max_by_key(|n| n.total()) else {
         return Ok((String::new(), None));

@@ -1,7 +1,7 @@
 //! Whether there is memory for a phase, before a weight is read.
 
 use super::live::{self, Ask, Grow};
-use super::phase::{PhaseOptions, Prepared};
+use super::phase::{PhaseOptions, Prepared, most};
 use crate::error::Error;
 use crate::memory::{Limit, Offer, shown};
 use crate::rows::{Counter, Sizes};
@@ -148,11 +148,12 @@ impl Ways {
         let smaller = [CacheFormat::F16, CacheFormat::Q8].into_iter().filter(|f| cached(*f) < now);
         let longest = prepared.runs.iter().map(|r| r.encoded.tokens.len()).max().unwrap_or(0);
         let rows = live::chunk(prepared, options.chunk).min(longest);
+        let reference = row_backend(&options.backend).is_none();
         Ways {
-            stored: prepared.stored < prepared.held.bytes(),
+            stored: !reference && prepared.stored < most(&prepared.held),
             caches: smaller.map(CacheFormat::name).collect(),
             chunk: rows > 1 && live::chunk(prepared, 1) == 1,
-            reference: row_backend(&options.backend).is_none(),
+            reference,
         }
     }
 
@@ -301,7 +302,12 @@ mod tests {
             (Kind::Weights, false, "leave out `--weights f32`, ", "use a smaller model or one in fewer bits, "),
             (Kind::Buffers, false, "take fewer rows in one pass with `--chunk`, ", "use shorter or fewer texts, "),
             (Kind::Caches, false, "store it with `--cache f16` or `--cache q8_0`, ", "use shorter or fewer texts, "),
-            (Kind::Caches, true, "store it with `--cache f16` or `--cache q8_0`, use shorter or fewer texts, ", "generate fewer tokens, "),
+            (
+                Kind::Caches,
+                true,
+                "store it with `--cache f16` or `--cache q8_0`, use shorter or fewer texts, ",
+                "generate fewer tokens, ",
+            ),
         ] {
             assert_eq!(said(&all, kind, grows), format!("{much}{little}{memory}"));
             if !grows {

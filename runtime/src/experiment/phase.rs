@@ -91,7 +91,7 @@ pub struct Prepared {
     pub explain: Arc<Explain>,
     /// What its weights take.
     pub held: Held,
-    /// And what they would take as their files have them, in bytes.
+    /// And the most that they would take as their files have them, in bytes.
     pub stored: u64,
     /// What each rule did: name and changes.
     pub rules: Vec<(&'static str, Changes)>,
@@ -204,8 +204,8 @@ pub fn prepare(
     }
     let held = Held::of(&plan, &program, options.weights(checkpoint).as_ref());
     let stored = match options.widen {
-        true => Held::of(&plan, &program, checkpoint.as_ref()).bytes(),
-        false => held.bytes(),
+        true => most(&Held::of(&plan, &program, checkpoint.as_ref())),
+        false => most(&held),
     };
     if options.rounding.activations == Activations::Q8 && !held.formats.keys().any(|f| f.is_levels()) {
         let message = "no weights are kept in whole numbers, so `--activations q8_0` rounds nothing";
@@ -227,6 +227,11 @@ pub fn prepare(
         places,
         warnings,
     })
+}
+
+/// What weights take while the largest is read.
+pub fn most(held: &Held) -> u64 {
+    held.bytes().saturating_add(held.reading)
 }
 
 /// Edits that nothing reads, with the place to name: of a route whose parts are all lost the mixture, once.

@@ -82,7 +82,16 @@ mod tests {
     fn bytes_are_shown_with_a_unit() {
         let sizes = [12, 999, 1000, 99_949, 99_950, 999_499, 999_500, 1_234_567, 25_000_000_000, 141_110_000_000];
         let texts = [
-            "12 bytes", "999 bytes", "1.00 kB", "99.9 kB", "100 kB", "999 kB", "1.00 MB", "1.23 MB", "25.0 GB", "141 GB",
+            "12 bytes",
+            "999 bytes",
+            "1.00 kB",
+            "99.9 kB",
+            "100 kB",
+            "999 kB",
+            "1.00 MB",
+            "1.23 MB",
+            "25.0 GB",
+            "141 GB",
         ];
         assert_eq!(sizes.map(shown), texts);
     }

@@ -167,9 +167,15 @@ impl Kept {
         self.writer.end()
     }
 
-    /// Whether a piece is on the disk, when all has ended.
-    pub fn holds_any(&self) -> bool {
-        self.writer.holds_any()
+    /// The file that is left of a run that failed, when it has ended; one without a piece goes away.
+    pub fn left(&self) -> Option<&Path> {
+        if self.writer.holds_any() {
+            return Some(self.path());
+        }
+        if !files::is_passage(self.path()) {
+            let _ = std::fs::remove_file(self.path());
+        }
+        None
     }
 
     /// The file to remove once the run is complete and its results are out.

@@ -159,6 +159,6 @@ fn a_file_without_a_tokenizer_says_what_a_file_needs() {
         let help = found[0].help.as_deref().unwrap_or_default();
         assert!(found[0].code.0 == "E0506" && help.contains("a GGUF file has in it"), "{text}{found:#?}");
     }
-    let e = rows(&path.display().to_string(), "Tom", &Hub::default()).err().expect("no text has tokens").0;
+    let e = rows(&path.display().to_string(), "Tom", &Hub::default()).expect_err("no text has tokens").0;
     assert!(e.code.0 == "E0506" && e.help.is_some_and(|h| h.contains("a GGUF file has in it")));
 }

@@ -227,6 +227,19 @@ pub struct Rounding {
     pub activations: Activations,
 }
 
+impl Rounding {
+    /// About how large keys and values may be before they are stored as infinite, where float32 could hold them.
+    pub fn largest_stored(self) -> Option<f32> {
+        const HALF: f32 = 65504.0;
+        match self.cache {
+            CacheFormat::F32 => None,
+            CacheFormat::F16 => Some(HALF),
+            // The scale is a float16, and numbers are up to 127 of it.
+            CacheFormat::Q8 => Some(127.0 * HALF),
+        }
+    }
+}
+
 /// A loaded model under one Plan, with the caches of its runs.
 ///
 /// The values of a row depend on its prefix and its edits alone, however the tokens are handed over.

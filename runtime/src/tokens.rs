@@ -68,6 +68,14 @@ impl std::fmt::Display for TokensSeen {
     }
 }
 
+/// How a model, by its folder or file, gets the tokenizer that it lacks.
+pub fn remedy(model: &Path) -> &'static str {
+    match is_gguf(model) {
+        true => "convert the model again with its tokenizer, which a GGUF file has in it",
+        false => "put the model's tokenizer.json beside config.json",
+    }
+}
+
 impl Tokens {
     /// The tokenizer of a model's folder or of its GGUF file; `None` where there is none.
     pub fn open(folder: &Path) -> Result<Option<Self>, Error> {
@@ -244,7 +252,7 @@ impl Tokens {
             self.piece(last)
         );
         Err(Error::new(codes::BAD_TOKENIZER, message)
-            .help("this is the tokenizer of another model: put the right one beside config.json"))
+            .help(format!("this is the tokenizer of another model: {}", remedy(&self.path))))
     }
 
     fn unknown(&self) -> Option<u32> {

@@ -55,9 +55,68 @@ fn what_needs_llvm_says_so() {
         let out = steer(&args);
         assert_eq!(out.status.code(), Some(1), "{args:?}");
         let said = text(&out.stderr);
-        assert!(said.contains("E0801") && said.contains(what) && said.contains("--features llvm"), "{said}");
+        assert!(said.contains("E0703") && said.contains(what) && said.contains("--features llvm"), "{said}");
     }
     assert!(!std::path::Path::new("out").exists());
+}
+
+/// What a command line of the shell says, standard output and standard error as they come; `$STEER` is the program.
+#[cfg(unix)]
+fn said(line: &str) -> String {
+    let line = format!("({line}) 2>&1");
+    let out = Command::new("sh").args(["-c", &line]).env("STEER", env!("CARGO_BIN_EXE_steer")).output().unwrap();
+    text(&out.stdout)
+}
+
+#[cfg(unix)]
+#[test]
+fn warnings_that_are_known_before_a_run_are_said_before_it() {
+    let folder = Folder::new("warnings");
+    let script = b"model \"tiny-llama\"\nprint \"the run\"\nmeasure logit(1000) on \"Tom went to the park.\"\n";
+    let script = folder.write("a.steer", script);
+    let (file, path) = (script.display(), folder.path().display());
+    let shard = format!("$STEER run {file} --shard 1/1 --keep {path}/a.kept --activations q8_0");
+    for line in [
+        format!("$STEER run {file} --activations q8_0"),
+        format!("cat {file} | $STEER repl --activations q8_0"),
+        format!("{shard} >/dev/null 2>&1; $STEER merge {file} {path}/a.kept --activations q8_0"),
+    ] {
+        let said = said(&line);
+        let (warned, ran) = (said.find("rounds nothing"), said.find("the run"));
+        assert!(warned.is_some() && ran.is_some() && warned < ran, "{line}\n{said}");
+        assert_eq!(said.matches("rounds nothing").count(), 1, "{line}\n{said}");
+    }
+}
+
+/// What a run is refused for is what `explain` says of it with the same options.
+#[test]
+fn explain_says_what_memory_a_run_takes() {
+    let folder = Folder::new("explain-memory");
+    let one = "model \"tiny-llama\"\ngenerate \"Lily was so glad that she sang.\" { max: 200 }\n";
+    let two = format!("{one}measure logit(1000) on \"Tom went to the park. He found a dog.\"\n");
+    let (one, two) = (folder.write("one.steer", one.as_bytes()), folder.write("two.steer", two.as_bytes()));
+    let (one, two) = (one.to_str().unwrap(), two.to_str().unwrap());
+    let mut totals = std::collections::BTreeSet::new();
+    let each = [&[][..], &["--weights", "f32"], &["--cache", "q8_0"], &["--backend", "candle"], &["--chunk", "2"]];
+    for options in each {
+        let with = |command: &'static str| steer(&[&[command, one, "--memory", "10kB"], options].concat());
+        let (explained, refused) = (with("explain"), text(&with("run").stderr));
+        let (out, warned) = (text(&explained.stdout), text(&explained.stderr));
+        let total = out.lines().find_map(|l| l.trim().strip_suffix(" in all, at most"));
+        let total = total.unwrap_or_else(|| panic!("{options:?}: {out}"));
+        for said in [&refused, &warned] {
+            assert!(
+                said.contains("E0702") && said.contains(&format!("the run needs {total} of memory")),
+                "{total} {said}"
+            );
+        }
+        totals.insert(total.to_string());
+    }
+    assert_eq!(totals.len(), each.len(), "each option changes it: {totals:?}");
+    let cut = text(&steer(&["explain", two, "--memory", "10kB"]).stdout);
+    assert!(cut.contains(" in all, at most, in the largest of 2 pieces\n"), "{cut}");
+    let whole = steer(&["explain", two]);
+    assert!(text(&whole.stdout).contains(" in all, at most\n") && whole.stderr.is_empty());
 }
 
 #[test]

@@ -140,10 +140,33 @@ fn a_limit_on_the_address_space_is_said_at_once() {
         "the run needs",
         "GB of memory, and the limit on the address space (`ulimit -v`) leaves",
         "GB for what later tokens read of 1000",
-        "use shorter or fewer texts, or generate fewer tokens",
+        "store it with `--cache f16` or `--cache q8_0`, use shorter or fewer texts, generate fewer tokens, or raise the limit",
     ] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
+}
+
+/// Many texts in one cell, whose rows stand in one pass.
+#[cfg(unix)]
+#[test]
+fn rows_of_a_pass_can_be_fewer() {
+    let folder = Folder::new("passes");
+    let names = ["Tom", "Lily", "Ben", "Mary", "Anna", "John", "Sam", "Max"];
+    let verbs = ["saw", "met", "liked", "found", "heard", "helped", "asked", "told", "thanked", "hugged"];
+    let texts =
+        names.iter().flat_map(|a| verbs.iter().map(move |v| format!("\"{a} {v} a dog and a cat in the park\"")));
+    let texts: Vec<String> = texts.collect();
+    let script = format!("model \"tiny-llama\"\ndata d = [{}]\nmeasure mean logit(1000) over d\n", texts.join(", "));
+    let script = folder.write("a.steer", script.as_bytes());
+    let run = |chunk: usize| {
+        refused(&limited("true", &format!("run {} --memory 10kB --chunk {chunk}", script.display())), "E0702")
+    };
+    let (many, few) = (run(4096), run(1));
+    assert!(
+        many.contains("rows in one pass") && many.contains("; take fewer rows in one pass with `--chunk`, use"),
+        "{many}"
+    );
+    assert!(!few.contains("--chunk"), "{few}");
 }
 
 /// A checkpoint of the shape of a large model, with headers that are right and no data on the disk.
@@ -188,9 +211,14 @@ fn a_model_that_cannot_fit_is_refused_without_reading_it() {
         (clock.elapsed(), text)
     };
     let (took, text) = (0..3).map(|_| once()).min().unwrap();
-    for part in ["the run needs 141.1 GB of memory", "141.1 GB for the weights", "use a smaller model"] {
+    for part in ["the run needs 141 GB of memory", "141 GB for the weights", "use a smaller model or one in fewer bits"]
+    {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
     println!("refused in {:.0} ms", took.as_secs_f64() * 1e3);
+    // Its weights are bf16, which an option can widen.
+    let leave = "leave out `--weights f32`, ";
+    let wide = refused(&limited("ulimit -d 8000000", &format!("{args} --weights f32")), "E0702");
+    assert!(wide.contains(&format!("; {leave}use a smaller model")) && !text.contains(leave), "{wide}");
     assert!(took < Duration::from_secs(2), "{took:?}");
 }

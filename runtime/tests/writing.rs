@@ -91,6 +91,30 @@ fn a_script_that_does_not_fit_is_not_formatted() {
 }
 
 #[test]
+fn finished_cells_that_do_not_fit_leave_no_file() {
+    let folder = Folder::new("full-kept");
+    let cells = "prompt a = \"When Mary and John went to the shop, John gave a drink to\"\n\
+                 sweep parts over b in blocks, t in tokens(a)[8..] {\n\
+                 \x20   hook b.resid.post on t { h *= 0.5 }\n\
+                 \x20   measure logit(1000) on a\n\
+                 }\n";
+    let script = folder.write("a.steer", format!("model \"tiny-llama\"\n{cells}").as_bytes());
+    let kept = folder.path().join("a.kept");
+    let run = |blocks: usize| {
+        let full = format!("trap '' XFSZ; ulimit -f {blocks}; exec");
+        shell(&format!("{full} $STEER run {} --shard 1/1 --keep {}", script.display(), kept.display()))
+    };
+    fine(&run(1000));
+    let whole = std::fs::metadata(&kept).unwrap().len() as usize;
+    std::fs::remove_file(&kept).unwrap();
+    // Nothing fits, or a part of the head, or all but the end of the cells.
+    for blocks in [0, 1, (whole - 1) / 512] {
+        refused(&run(blocks), "a.kept`: it would be larger than files may be here");
+        assert_eq!(names(folder.path()), ["a.steer"], "{blocks}");
+    }
+}
+
+#[test]
 fn where_nothing_can_be_written_is_said_before_the_work() {
     let folder = Folder::new("targets");
     let script = folder.write("a.steer", CAPTURE.as_bytes());

@@ -1,13 +1,16 @@
 //! Models in GGUF files: what transformers computes in the checkpoints that they were made of, and their texts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use steer::checkpoint::Checkpoint;
+use steer::cli::tokens::rows;
+use steer::experiment::{self, PhaseOptions, Session, SessionOptions};
+use steer::hub::Hub;
 use steer::tensors::gguf::Gguf;
 use steer::tokens::Tokens;
 use steer_compiler::backend::DEFAULT;
 use steer_compiler::elaborate::{Chat, Message};
 use steer_compiler::plan::rules::Options;
-use steer_lang::Span;
+use steer_lang::{Sources, Span};
 use steer_tests::fixture::{TOLERANCE, distance, folder, model, size, stored};
 use steer_tests::run::{Feed, all, compile_sites, engine, feed, no_tensors};
 
@@ -137,4 +140,25 @@ fn errors_name_tensors_as_the_file_does() {
     let said = "have no tensor `model.layers.1.self_attn.q_proj.weight` (`blk.1.attn_q.weight` in GGUF)";
     assert!(e.0.message.contains(said), "{}", e.0.message);
     std::fs::remove_file(&path).unwrap();
+}
+
+/// Such a file is no folder that something could be put into.
+#[test]
+fn a_file_without_a_tokenizer_says_what_a_file_needs() {
+    let path = folder("gguf").join("llama-wide.gguf");
+    let options = SessionOptions { model: Some(path.display().to_string()), ..SessionOptions::default() };
+    let run = |text: &str| {
+        let opened = Session::open_text(Path::new("a.steer"), text.into(), &options, &mut Sources::default());
+        opened
+            .and_then(|s| experiment::run(&s, &PhaseOptions::default(), &mut |_| Ok(())))
+            .err()
+            .expect("no text is run")
+    };
+    for text in ["generate \"Tom\" { max: 3 }\n", "print chat(user = \"Tom\")\n"] {
+        let found = run(text);
+        let help = found[0].help.as_deref().unwrap_or_default();
+        assert!(found[0].code.0 == "E0506" && help.contains("a GGUF file has in it"), "{text}{found:#?}");
+    }
+    let e = rows(&path.display().to_string(), "Tom", &Hub::default()).expect_err("no text has tokens").0;
+    assert!(e.code.0 == "E0506" && e.help.is_some_and(|h| h.contains("a GGUF file has in it")));
 }

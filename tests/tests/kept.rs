@@ -100,7 +100,8 @@ fn an_interrupted_run_goes_on() {
         assert_eq!(found[0].code, codes::KEPT);
         let other = PhaseOptions { seed: Some(1), ..options.clone() };
         let Err(found) = run(&session, &other, &resume) else { panic!("it ran") };
-        assert!(found[0].message.ends_with("was computed for another experiment"), "{found:#?}");
+        let differs = "was computed for another experiment: `--seed` was the script's there and is 1 here";
+        assert!(found[0].message.ends_with(differs), "{found:#?}");
     }
 }
 
@@ -132,6 +133,76 @@ fn shards_join_to_the_whole() {
         let Err(found) = merge(&all) else { panic!("it joined") };
         assert_eq!(found[0].help.as_deref(), Some("2/3 is not complete: go on with --resume"));
     }
+}
+
+/// Whatever differs has its name.
+#[test]
+fn what_does_not_belong_together_says_what_differs() {
+    let folder = Folder::new("differs");
+    let path = folder.0.join("a.steer");
+    let pairs = folder.0.join("pairs.txt");
+    let write = |texts: &str, more: &str| {
+        let script = "param strength = 0.5\ndata pairs = lines(\"pairs.txt\")\n\
+                      hook less at blocks[1].resid.post { h *= strength }\n\
+                      measure logit(1000) on pairs with less\n";
+        std::fs::write(&path, format!("model \"tiny-llama\"\n{script}{more}")).unwrap();
+        std::fs::write(&pairs, texts).unwrap();
+    };
+    let steer = |args: &[&str]| {
+        let mut c = Command::new(env!("CARGO_BIN_EXE_steer-cli"));
+        let out =
+            c.args(args).arg("--no-color").current_dir(&folder.0).env("STEER_CACHE", folder.0.join("cache")).output();
+        let out = out.unwrap();
+        let said = String::from_utf8(out.stderr).unwrap();
+        (out.status.success(), said.split_whitespace().filter(|w| *w != "│").collect::<Vec<_>>().join(" "))
+    };
+    let shard = ["run", "a.steer", "--shard", "1/2", "--resume"];
+    let with = |more: &[&'static str]| steer(&[&shard[..], more].concat());
+    write("Tom went.\nLily was glad.\n", "");
+    assert!(with(&["--activations", "bf16"]).0);
+    let cases: [(&[&'static str], &str); 4] = [
+        (&[], "`--activations` was bf16 there and is f32 here"),
+        (&["--activations", "bf16", "--cache", "f16"], "`--cache` was f32 there and is f16 here"),
+        (&["--activations", "bf16", "--set", "strength=2"], "the parameter `strength` was 0.5 there and is 2 here"),
+        (&["--activations", "bf16", "--model", "tiny-gpt2"], "the model's `config.json` is not the same"),
+    ];
+    for (options, what) in cases {
+        let (done, said) = with(options);
+        assert!(!done && said.starts_with("E0705") && said.contains(what), "{options:?}: {said}");
+    }
+    let same = ["--activations", "bf16"];
+    write("Tom went.\nLily was sad.\n", "");
+    assert!(
+        with(&same).1.contains("another experiment: the data `pairs.txt` is not the same help:"),
+        "{}",
+        with(&same).1
+    );
+    write("Tom went.\nLily was glad.\n", "# more\n");
+    assert!(with(&same).1.contains("another experiment: the script is not the same help:"), "{}", with(&same).1);
+    write("Tom went.\nLily was glad.\n", "");
+    let merged = steer(&["merge", "a.steer", "a.1-of-2.kept", "--cache", "q8_0"]).1;
+    assert!(merged.contains("`--cache` was f32 there and is q8_0 here; `--activations` was bf16"), "{merged}");
+    let other =
+        steer(&["run", "a.steer", "--shard", "2/2", "--resume", "--keep", "a.1-of-2.kept", "--activations", "bf16"]).1;
+    assert!(other.contains("it is shard 1/2, and shard 2/2 is wanted here"), "{other}");
+    assert!(with(&same).0, "and the same is");
+}
+
+/// A run that fails before anything is finished leaves no file that would stand in the way of the next.
+#[test]
+fn a_failure_without_a_finished_piece_leaves_no_file() {
+    let folder = Folder::new("nothing-kept");
+    let script = "model \"tiny-llama\"\nhook large at blocks[1].resid.post on prompt { h = h / 0 }\n\
+                  measure logit(1000) on \"Tom went to the park.\" with large\n";
+    let session =
+        Session::open_text(Path::new("a.steer"), script.into(), &SessionOptions::default(), &mut Sources::default());
+    let session = session.unwrap_or_else(|d| panic!("{d:#?}"));
+    let file = folder.0.join("a.kept");
+    let shard = Some(Shard { number: 1, of: 1 });
+    let keeping = Keeping { place: KeepingPlace::File(file.clone()), shard, ..Keeping::default() };
+    let Err(found) = run(&session, &PhaseOptions::default(), &keeping) else { panic!("it ran") };
+    assert!(found[0].code == codes::NOT_FINITE && !found[0].help.as_ref().unwrap().contains("kept"), "{found:#?}");
+    assert!(!file.exists());
 }
 
 /// The command itself, killed at some moment and started again.

@@ -38,6 +38,7 @@ fn blocks(page: &str) -> Vec<(&str, &str)> {
 fn every_example_of_a_page_does_what_it_says() {
     let mut wrong = Vec::new();
     for (code, page) in codes::PAGES {
+        assert!(!page.contains("error["), "{code}: a terminal shows diagnostics in another form");
         for (tag, text) in blocks(page) {
             let (diagnostics, sources) = found(text);
             let expected = tag.strip_prefix("fails=");

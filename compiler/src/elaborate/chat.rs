@@ -262,7 +262,7 @@ impl Checker<'_> {
                 None => Err(Box::new(
                     Diagnostic::error(codes::BAD_TOKENIZER, "conversations cannot be written without a tokenizer")
                         .at(chat.span, "this conversation")
-                        .help("put the model's tokenizer.json beside config.json"),
+                        .help(self.host.without_tokenizer()),
                 )),
             },
         }

@@ -40,6 +40,10 @@ pub trait Host {
     }
     /// `None`: there is no tokenizer, so what depends on tokens is not checked.
     fn encode(&self, text: &str) -> Option<Result<Encoded, String>>;
+    /// What to do where there is no tokenizer and one is needed.
+    fn without_tokenizer(&self) -> &'static str {
+        "use a model that has one"
+    }
     /// A conversation as the model's chat template writes it, with its tokens; `None` as above. Where the diagnostic has no
     /// place, the conversation is at fault.
     fn chat(&self, chat: &Chat) -> Option<Result<Written, Box<Diagnostic>>>;

@@ -1,15 +1,13 @@
 //! `steer explain CODE_OR_FILE`
 
-use super::{Failure, ModelArgs, RoundingArgs, Setting};
+use super::{ExecutionArgs, Failure, ModelArgs, ResourceArgs, Setting};
 use crate::error::Error;
-use crate::experiment::{self, PhaseOptions, Session};
+use crate::experiment::{self, Session};
 use crate::manual::Manual;
 use crate::progress::{Bar, Unit};
 use crate::report;
 use clap::Args;
 use std::path::Path;
-use steer_compiler::backend::DEFAULT;
-use steer_kernels::Isa;
 use steer_lang::diagnostic::nearest;
 use steer_lang::{Diagnostics, Sources, codes};
 
@@ -24,7 +22,9 @@ pub struct ExplainArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<Setting>,
     #[command(flatten)]
-    pub rounding: RoundingArgs,
+    pub execution: ExecutionArgs,
+    #[command(flatten)]
+    pub resources: ResourceArgs,
 }
 
 /// Prints the page of a code, or what became of each edit of a script.
@@ -41,7 +41,7 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
 }
 
 fn explain_file(path: &Path, args: &ExplainArgs) -> Result<(), Failure> {
-    super::start_threads(None)?;
+    super::start_threads(args.resources.threads)?;
     let mut sources = Sources::default();
     match text_of(path, args, &mut sources) {
         Ok(text) => Ok(report::print(&text)?),
@@ -50,17 +50,19 @@ fn explain_file(path: &Path, args: &ExplainArgs) -> Result<(), Failure> {
 }
 
 fn text_of(path: &Path, args: &ExplainArgs, sources: &mut Sources) -> Result<String, Diagnostics> {
+    let options = args.resources.bound(args.execution.options().map_err(|e| vec![*e.0])?);
     let bar = Bar::new("checking", Unit::Unknown);
     let session = Session::open(path, &super::session_options(&args.model, &args.set), sources)?;
-    let options = PhaseOptions { rounding: args.rounding.rounding(), ..PhaseOptions::default() };
     let experiment = experiment::prepare_all(&session, &options)?;
     drop(bar);
     let mut warnings = session.warnings.clone();
     warnings.extend(experiment.prepared.warnings.iter().cloned());
+    let (memory, too_little) = experiment::memory(&experiment, &options)?;
+    warnings.extend(too_little);
     super::show(&warnings, sources, report::errors_in_color());
     let rounding = experiment::rounding(&experiment, options.rounding);
-    let kernels = format!("\nKernels are compiled by {DEFAULT}, on this machine for {}\n", Isa::detect().name());
-    Ok(experiment::explanation(&session, &experiment) + &rounding + &kernels)
+    let does = format!("\n{}\n", args.execution.backend.does());
+    Ok(experiment::explanation(&session, &experiment) + &rounding + &memory + &does)
 }
 
 fn unknown(what: &str) -> Error {

@@ -4,10 +4,11 @@ use super::outcome::{self, Outcome};
 use super::{Failure, ModelArgs, Setting, ValueArgs};
 use crate::experiment::{self, Session};
 use crate::progress::{Bar, Unit};
+use crate::report::{self, Warned};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;
-use steer_lang::{Diagnostics, Sources};
+use steer_lang::{Diagnostic, Diagnostics, Sources};
 
 #[derive(Args, Clone, Debug)]
 pub struct MergeArgs {
@@ -54,7 +55,10 @@ fn merge(args: &MergeArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     drop(bar);
     let checked = clock.elapsed().as_secs_f64();
     outcome::check_target(&session, args.json.as_deref())?;
-    let done = experiment::merge_on(&session, &options, &args.parts, outcome::page(args.json.as_deref()).as_mut())?;
+    let mut warn = |warnings: &[Diagnostic]| super::show(warnings, sources, report::errors_in_color());
+    warn(&session.warnings);
+    let mut page = Warned { page: outcome::page(args.json.as_deref()), warn: &mut warn };
+    let done = experiment::merge_on(&session, &options, &args.parts, &mut page)?;
     let told = Outcome {
         file: &args.file,
         session: &session,

@@ -19,7 +19,9 @@ pub mod sites;
 pub mod tokens;
 
 pub use check::CheckArgs;
-pub use options::{Backend, Emit, ModelArgs, RoundingArgs, Setting, ValueArgs, Weights, cache, script_folder};
+pub use options::{
+    Backend, Emit, ExecutionArgs, ModelArgs, ResourceArgs, Setting, ValueArgs, Weights, cache, script_folder,
+};
 pub use outcome::tell;
 pub use run::RunArgs;
 
@@ -225,6 +227,7 @@ fn report_bug(info: &std::panic::PanicHookInfo<'_>) {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+    use std::collections::BTreeSet;
 
     fn parse(line: &str) -> Result<Cli, String> {
         let words = std::iter::once("steer").chain(line.split_whitespace());
@@ -242,8 +245,40 @@ mod tests {
         let Command::Run(a) = cli.command else { panic!("not a run") };
         assert!(cli.no_color && a.time);
         assert_eq!(a.set[1], Setting { name: "name".into(), value: "x=y".into() });
-        assert_eq!((a.values.backend, a.emit, a.values.seed), (Backend::Interp, Some(Emit::Kir), Some(7)));
+        assert_eq!((a.values.execution.backend, a.emit, a.values.seed), (Backend::Interp, Some(Emit::Kir), Some(7)));
         assert_eq!(a.disable_rule, ["a", "b"]);
+    }
+
+    /// The subcommands that a row of the reference names in parentheses: "(`run`, `merge`)".
+    fn named<'r>(row: &'r str, all: &[&str]) -> BTreeSet<&'r str> {
+        let groups = row.split('(').skip(1).filter_map(|g| g.split_once(')'));
+        let words = |(group, _): (&'r str, &'r str)| group.split(", ").map(|w| w.trim_matches('`')).collect::<Vec<_>>();
+        groups.map(words).filter(|words| words.iter().all(|w| all.contains(w))).flatten().collect()
+    }
+
+    #[test]
+    fn the_reference_says_which_subcommands_take_an_option() {
+        let reference = include_str!("../../../docs/LANGUAGE.md");
+        let section = reference.split("\n## The command line\n").nth(1).expect("the reference has the section");
+        let table = section.split("\n### ").next().unwrap_or_default();
+        let command = Cli::command();
+        let all: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let mut checked = 0;
+        for row in table.lines().filter(|l| l.starts_with("| `--") && !l.contains("--no-color")) {
+            let options = row.split(" | ").next().unwrap_or_default();
+            for option in options.split('`').filter_map(|o| o.strip_prefix("--")) {
+                let (name, value) = option.split_once(' ').map_or((option, false), |(name, _)| (name, true));
+                let takes = |c: &&clap::Command| {
+                    let arg = c.get_arguments().find(|a| a.get_long() == Some(name));
+                    arg.is_some_and(|a| a.get_action().takes_values() == value)
+                };
+                let wanted: BTreeSet<&str> =
+                    command.get_subcommands().filter(takes).map(clap::Command::get_name).collect();
+                assert_eq!(named(row, &all), wanted, "--{name}");
+                checked += 1;
+            }
+        }
+        assert!(checked > 15, "{checked}");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use crate::error::Error;
 use crate::experiment::PhaseOptions;
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
-use steer_kernels::Activations;
 use steer_kernels::attention::CacheFormat;
+use steer_kernels::{Activations, Isa};
 use steer_lang::codes;
 
 /// Which model, and how it is described.
@@ -66,6 +66,17 @@ impl Backend {
         }
     }
 
+    /// What it does, as a sentence.
+    pub fn does(self) -> String {
+        match self {
+            Backend::Llvm | Backend::Cranelift => {
+                format!("Kernels are compiled by {}, on this machine for {}", self.name(), Isa::detect().name())
+            }
+            Backend::Interp => "Kernels are interpreted".into(),
+            Backend::Candle => "No kernel is executed: the reference computes op by op".into(),
+        }
+    }
+
     /// The name, if this steer has it.
     pub fn available(self) -> Result<&'static str, Error> {
         if self == Backend::Llvm && !cfg!(feature = "llvm") {
@@ -77,7 +88,7 @@ impl Backend {
 
 /// What a steer without LLVM cannot do: `doing` completes "cannot ...".
 pub fn without_llvm(doing: &str) -> Error {
-    Error::new(codes::COMMAND, format!("cannot {doing}: this steer was built without LLVM")).help(
+    Error::new(codes::BACKEND, format!("cannot {doing}: this steer was built without LLVM")).help(
         "build it with `cargo build --release --features llvm`, which needs LLVM 19; the README says how to install that",
     )
 }
@@ -118,33 +129,12 @@ pub enum ActivationsArg {
     Q8,
 }
 
-/// What values depend on beside the script and its model.
+/// What executes the model, and where numbers are kept in fewer bits.
 #[derive(Args, Clone, Debug)]
-pub struct ValueArgs {
+pub struct ExecutionArgs {
     /// What executes the model
     #[arg(long, value_enum, default_value_t)]
     pub backend: Backend,
-    #[command(flatten)]
-    pub rounding: RoundingArgs,
-    /// The seed of everything random (default: the script's, else 0)
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
-}
-
-impl ValueArgs {
-    pub fn options(&self) -> Result<PhaseOptions, Error> {
-        Ok(PhaseOptions {
-            backend: self.backend.available()?.into(),
-            seed: self.seed,
-            rounding: self.rounding.rounding(),
-            ..PhaseOptions::default()
-        })
-    }
-}
-
-/// Where numbers are kept in fewer bits.
-#[derive(Args, Clone, Debug)]
-pub struct RoundingArgs {
     /// How keys and values are stored for later tokens
     #[arg(long, value_enum, default_value_t)]
     pub cache: Cache,
@@ -153,14 +143,34 @@ pub struct RoundingArgs {
     pub activations: ActivationsArg,
 }
 
-impl RoundingArgs {
-    pub fn rounding(&self) -> Rounding {
+impl ExecutionArgs {
+    pub fn options(&self) -> Result<PhaseOptions, Error> {
         let activations = match self.activations {
             ActivationsArg::F32 => Activations::F32,
             ActivationsArg::Bf16 => Activations::Bf16,
             ActivationsArg::Q8 => Activations::Q8,
         };
-        Rounding { cache: self.cache.format(), activations }
+        Ok(PhaseOptions {
+            backend: self.backend.available()?.into(),
+            rounding: Rounding { cache: self.cache.format(), activations },
+            ..PhaseOptions::default()
+        })
+    }
+}
+
+/// What values depend on beside the script and its model.
+#[derive(Args, Clone, Debug)]
+pub struct ValueArgs {
+    #[command(flatten)]
+    pub execution: ExecutionArgs,
+    /// The seed of everything random (default: the script's, else 0)
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+impl ValueArgs {
+    pub fn options(&self) -> Result<PhaseOptions, Error> {
+        Ok(PhaseOptions { seed: self.seed, ..self.execution.options()? })
     }
 }
 
@@ -172,6 +182,31 @@ pub enum Weights {
     Stored,
     /// Widened when they are loaded
     F32,
+}
+
+/// What a run may take of the machine; no result depends on it.
+#[derive(Args, Clone, Debug)]
+pub struct ResourceArgs {
+    /// Threads to use, at most 256 (default: one for each core)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
+    /// Rows that one pass of a prompt takes at most
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub chunk: Option<u32>,
+    /// The memory that a run may take, such as 2GiB (default: what there is)
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub memory: Option<u64>,
+    /// How weights are kept in memory; results are the same, bit for bit
+    #[arg(long, value_enum, default_value_t)]
+    pub weights: Weights,
+}
+
+impl ResourceArgs {
+    /// The same options within these bounds. Threads are those of the process.
+    pub fn bound(&self, options: PhaseOptions) -> PhaseOptions {
+        let chunk = self.chunk.map_or(options.chunk, |rows| rows as usize);
+        PhaseOptions { chunk, memory: self.memory, widen: self.weights == Weights::F32, ..options }
+    }
 }
 
 /// Where the finished cells of runs are kept until their end: `STEER_CACHE`, else the user's cache folder.

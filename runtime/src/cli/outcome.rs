@@ -38,9 +38,9 @@ pub fn tell(
 }
 
 impl Outcome<'_> {
-    /// Prints warnings, receipts and counts, writes the reports, and says where ctrl-C stopped it.
+    /// Prints receipts and counts, writes the reports, and says where ctrl-C stopped it.
     pub fn tell(&self, done: Done) -> Result<(), Diagnostics> {
-        let warnings = self.warnings(&done);
+        let warnings: Diagnostics = self.session.warnings.iter().chain(&done.warnings).cloned().collect();
         if !done.receipts.is_empty() {
             self.say(&report::receipts_table(&done.receipts))?;
         }
@@ -87,7 +87,6 @@ impl Outcome<'_> {
 
     /// Says how far a shard has come.
     pub fn shard(&self, shard: Shard, done: Done) -> Result<(), Diagnostics> {
-        self.warnings(&done);
         let own = shard.units(done.units);
         let there = own.iter().filter(|u| done.results.finished.contains(u)).count();
         let kept = done.kept.as_ref().map_or(String::new(), |p| p.display().to_string());
@@ -108,13 +107,6 @@ impl Outcome<'_> {
             true => Ok(()),
             false => report::print(text).map_err(|e| vec![*e.0]),
         }
-    }
-
-    fn warnings(&self, done: &Done) -> Diagnostics {
-        let mut warnings = self.session.warnings.clone();
-        warnings.extend(done.warnings.iter().cloned());
-        super::show(&warnings, self.sources, report::errors_in_color());
-        warnings
     }
 
     /// The report, but for the hashes of the model's files.

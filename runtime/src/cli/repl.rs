@@ -1,8 +1,7 @@
 //! `steer repl [FILE]`
 
-use super::{Failure, ModelArgs, Setting, ValueArgs, Weights, script_folder};
+use super::{Failure, ModelArgs, ResourceArgs, Setting, ValueArgs, script_folder};
 use crate::error::Error;
-use crate::experiment::PhaseOptions;
 use crate::repl::{Flow, Repl, Terminal};
 use crate::report;
 use clap::Args;
@@ -21,21 +20,14 @@ pub struct ReplArgs {
     pub set: Vec<Setting>,
     #[command(flatten)]
     pub values: ValueArgs,
-    /// Threads to use, at most 256 (default: one for each core)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub threads: Option<u16>,
-    /// The memory that a statement may take, such as 2GiB (default: what there is)
-    #[arg(long, value_name = "BYTES", value_parser = super::options::bytes)]
-    pub memory: Option<u64>,
-    /// How weights are kept in memory; results are the same, bit for bit
-    #[arg(long, value_enum, default_value_t)]
-    pub weights: Weights,
+    #[command(flatten)]
+    pub resources: ResourceArgs,
 }
 
 /// A prompt on a terminal; otherwise what stands on standard input is evaluated, up to the first error.
 pub fn run(args: &ReplArgs) -> Result<(), Failure> {
-    super::start_threads(args.threads)?;
-    let phase = PhaseOptions { memory: args.memory, widen: args.weights == Weights::F32, ..args.values.options()? };
+    super::start_threads(args.resources.threads)?;
+    let phase = args.resources.bound(args.values.options()?);
     let folder = args.file.as_deref().map_or_else(|| Path::new("."), script_folder);
     let mut repl = Repl::new(folder.to_path_buf(), super::session_options(&args.model, &args.set), phase);
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();

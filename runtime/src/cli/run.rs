@@ -1,15 +1,16 @@
 //! `steer run FILE`
 
 use super::outcome::{self, Outcome};
-use super::{Emit, Failure, ModelArgs, Setting, ValueArgs, Weights};
+use super::{Emit, Failure, ModelArgs, ResourceArgs, Setting, ValueArgs};
 use crate::error::Error;
 use crate::experiment::{self, Keeping, KeepingPlace, PhaseOptions, Session, SessionOptions, Shard, shard_file};
 use crate::progress::{Bar, Unit};
+use crate::report::{self, Warned};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Instant;
 use steer_compiler::plan::rules;
-use steer_lang::{Diagnostics, Sources};
+use steer_lang::{Diagnostic, Diagnostics, Sources};
 
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
@@ -25,21 +26,11 @@ pub struct RunArgs {
     /// Write the report as JSON, too; `-`: to standard output, and nothing else
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Threads to use, at most 256 (default: one for each core)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub threads: Option<u16>,
+    #[command(flatten)]
+    pub resources: ResourceArgs,
     /// Print how long each stage took, and what the passes through the model were spent on
     #[arg(long)]
     pub time: bool,
-    /// Rows that one pass of a prompt takes at most
-    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..))]
-    pub chunk: Option<u32>,
-    /// The memory that the run may take, such as 2GiB (default: what there is)
-    #[arg(long, value_name = "BYTES", value_parser = super::options::bytes)]
-    pub memory: Option<u64>,
-    /// How weights are kept in memory; results are the same, bit for bit
-    #[arg(long, value_enum, default_value_t)]
-    pub weights: Weights,
     /// Go on with an experiment that was interrupted
     #[arg(long)]
     pub resume: bool,
@@ -62,7 +53,7 @@ pub struct RunArgs {
 
 /// Checks, compiles and runs a script.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    super::start_threads(args.threads)?;
+    super::start_threads(args.resources.threads)?;
     let mut sources = Sources::default();
     match run_in(args, &mut sources) {
         Ok(()) => Ok(()),
@@ -84,11 +75,10 @@ fn run_in(args: &RunArgs, sources: &mut Sources) -> Result<(), Diagnostics> {
     }
     let checked = clock.elapsed().as_secs_f64();
     outcome::check_target(&session, args.json.as_deref())?;
-    let done = experiment::run_on(&session, &options, &args.keeping(), outcome::page(args.json.as_deref()).as_mut());
-    let done = done.map_err(|mut d| {
-        d.splice(0..0, session.warnings.iter().cloned());
-        d
-    })?;
+    let mut warn = |warnings: &[Diagnostic]| super::show(warnings, sources, report::errors_in_color());
+    warn(&session.warnings);
+    let mut page = Warned { page: outcome::page(args.json.as_deref()), warn: &mut warn };
+    let done = experiment::run_on(&session, &options, &args.keeping(), &mut page)?;
     let told = Outcome {
         file: &args.file,
         session: &session,
@@ -122,11 +112,8 @@ impl RunArgs {
     fn options(&self) -> Result<PhaseOptions, Error> {
         Ok(PhaseOptions {
             rules: rules::Options { disable: self.disable_rule.clone(), stop_after: self.stop_after.clone() },
-            chunk: self.chunk.map_or(PhaseOptions::default().chunk, |c| c as usize),
-            memory: self.memory,
             measure: self.time,
-            widen: self.weights == Weights::F32,
-            ..self.values.options()?
+            ..self.resources.bound(self.values.options()?)
         })
     }
 }

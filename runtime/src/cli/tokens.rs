@@ -5,7 +5,7 @@ use crate::checkpoint::find_model;
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::report::{self, Align, Table};
-use crate::tokens::Tokens;
+use crate::tokens::{Tokens, remedy};
 use clap::Args;
 use serde::Serialize;
 use steer_lang::codes;
@@ -46,7 +46,7 @@ pub fn rows(model: &str, text: &str, hub: &Hub) -> Result<Vec<TokenRow>, Error> 
     let folder = find_model(model, None, hub)?.path;
     let Some(tokens) = Tokens::open(&folder)? else {
         let message = format!("`{}` has no tokenizer", folder.display());
-        return Err(Error::new(codes::BAD_TOKENIZER, message).help("put the model's tokenizer.json beside config.json"));
+        return Err(Error::new(codes::BAD_TOKENIZER, message).help(remedy(&folder)));
     };
     let ids = tokens.encode(text, true)?.ids;
     let row = |(position, id)| TokenRow { position, id, text: tokens.piece(id) };

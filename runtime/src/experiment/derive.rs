@@ -211,7 +211,7 @@ fn statistics(
             }
         }
     }
-    needs::check(&Needs::of(&prepared, &asks, options).map_err(one)?, options)?;
+    needs::check(&Needs::of(&prepared, &asks, options).map_err(one)?, &prepared, options)?;
     let none = TensorValues::default();
     let mut engine = Ready::new(session, &prepared, &none, options);
     let bar = Bar::new(&format!("deriving {}", families(derived)), Unit::Share(SHARES));

@@ -37,6 +37,7 @@ pub struct Done {
     pub kept: Option<PathBuf>,
     /// That file, where it is of no use once all reports are written.
     pub spent: Option<PathBuf>,
+    /// All of the run, but for the session's; the page was given them as they were known.
     pub warnings: Diagnostics,
     pub seconds: BTreeMap<String, f64>,
 }
@@ -58,8 +59,28 @@ pub fn run_on(
     keeping: &Keeping,
     page: &mut dyn Page,
 ) -> Result<Done, Diagnostics> {
+    execute(session, options, keeping, page).map_err(|found| found.into_iter().map(|d| overflow(d, options)).collect())
+}
+
+/// Says of a value that is not finite whether the cache's format may be the cause.
+pub fn overflow(mut d: Diagnostic, options: &PhaseOptions) -> Diagnostic {
+    if let Some(largest) = options.rounding.largest_stored().filter(|_| d.code == codes::NOT_FINITE) {
+        let cache = options.rounding.cache.name();
+        let may = format!("`--cache {cache}` stores keys and values beyond {largest} as infinite: try `--cache f32`");
+        d.help = Some(d.help.map_or(may.clone(), |other| format!("{may}; else {other}")));
+    }
+    d
+}
+
+fn execute(
+    session: &Session,
+    options: &PhaseOptions,
+    keeping: &Keeping,
+    page: &mut dyn Page,
+) -> Result<Done, Diagnostics> {
     let mut clock = Clock::default();
     let experiment = clock.time("compile", || prepare_all(session, options))?;
+    page.warn(&experiment.prepared.warnings);
     if !session.checkpoint.has_weights() {
         return Err(vec![
             Diagnostic::error(codes::NO_MODEL, format!("{} has no weights", session.model_name))
@@ -77,7 +98,7 @@ pub fn run_on(
     let mut pieces = clock.time("plan", || -> Result<_, Diagnostics> {
         let pieces = pieces(&experiment, &units, options, budget)?;
         for piece in &pieces {
-            needs::check(&piece.needs, options)?;
+            needs::check(&piece.needs, &experiment.prepared, options)?;
         }
         Ok(pieces)
     })?;
@@ -89,7 +110,7 @@ pub fn run_on(
     let keeps = keeping.shard.is_some() || keeping.resume || pieces.len() > 1;
     let mut kept = None;
     if keeps && !matches!(keeping.place, keep::Place::Nowhere) {
-        let header = keep::header(session, &experiment, &values, options).map_err(one)?;
+        let header = keep::Header::of(session, &experiment, &values, options).map_err(one)?;
         kept = Kept::open(keeping, header, &experiment, &mut results)?;
         let left: Vec<usize> = units.iter().filter(|u| !results.finished.contains(u)).copied().collect();
         if left.len() < units.len() {
@@ -97,10 +118,13 @@ pub fn run_on(
         }
     }
     let mut warnings = experiment.prepared.warnings.clone();
-    warnings.extend(kept.iter().flat_map(|k| k.warnings.iter().cloned()));
+    if let Some(kept) = &kept {
+        page.warn(&kept.warnings);
+        warnings.extend(kept.warnings.iter().cloned());
+    }
     let mut silent = report::Silent;
-    let page: &mut dyn Page = if keeping.shard.is_some() { &mut silent } else { page };
-    let mut show = Show::new(session, &experiment, &values, page);
+    let shown: &mut dyn Page = if keeping.shard.is_some() { &mut silent } else { &mut *page };
+    let mut show = Show::new(session, &experiment, &values, shown);
     let execution = Execution { session, experiment: &experiment, values: &values, options };
     let shows = keeping.shard.is_none();
     let run = execution.run(&pieces, &mut results, &mut kept, shows.then_some(&mut show), &mut clock);
@@ -109,16 +133,15 @@ pub fn run_on(
     let written = wanted.map_or(Ok(()), Kept::end).map_err(one);
     if let Err(mut e) = run.and(written) {
         show.abandon();
-        if let (Some(kept), Some(first)) = (&kept, e.first_mut()) {
-            first.help = Some(match first.help.take() {
-                Some(help) => format!("{help}; {}", go_on(kept)),
-                None => go_on(kept),
-            });
+        if let (Some(left), Some(first)) = (kept.as_ref().and_then(Kept::left), e.first_mut()) {
+            let go_on = format!("finished cells are kept in `{}`: --resume goes on", left.display());
+            first.help = Some(first.help.take().map_or(go_on.clone(), |help| format!("{help}; {go_on}")));
         }
         return Err(e);
     }
     let outputs = show.outputs();
-    let mut done = Done::of(session, &experiment, results, outputs, warnings, clock);
+    let mut done = Done::of(session, &experiment, results, outputs, clock);
+    done.warn(warnings, page);
     done.kept = kept.as_ref().map(|k| k.path().to_path_buf());
     done.spent = kept.filter(|_| !done.results.stopped).and_then(Kept::spent);
     Ok(done)
@@ -133,21 +156,21 @@ pub fn merge_on(
 ) -> Result<Done, Diagnostics> {
     let mut clock = Clock::default();
     let experiment = clock.time("compile", || prepare_all(session, options))?;
+    page.warn(&experiment.prepared.warnings);
     targets::writable(session)?;
     let values = clock.time("derive", || tensors(session, &printed(session), options))?;
     let mut results = Results::new(&experiment, &session.script.statements);
-    let header = keep::header(session, &experiment, &values, options).map_err(one)?;
+    let header = keep::Header::of(session, &experiment, &values, options).map_err(one)?;
     let mut warnings = experiment.prepared.warnings.clone();
-    warnings.extend(keep::join(files, header, &experiment, &mut results)?);
+    let joined = keep::join(files, header, &experiment, &mut results)?;
+    page.warn(&joined);
+    warnings.extend(joined);
     let mut show = Show::new(session, &experiment, &values, page);
     show.advance(&results, true)?;
     let outputs = show.outputs();
-    Ok(Done::of(session, &experiment, results, outputs, warnings, clock))
-}
-
-/// How to go on with what is kept.
-fn go_on(kept: &Kept) -> String {
-    format!("finished cells are kept in `{}`: --resume goes on", kept.path().display())
+    let mut done = Done::of(session, &experiment, results, outputs, clock);
+    done.warn(warnings, page);
+    Ok(done)
 }
 
 /// Whether joining the shards of a script computes something, for which it needs the weights.
@@ -190,18 +213,24 @@ impl Clock {
 }
 
 impl Done {
+    /// Says the warnings that only the results give, and puts those before them that were `known` and said before.
+    fn warn(&mut self, known: Diagnostics, page: &mut dyn Page) {
+        page.warn(&self.warnings);
+        self.warnings.splice(0..0, known);
+    }
+
     fn of(
         session: &Session,
         experiment: &Experiment,
         results: Results,
         outputs: Vec<(usize, Output)>,
-        mut warnings: Diagnostics,
         mut clock: Clock,
     ) -> Self {
         clock.0.insert("prompts".into(), results.work.prompt_seconds);
         clock.0.insert("generate".into(), results.work.new_seconds);
         let (statements, outputs) = outputs.into_iter().unzip();
         let receipts = receipts(session, &experiment.prepared, &results);
+        let mut warnings = Diagnostics::new();
         if results.finished.len() == experiment.units.len() {
             warnings.extend(never_fired(experiment, &results));
         }

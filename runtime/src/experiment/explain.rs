@@ -1,9 +1,12 @@
 //! What became of each edit, as text.
 
+use super::needs;
+use super::phase::PhaseOptions;
+use super::pieces::pieces;
 use super::session::Session;
 use super::statements::Experiment;
 use crate::engine::Rounding;
-use crate::memory;
+use crate::memory::shown;
 use crate::report::{self, Align, Table};
 use crate::rows;
 use steer_compiler::plan::{EditId, Reads};
@@ -11,6 +14,7 @@ use steer_compiler::program::{Instr, Program, Stretch};
 use steer_compiler::schedule::EditPlace;
 use steer_kernels::Activations;
 use steer_kernels::attention::CacheFormat;
+use steer_lang::{Diagnostic, Diagnostics, Severity};
 
 /// For each edit its site, the kernel it ended in and what was materialized for it; what each rule did;
 /// rows computed against naive, as far as prompts tell.
@@ -68,12 +72,8 @@ pub fn explanation(session: &Session, experiment: &Experiment) -> String {
         program.kernels.len(),
         program.stretches.len()
     ));
-    let weights: Vec<String> = prepared
-        .held
-        .formats
-        .iter()
-        .map(|(format, bytes)| format!("{} of {}", memory::shown(*bytes), format.name()))
-        .collect();
+    let weights: Vec<String> =
+        prepared.held.formats.iter().map(|(format, bytes)| format!("{} of {}", shown(*bytes), format.name())).collect();
     out.push_str(&format!("  weights in memory: {}\n", weights.join(", ")));
     let (computed, count) = experiment.count_rows();
     let mut table = Table::new(&[
@@ -149,6 +149,24 @@ fn caches(experiment: &Experiment, cache: CacheFormat) -> String {
     };
     let lines: String = all.iter().filter(|(bytes, ..)| *bytes > 0).map(line).collect();
     if lines.is_empty() { lines } else { format!("\nCaches\n{lines}") }
+}
+
+/// The memory that the statements take at most, part by part; and a warning where there is less than a run would need.
+pub fn memory(experiment: &Experiment, options: &PhaseOptions) -> Result<(String, Option<Diagnostic>), Diagnostics> {
+    let pieces = pieces(experiment, &experiment.whole(), options, needs::budget(options))?;
+    let Some(largest) = pieces.iter().map(|p| &p.needs).max_by_key(|n| n.total()) else {
+        return Ok((String::new(), None));
+    };
+    let mut out = "\nMemory\n".to_string();
+    for (bytes, what, _) in largest.parts().iter().filter(|p| p.0 > 0) {
+        out += &format!("  {} for {what}\n", shown(*bytes));
+    }
+    out += &match pieces.len() {
+        1 => format!("  {} in all, at most\n", shown(largest.total())),
+        n => format!("  {} in all, at most, in the largest of {n} pieces\n", shown(largest.total())),
+    };
+    let too_little = needs::check(largest, &experiment.prepared, options).err().into_iter().flatten().next();
+    Ok((out, too_little.map(|d| Diagnostic { severity: Severity::Warning, ..d })))
 }
 
 fn edit(out: &mut String, experiment: &Experiment, place: &EditPlace) {

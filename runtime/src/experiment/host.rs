@@ -6,7 +6,7 @@ use crate::checkpoint::sha256;
 use crate::files;
 use crate::parquet::parse_parquet;
 use crate::tensors::{SAE_CONFIG, SAE_WEIGHTS, read_dictionary};
-use crate::tokens::Tokens;
+use crate::tokens::{self, Tokens};
 use serde_json::{Map, Value};
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -18,14 +18,20 @@ use steer_lang::{Diagnostic, FileId};
 pub struct Files {
     pub folder: PathBuf,
     pub folders: Vec<(FileId, PathBuf)>,
+    /// The model's folder or file.
+    pub model: PathBuf,
     pub tokens: Option<Rc<Tokens>>,
-    /// The data that was read, by hash.
-    pub read: RefCell<Vec<String>>,
+    /// The data that was read: what it is called, and its hash.
+    pub read: RefCell<Vec<(String, String)>>,
     /// The files themselves.
     pub named: RefCell<Vec<Input>>,
 }
 
 impl Files {
+    fn note(&self, name: &str, bytes: &[u8]) {
+        self.read.borrow_mut().push((format!("the data `{name}`"), sha256(bytes)));
+    }
+
     fn path(&self, name: &str, from: FileId, kind: InputKind) -> PathBuf {
         let path = folder_in(&self.folders, from, &self.folder).join(name);
         let mut named = self.named.borrow_mut();
@@ -39,15 +45,15 @@ impl Files {
 impl Host for Files {
     fn text(&self, path: &str, from: FileId) -> Result<String, String> {
         let text = files::read_text(&self.path(path, from, InputKind::Data)).map_err(|e| e.0.message.clone())?;
-        self.read.borrow_mut().push(sha256(text.as_bytes()));
+        self.note(path, text.as_bytes());
         Ok(text)
     }
 
     fn rows(&self, path: &str, from: FileId) -> Result<Vec<Map<String, Value>>, Box<Diagnostic>> {
-        let path = self.path(path, from, InputKind::Data);
-        let bytes = files::read(&path).map_err(|e| e.0)?;
-        self.read.borrow_mut().push(sha256(&bytes));
-        parse_parquet(bytes, &path).map_err(|e| e.0)
+        let file = self.path(path, from, InputKind::Data);
+        let bytes = files::read(&file).map_err(|e| e.0)?;
+        self.note(path, &bytes);
+        parse_parquet(bytes, &file).map_err(|e| e.0)
     }
 
     fn tensor_shape(&self, path: &str, key: Option<&str>, from: FileId) -> Result<Vec<usize>, Box<Diagnostic>> {
@@ -75,6 +81,10 @@ impl Host for Files {
             ranges: e.offsets.into_iter().map(|r| (r.start, r.end)).collect(),
             turns: None,
         }))
+    }
+
+    fn without_tokenizer(&self) -> &'static str {
+        tokens::remedy(&self.model)
     }
 
     fn chat(&self, chat: &Chat) -> Option<Result<Written, Box<Diagnostic>>> {

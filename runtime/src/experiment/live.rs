@@ -10,7 +10,7 @@ use crate::engine::{Engine, Extend, RowCount, RowReceipt};
 use crate::error::Error;
 use crate::interrupt;
 use crate::progress::{Bar, Unit};
-use crate::tokens::Stream;
+use crate::tokens::{self, Stream};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ pub fn run(
     for (i, l) in live.iter_mut().enumerate() {
         if l.tokens.is_empty() {
             let e = Error::new(codes::BAD_TOKENIZER, "the model has no tokenizer, so texts cannot be run");
-            return Err(one(e.help("put its tokenizer.json beside config.json")));
+            return Err(one(e.help(tokens::remedy(session.checkpoint.path()))));
         }
         if let (Some(t), Some(Ask { grow: Some(_), .. })) = (&session.tokens, asks.get(i)) {
             l.stream = Some(Stream::new(t, &l.tokens).map_err(one)?);
@@ -214,7 +214,7 @@ fn longest(live: &[Live]) -> usize {
 
 /// The rows of a pass: all where a row takes from one at another position, since both stand in one pass, and where rows
 /// read those behind them.
-fn chunk(prepared: &Prepared, chunk: usize) -> usize {
+pub fn chunk(prepared: &Prepared, chunk: usize) -> usize {
     let apart = |p: &Rc<Place>| p.from.as_ref().is_some_and(|f| f.by != Alignment::Index);
     let whole = prepared.plan.is_whole() || prepared.places.iter().flatten().any(apart);
     if whole { usize::MAX } else { chunk }

@@ -64,7 +64,7 @@ pub fn printed_values(session: &Session, options: &PhaseOptions) -> Result<Vec<S
 pub fn seen(session: &Session, options: &PhaseOptions) -> Result<Vec<Seen>, Diagnostics> {
     let experiment = prepare_all(session, options)?;
     let part = Part::new(&experiment, &experiment.whole());
-    needs::check(&part.needs(&experiment, options).map_err(one)?, options)?;
+    needs::check(&part.needs(&experiment, options).map_err(one)?, &experiment.prepared, options)?;
     let wanted: BTreeSet<String> = experiment.prepared.plan.tensors.iter().map(|t| t.name.clone()).collect();
     let values: TensorValues = super::derive::tensors(session, &wanted, options)?;
     let mut engine = Ready::new(session, &experiment.prepared, &values, options);

@@ -37,8 +37,8 @@ mod warm;
 #[cfg(feature = "llvm")]
 pub use build::{Library, library};
 pub use derive::tensors;
-pub use execute::{Done, merge_on, merging_computes, run, run_on};
-pub use explain::{explanation, rounding};
+pub use execute::{Done, merge_on, merging_computes, overflow, run, run_on};
+pub use explain::{explanation, memory, rounding};
 pub use inputs::{Input, InputKind};
 pub use keep::{Keeping, Place as KeepingPlace, Shard, shard_file};
 pub use keys::Keys;

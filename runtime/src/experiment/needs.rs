@@ -1,12 +1,13 @@
 //! Whether there is memory for a phase, before a weight is read.
 
 use super::live::{self, Ask, Grow};
-use super::phase::{PhaseOptions, Prepared};
+use super::phase::{PhaseOptions, Prepared, most};
 use crate::error::Error;
 use crate::memory::{Limit, Offer, shown};
 use crate::rows::{Counter, Sizes};
-use steer_compiler::backend::row_backend;
+use steer_compiler::backend::{DEFAULT, row_backend};
 use steer_compiler::plan::{Axis, Plan, Size, Tensor};
+use steer_kernels::attention::CacheFormat;
 use steer_lang::{Diagnostics, codes};
 
 /// The memory that a phase takes at most, in bytes, and what for.
@@ -22,9 +23,10 @@ pub struct Needs {
     /// Values of the rows of one pass, and how many rows are in the largest.
     pub buffers: u64,
     pub pass_rows: usize,
-    /// What later tokens read of earlier ones, and how many rows they are at most.
+    /// What later tokens read of earlier ones, how many rows they are at most, and how many of these are new tokens.
     pub caches: u64,
     pub rows: usize,
+    pub new: usize,
     /// What is read: captures, and logits for metrics and new tokens.
     pub outputs: u64,
     /// Floating-point operations, with as many new tokens as there may be.
@@ -58,7 +60,7 @@ impl Needs {
         // New tokens differ from run to run.
         let growing: Vec<usize> = asks.iter().filter_map(|a| a.grow.as_ref()).map(|g| g.options.max).collect();
         let new: usize = growing.iter().map(|max| max.saturating_sub(1)).fold(0, usize::saturating_add);
-        needs.rows = needs.rows.saturating_add(new);
+        (needs.rows, needs.new) = (needs.rows.saturating_add(new), new);
         needs.operations = needs.operations.saturating_add(counter.row().saturating_mul(new as u64));
         needs.caches = needs.caches.saturating_add(sizes.cached().saturating_mul(new as u64));
         needs.buffers = needs.buffers.max(sizes.row().saturating_mul(growing.len() as u64));
@@ -83,39 +85,116 @@ impl Needs {
         self.weights.saturating_add(self.reading.max(self.of_rows()))
     }
 
-    /// An error where there is less.
-    pub fn fit(&self, offer: Offer) -> Result<(), Error> {
+    /// What is taken at once, part by part: its bytes, what they are for, and its kind.
+    pub fn parts(&self) -> Vec<(u64, String, Kind)> {
+        let mut parts = vec![(self.weights, "the weights".to_string(), Kind::Weights)];
+        if self.reading > self.of_rows() {
+            parts.push((self.reading, "the largest of them while it is read".into(), Kind::Weights));
+        } else {
+            parts.push((self.buffers, format!("the values of {} rows in one pass", self.pass_rows), Kind::Buffers));
+            parts.push((self.caches, format!("what later tokens read of {} rows", self.rows), Kind::Caches));
+            parts.push((self.outputs, "what is read and captured".into(), Kind::Outputs));
+        }
+        parts
+    }
+
+    /// An error where there is less. It says what makes the largest part smaller, by what the options leave to do.
+    pub fn fit(&self, offer: Offer, ways: impl FnOnce() -> Ways) -> Result<(), Error> {
         if self.total() <= offer.bytes {
             return Ok(());
         }
-        const SMALLER: &str = "use a smaller model or a machine with more memory";
-        let mut parts = vec![(self.weights, "the weights".to_string(), SMALLER)];
-        if self.reading > self.of_rows() {
-            parts.push((self.reading, "the largest of them while it is read".into(), SMALLER));
-        } else {
-            let fewer = "take fewer rows in one pass with --chunk, or run fewer texts at once";
-            parts.push((self.buffers, format!("the values of {} rows in one pass", self.pass_rows), fewer));
-            let shorter = "use shorter or fewer texts, or generate fewer tokens";
-            parts.push((self.caches, format!("what later tokens read of {} rows", self.rows), shorter));
-            let sparser = "capture or measure at fewer positions, as with `on prompt[-1]`";
-            parts.push((self.outputs, "what is read and captured".into(), sparser));
-        }
-        let advice = parts.iter().max_by_key(|p| p.0).map_or(SMALLER, |p| p.2);
+        let mut parts = self.parts();
+        let largest = parts.iter().max_by_key(|p| p.0).map_or(Kind::Weights, |p| p.2);
+        let advice = ways().less(largest, self.new > 0, offer.limit);
         // What is too small to matter is not named.
         parts.retain(|p| p.0 >= self.total() / 100);
         let parts: Vec<String> = parts.iter().map(|(n, what, _)| format!("{} for {what}", shown(*n))).collect();
         let mut message = format!("the run needs {} of memory, and {offer}", shown(self.total()));
         if shown(self.total()) == shown(offer.bytes) {
-            message += &format!(", {} too little", shown((self.total() - offer.bytes).max(1000)));
+            message += &format!(", {} too little", shown(self.total() - offer.bytes));
         }
         Err(Error::new(codes::MEMORY, message).help(format!("{}; {advice}", parts.join(", "))))
     }
 }
 
+/// What memory is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Weights,
+    Buffers,
+    Caches,
+    Outputs,
+}
+
+/// What would make a phase take less under its options, bit for bit or not.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ways {
+    /// Weights are widened that their files have in fewer bytes.
+    pub stored: bool,
+    /// The formats of the cache that take less than the one that it has.
+    pub caches: Vec<&'static str>,
+    /// Whether a pass may have fewer rows.
+    pub chunk: bool,
+    /// Whether it is the reference that executes it, which keeps all values of a run.
+    pub reference: bool,
+}
+
+impl Ways {
+    /// Of a phase.
+    pub fn of(prepared: &Prepared, options: &PhaseOptions) -> Self {
+        let (plan, program) = (&prepared.plan, &prepared.program);
+        let cached = |format| Sizes::of(plan, program, format).cached();
+        let now = cached(options.rounding.cache);
+        let smaller = [CacheFormat::F16, CacheFormat::Q8].into_iter().filter(|f| cached(*f) < now);
+        let longest = prepared.runs.iter().map(|r| r.encoded.tokens.len()).max().unwrap_or(0);
+        let rows = live::chunk(prepared, options.chunk).min(longest);
+        let reference = row_backend(&options.backend).is_none();
+        Ways {
+            stored: !reference && prepared.stored < most(&prepared.held),
+            caches: smaller.map(CacheFormat::name).collect(),
+            chunk: rows > 1 && live::chunk(prepared, 1) == 1,
+            reference,
+        }
+    }
+
+    /// What to do for less of a kind.
+    fn less(&self, kind: Kind, grows: bool, limit: Limit) -> String {
+        let mut ways: Vec<String> = Vec::new();
+        if self.reference {
+            ways.push(format!("execute it with `--backend {DEFAULT}`"));
+        }
+        match kind {
+            Kind::Weights => {
+                ways.extend(self.stored.then(|| "leave out `--weights f32`".to_string()));
+                ways.push("use a smaller model or one in fewer bits".into());
+            }
+            Kind::Buffers => {
+                let chunk = self.chunk && !self.reference;
+                ways.extend(chunk.then(|| "take fewer rows in one pass with `--chunk`".to_string()));
+                ways.push("use shorter or fewer texts".into());
+            }
+            Kind::Caches => {
+                let formats: Vec<String> = self.caches.iter().map(|f| format!("`--cache {f}`")).collect();
+                ways.extend((!formats.is_empty()).then(|| format!("store it with {}", formats.join(" or "))));
+                ways.push("use shorter or fewer texts".into());
+                ways.extend(grows.then(|| "generate fewer tokens".to_string()));
+            }
+            Kind::Outputs => ways.push("capture or measure at fewer positions, as with `on prompt[-1]`".into()),
+        }
+        ways.push(match limit {
+            Limit::Asked => "allow more with `--memory`".into(),
+            Limit::Machine => "use a machine with more memory".into(),
+            Limit::Group | Limit::AddressSpace | Limit::Data => "raise the limit".into(),
+        });
+        let last = ways.pop().unwrap_or_default();
+        format!("{}, or {last}", ways.join(", "))
+    }
+}
+
 /// Refuses what there is too little memory for. Where nobody knows how much there is, nothing is refused.
-pub fn check(needs: &Needs, options: &PhaseOptions) -> Result<(), Diagnostics> {
+pub fn check(needs: &Needs, prepared: &Prepared, options: &PhaseOptions) -> Result<(), Diagnostics> {
     match offer(options) {
-        Some(offer) => needs.fit(offer).map_err(|e| vec![*e.0]),
+        Some(offer) => needs.fit(offer, || Ways::of(prepared, options)).map_err(|e| vec![*e.0]),
         None => Ok(()),
     }
 }
@@ -182,22 +261,23 @@ mod tests {
             pass_rows: 1000,
             caches: 6_000_000_000,
             rows: 9000,
+            new: 0,
             outputs: 1_000_000,
             operations: 0,
         };
         assert_eq!(needs.total(), 11_001_000_000);
         let offer = |bytes| Offer { bytes, limit: Limit::Machine };
-        assert!(needs.fit(offer(11_001_000_000)).is_ok());
-        let e = needs.fit(offer(11_000_000_000)).unwrap_err().0;
+        assert!(needs.fit(offer(11_001_000_000), Ways::default).is_ok());
+        let e = needs.fit(offer(11_000_000_000), Ways::default).unwrap_err().0;
         assert_eq!(
             e.message,
-            "the run needs 11.0 GB of memory, and this machine has 11.0 GB available, 1 MB too little"
+            "the run needs 11.0 GB of memory, and this machine has 11.0 GB available, 1.00 MB too little"
         );
         assert_eq!(
             e.help.as_deref(),
             Some(
-                "4.0 GB for the weights, 1.0 GB for the values of 1000 rows in one pass, \
-                 6.0 GB for what later tokens read of 9000 rows; use shorter or fewer texts, or generate fewer tokens"
+                "4.00 GB for the weights, 1.00 GB for the values of 1000 rows in one pass, 6.00 GB for what later \
+                 tokens read of 9000 rows; use shorter or fewer texts, or use a machine with more memory"
             )
         );
     }
@@ -205,9 +285,37 @@ mod tests {
     #[test]
     fn a_large_weight_counts_while_it_is_read() {
         let needs = Needs { weights: 1_000_000_000, reading: 2_000_000_000, ..Needs::default() };
-        let e = needs.fit(Offer { bytes: 2_500_000_000, limit: Limit::AddressSpace }).unwrap_err().0;
+        let limit = Offer { bytes: 2_500_000_000, limit: Limit::AddressSpace };
+        let e = needs.fit(limit, Ways::default).unwrap_err().0;
         assert!(
-            e.help.is_some_and(|h| h.contains("2.0 GB for the largest of them while it is read; use a smaller model"))
+            e.help.is_some_and(|h| h.contains("2.00 GB for the largest of them while it is read; use a smaller model"))
         );
+    }
+
+    #[test]
+    fn only_what_applies_is_advised() {
+        let all = Ways { stored: true, caches: vec!["f16", "q8_0"], chunk: true, reference: false };
+        let none = Ways::default();
+        let said = |ways: &Ways, kind, grows| ways.less(kind, grows, Limit::Asked);
+        let memory = "or allow more with `--memory`";
+        for (kind, grows, much, little) in [
+            (Kind::Weights, false, "leave out `--weights f32`, ", "use a smaller model or one in fewer bits, "),
+            (Kind::Buffers, false, "take fewer rows in one pass with `--chunk`, ", "use shorter or fewer texts, "),
+            (Kind::Caches, false, "store it with `--cache f16` or `--cache q8_0`, ", "use shorter or fewer texts, "),
+            (
+                Kind::Caches,
+                true,
+                "store it with `--cache f16` or `--cache q8_0`, use shorter or fewer texts, ",
+                "generate fewer tokens, ",
+            ),
+        ] {
+            assert_eq!(said(&all, kind, grows), format!("{much}{little}{memory}"));
+            if !grows {
+                assert_eq!(said(&none, kind, grows), format!("{little}{memory}"));
+            }
+        }
+        let reference = Ways { reference: true, ..all };
+        assert!(said(&reference, Kind::Buffers, false).starts_with("execute it with `--backend "));
+        assert!(!said(&reference, Kind::Buffers, false).contains("--chunk"));
     }
 }

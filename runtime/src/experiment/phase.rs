@@ -91,6 +91,8 @@ pub struct Prepared {
     pub explain: Arc<Explain>,
     /// What its weights take.
     pub held: Held,
+    /// And the most that they would take as their files have them, in bytes.
+    pub stored: u64,
     /// What each rule did: name and changes.
     pub rules: Vec<(&'static str, Changes)>,
     pub engine_runs: Vec<Run>,
@@ -118,6 +120,7 @@ impl Prepared {
             program: Arc::clone(&self.program),
             explain: Arc::clone(&self.explain),
             held: self.held.clone(),
+            stored: self.stored,
             rules: Vec::new(),
             engine_runs: runs.iter().map(renumbered).collect(),
             runs: runs.iter().map(|r| self.runs[*r].clone()).collect(),
@@ -200,6 +203,10 @@ pub fn prepare(
         return Err(vec![Diagnostic::error(codes::COMMAND, message).help("leave one of them out")]);
     }
     let held = Held::of(&plan, &program, options.weights(checkpoint).as_ref());
+    let stored = match options.widen {
+        true => most(&Held::of(&plan, &program, checkpoint.as_ref())),
+        false => most(&held),
+    };
     if options.rounding.activations == Activations::Q8 && !held.formats.keys().any(|f| f.is_levels()) {
         let message = "no weights are kept in whole numbers, so `--activations q8_0` rounds nothing";
         warnings.push(
@@ -209,6 +216,7 @@ pub fn prepare(
     }
     Ok(Prepared {
         held,
+        stored,
         plan: Arc::new(plan),
         program: Arc::new(program),
         explain: Arc::new(explain),
@@ -219,6 +227,11 @@ pub fn prepare(
         places,
         warnings,
     })
+}
+
+/// What weights take while the largest is read.
+pub fn most(held: &Held) -> u64 {
+    held.bytes().saturating_add(held.reading)
 }
 
 /// Edits that nothing reads, with the place to name: of a route whose parts are all lost the mixture, once.

@@ -2,6 +2,7 @@
 
 use super::host::Files;
 use super::inputs::{self, Input, InputKind};
+use super::keep::SCRIPT;
 use super::keys::{Keys, stamps};
 use super::models;
 use super::open::{self, Opened};
@@ -18,7 +19,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use steer_compiler::elaborate::{Library, Model, Script, check};
 use steer_lang::ast::{File, Item, ItemKind, Text};
-use steer_lang::{Diagnostic, Diagnostics, FileId, Severity, Sources, Span, codes};
+use steer_lang::{Diagnostic, Diagnostics, FileId, Severity, Source, Sources, Span, codes};
 
 /// What the command line says of a session.
 #[derive(Clone, Debug, Default)]
@@ -56,8 +57,8 @@ pub struct Session {
     pub warnings: Diagnostics,
     /// The files that were read, but for the model's own.
     pub inputs: Vec<Input>,
-    /// By hash: all texts of scripts and model files, and the data that the script names.
-    pub read: Vec<String>,
+    /// All texts of scripts and model files, and the data that the script names: what each is, and its hash.
+    pub read: Vec<(String, String)>,
     /// What tells whether a definition is the same as in another session.
     pub keys: Keys,
 }
@@ -189,7 +190,8 @@ impl Session {
         inputs.extend(of_models.map(|path| Input { kind: InputKind::ModelFile, path: path.clone() }));
         let arch_file = sources.get(described.file).name.clone();
         let (read, named) = (RefCell::default(), RefCell::default());
-        let files = Files { folder: folder.clone(), folders, tokens: tokens.clone(), read, named };
+        let model = found.clone();
+        let files = Files { folder: folder.clone(), folders, model, tokens: tokens.clone(), read, named };
         let overrides: Vec<(String, String)> = options.set.clone();
         let (script, mut diagnostics) = check(&items, Rc::clone(&described.model), &files, sources, &overrides);
         diagnostics.splice(0..0, described.warnings);
@@ -219,17 +221,17 @@ impl Session {
         if diagnostics.iter().any(|d| d.severity == Severity::Error) {
             return Err(diagnostics);
         }
-        let data: Vec<String> = files.read.into_inner();
+        let data: Vec<(String, String)> = files.read.into_inner();
         let keys = match options.keep {
             true => {
                 let of_models = sources.files()[described_from..].iter().map(|s| s.text.to_string());
-                let data: Vec<String> = data.iter().cloned().chain(stamps(&inputs)).chain(of_models).collect();
+                let hashes = data.iter().map(|(_, hash)| hash.clone());
+                let data: Vec<String> = hashes.chain(stamps(&inputs)).chain(of_models).collect();
                 Keys::of(&items, sources, &options.set, &data)
             }
             false => Keys::default(),
         };
-        let texts = sources.files().iter().map(|s| sha256(s.text.as_bytes()));
-        let read = texts.chain(data).collect();
+        let read = texts_of(sources, (standard, described_from), &own).into_iter().chain(data).collect();
         let (folders, warnings) = (files.folders, diagnostics);
         #[rustfmt::skip]
         let session = Session {
@@ -305,6 +307,23 @@ fn named_model(items: &[Item], script: FileId) -> Result<Option<Text>, Diagnosti
         }
     }
     Ok(Some((*first).clone()))
+}
+
+/// The texts that a script is made of, by hash: those of the library are before the first bound, those of its model
+/// behind the second, and of those between some are its `own`.
+fn texts_of(sources: &Sources, (script, model): (usize, usize), own: &[FileId]) -> Vec<(String, String)> {
+    let library: String = sources.files()[..script].iter().map(|s| s.text.to_string()).collect();
+    let named = |(i, s): (usize, &Source)| {
+        let file = Path::new(&s.name).file_name().map_or(s.name.as_str().into(), |n| n.to_string_lossy());
+        let name = match i {
+            _ if own.contains(&FileId(i as u16)) => SCRIPT.to_string(),
+            _ if i < model => format!("the import `{file}`"),
+            _ => format!("the model file `{file}`"),
+        };
+        (name, sha256(s.text.as_bytes()))
+    };
+    let rest = sources.files().iter().enumerate().skip(script).map(named);
+    std::iter::once(("the library".to_string(), sha256(library.as_bytes()))).chain(rest).collect()
 }
 
 fn vocab(script: &Script) -> Option<usize> {

@@ -44,14 +44,18 @@ pub fn refused(n: usize, what: &str) -> Error {
     Error::new(codes::MEMORY, message).help("close other programs, use a smaller model, or ask for less at once")
 }
 
-/// A number of bytes as a person reads it.
+/// A number of bytes as a person reads it, in three digits.
 pub fn shown(bytes: u64) -> String {
-    let b = bytes as f64;
-    match bytes {
-        0..1_000_000 => format!("{:.0} kB", b / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.0} MB", b / 1e6),
-        _ => format!("{:.1} GB", b / 1e9),
-    }
+    let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+    // What would be rounded to 1000 of a unit is 1 of the next.
+    let (unit, name) = units.into_iter().find(|(unit, _)| bytes as f64 >= 0.9995 * unit).unwrap_or((1.0, "bytes"));
+    let n = bytes as f64 / unit;
+    let digits = match n {
+        _ if unit == 1.0 || n >= 99.95 => 0,
+        _ if n >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{n:.digits$} {name}")
 }
 
 #[cfg(test)]
@@ -76,6 +80,19 @@ mod tests {
 
     #[test]
     fn bytes_are_shown_with_a_unit() {
-        assert_eq!([999, 1_200_000, 25_000_000_000].map(shown), ["1 kB", "1 MB", "25.0 GB"]);
+        let sizes = [12, 999, 1000, 99_949, 99_950, 999_499, 999_500, 1_234_567, 25_000_000_000, 141_110_000_000];
+        let texts = [
+            "12 bytes",
+            "999 bytes",
+            "1.00 kB",
+            "99.9 kB",
+            "100 kB",
+            "999 kB",
+            "1.00 MB",
+            "1.23 MB",
+            "25.0 GB",
+            "141 GB",
+        ];
+        assert_eq!(sizes.map(shown), texts);
     }
 }

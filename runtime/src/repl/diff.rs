@@ -4,7 +4,7 @@ use super::picture::{self, norm};
 use super::{Repl, refused};
 use crate::cli::Failure;
 use crate::error::Error;
-use crate::experiment::{Seen, Session, sizes};
+use crate::experiment::{self, Seen, Session, sizes};
 use crate::report::{self, Align, Table, number};
 use std::collections::HashSet;
 use std::path::Path;
@@ -56,7 +56,8 @@ impl Repl {
         if let Some(s) = pairs.iter().flat_map(|p| [p.before, p.after]).find(bad) {
             let message = format!("{} of `{}` has entries that are no finite numbers", s.site, s.run.label);
             let e = Error::new(codes::NOT_FINITE, message);
-            return Err(e.help(format!("`{} of {after}` shows where; an edit may have blown it up", s.site)).into());
+            let e = e.help(format!("`{} of {after}` shows where; an edit may have blown it up", s.site));
+            return Err(experiment::overflow(*e.0, &self.phase).into());
         }
         let tokens = picture::tokens_of(&session, first.before);
         let of = |what: &str| pairs.iter().filter(|p| p.before.site.ends_with(what)).collect::<Vec<_>>();

@@ -19,8 +19,8 @@ use crate::cli::sites::SiteRow;
 use crate::cli::{Failure, show};
 use crate::engine::RowCount;
 use crate::error::Error;
-use crate::experiment::{self, Keeping, Part, PhaseOptions, Session, SessionOptions};
-use crate::report::{self, Receipt, Stdout};
+use crate::experiment::{self, Done, Keeping, Part, PhaseOptions, Session, SessionOptions};
+use crate::report::{self, Page, Receipt, Stdout, Warned};
 use crate::{files, interrupt};
 use input::{Input, Wrong};
 use notebook::{Cell, CellKind, Notebook};
@@ -267,8 +267,7 @@ impl Repl {
         if session.script.statements.is_empty() {
             return Ok(());
         }
-        let done = experiment::run_on(&session, &self.phase, &Keeping::default(), &mut Stdout::new())?;
-        self.warn(&done.warnings, sources);
+        let done = self.execute(&session, sources, Box::new(Stdout::new()))?;
         let stopped = done.results.stopped;
         let work = &done.results.work;
         let mut last = Last {
@@ -284,6 +283,13 @@ impl Repl {
             true => Err(vec![Diagnostic::error(codes::STOPPED, "stopped; what was finished is printed above")]),
             false => Ok(()),
         }
+    }
+
+    /// Runs all statements of a session, with warnings as they are known.
+    fn execute(&mut self, session: &Session, sources: &Sources, page: Box<dyn Page>) -> Result<Done, Diagnostics> {
+        let phase = self.phase.clone();
+        let mut warn = |warnings: &[Diagnostic]| self.warn(warnings, sources);
+        experiment::run_on(session, &phase, &Keeping::default(), &mut Warned { page, warn: &mut warn })
     }
 
     /// Says warnings that were not said yet.

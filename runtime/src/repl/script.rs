@@ -3,7 +3,7 @@
 use super::notebook::{Cell, CellKind, Notebook};
 use super::{Last, Repl, refused};
 use crate::cli::Failure;
-use crate::experiment::{self, Keeping, Part, Session, SessionOptions};
+use crate::experiment::{Part, Session, SessionOptions};
 use crate::report::{self, Silent};
 use crate::{cli, files};
 use std::path::{Path, PathBuf};
@@ -107,7 +107,8 @@ impl Repl {
         let options = SessionOptions { set: Vec::new(), ..self.options.clone() };
         let session = Session::open_parts(&self.folder, &[part], &options, sources)?;
         let checked = clock.elapsed().as_secs_f64();
-        let done = experiment::run_on(&session, &self.phase, &Keeping::default(), &mut Silent)?;
+        self.warn(&session.warnings, sources);
+        let done = self.execute(&session, sources, Box::new(Silent))?;
         self.last = Some(Last { receipts: done.receipts.clone(), seconds: done.seconds.clone(), ..Last::default() });
         cli::tell(&session, sources, &self.phase, (checked, clock), done)
     }

@@ -18,7 +18,7 @@ pub use json::{
     Completion, FileName, Generation, InputFile, ModelReport, Output, Report, Timings, Value, Warning, titled,
 };
 pub use out::print;
-pub use page::{Page, Plain, Silent, Stdout};
+pub use page::{Page, Plain, Silent, Stdout, Warned};
 pub use receipts::{Receipt, Routing, Sums, receipts_table};
 pub use save::{
     PlotFile, TableFile, capture_file, page_file, producer, save_page, save_plot, save_table, save_tensors, tensor_file,

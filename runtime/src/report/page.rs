@@ -4,6 +4,7 @@ use super::{print, width};
 use crate::error::Error;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
+use steer_lang::Diagnostic;
 
 /// Where the texts of a run go, in order.
 pub trait Page {
@@ -18,6 +19,33 @@ pub trait Page {
     /// Lines that are seen behind what was printed, in place of those before, until something is printed.
     fn draft(&mut self, _text: &str) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// Warnings, as soon as they are known: before the run, those that are known then.
+    fn warn(&mut self, _warnings: &[Diagnostic]) {}
+}
+
+/// A page, and who is told of warnings.
+pub struct Warned<'p> {
+    pub page: Box<dyn Page + 'p>,
+    pub warn: &'p mut dyn FnMut(&[Diagnostic]),
+}
+
+impl Page for Warned<'_> {
+    fn print(&mut self, text: &str) -> Result<(), Error> {
+        self.page.print(text)
+    }
+
+    fn drafts(&self) -> bool {
+        self.page.drafts()
+    }
+
+    fn draft(&mut self, text: &str) -> Result<(), Error> {
+        self.page.draft(text)
+    }
+
+    fn warn(&mut self, warnings: &[Diagnostic]) {
+        (self.warn)(warnings);
     }
 }
 

@@ -4,32 +4,18 @@
 //! is the [`Header`], each further one a [`Finished`]. A frame that is cut off at the end of the file is one that
 //! was being written when the process ended.
 
+use super::header::Header;
 use crate::error::Error;
 use crate::experiment::results::Finished;
-use crate::files::{failed, read};
+use crate::files::{failed, is_passage, read};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use steer_lang::codes;
 
-const MAGIC: &[u8] = b"steer results 1\n";
-
-/// Which experiment it is that pieces are of.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Header {
-    /// Of everything that decides what is asked: the version of steer, script, data, configuration, tokenizer.
-    pub experiment: String,
-    /// Of what it is computed from: weights, derived tensors.
-    pub data: String,
-    /// What the last bits of numbers depend on.
-    pub instruction_set: String,
-    /// How many units the experiment has.
-    pub units: usize,
-    /// The number of the shard, from 1 on, and how many there are.
-    pub shard: Option<(usize, usize)>,
-}
+const MAGIC: &[u8] = b"steer results 2\n";
 
 /// What a file holds.
 #[derive(Debug)]
@@ -44,6 +30,10 @@ pub struct Held {
 pub struct Journal {
     pub path: PathBuf,
     file: File,
+    /// How long the file is up to the end of its last whole frame.
+    end: u64,
+    /// How many pieces are in it.
+    pub pieces: usize,
 }
 
 /// Reads what is there.
@@ -70,6 +60,18 @@ pub fn held(path: &Path) -> Result<Held, Error> {
     Ok(Held { header, pieces, end: (bytes.len() - rest.len()) as u64 })
 }
 
+/// The head of a file, without what else it holds; none where there is no sound one.
+pub fn begun(path: &Path) -> Option<Header> {
+    let mut head = [0; MAGIC.len() + 12];
+    let mut file = File::open(path).ok()?;
+    file.read_exact(&mut head).ok()?;
+    let frame = head.strip_prefix(MAGIC)?;
+    let length = u64::from_le_bytes(*frame.first_chunk::<8>()?);
+    let mut bytes = frame.to_vec();
+    file.take(length).read_to_end(&mut bytes).ok()?;
+    parsed(self::frame(&bytes)?.0?)
+}
+
 /// Whether a file was cut off when it was begun, so that nothing is lost with it.
 pub fn is_blank(path: &Path) -> bool {
     let short = path.metadata().is_ok_and(|m| m.is_file() && m.len() <= MAGIC.len() as u64);
@@ -91,12 +93,11 @@ fn parsed<T: DeserializeOwned>(content: &[u8]) -> Option<T> {
 }
 
 impl Journal {
-    /// A new file in the place of any old one.
+    /// A new file in the place of any old one. Where its head cannot be written there is none.
     pub fn begin(path: &Path, header: &Header) -> Result<Self, Error> {
         let file = File::create(path).map_err(|e| failed("write", path, &e))?;
-        let mut journal = Journal { path: path.to_path_buf(), file };
-        journal.put(MAGIC)?;
-        journal.frame(header)?;
+        let mut journal = Journal { path: path.to_path_buf(), file, end: 0, pieces: 0 };
+        journal.put(MAGIC).and_then(|()| journal.frame(header)).inspect_err(|_| journal.remove())?;
         Ok(journal)
     }
 
@@ -105,7 +106,7 @@ impl Journal {
     pub fn begin_full() -> Self {
         let path = PathBuf::from("/dev/full");
         let file = File::options().write(true).open(&path).expect("a device of every Linux");
-        Journal { path, file }
+        Journal { path, file, end: 0, pieces: 0 }
     }
 
     /// Goes on behind what is held.
@@ -117,12 +118,30 @@ impl Journal {
             Ok(file)
         };
         let file = open().map_err(|e| failed("write", path, &e))?;
-        Ok(Journal { path: path.to_path_buf(), file })
+        Ok(Journal { path: path.to_path_buf(), file, end: held.end, pieces: held.pieces.len() })
     }
 
     /// Appends a piece; when this returns it is on the disk.
     pub fn append(&mut self, piece: &Finished) -> Result<(), Error> {
-        self.frame(piece)
+        self.frame(piece).inspect_err(|_| self.cut())?;
+        self.pieces += 1;
+        Ok(())
+    }
+
+    /// Takes back what of a piece could be written; a file that then holds none goes away.
+    fn cut(&mut self) {
+        if self.pieces == 0 {
+            self.remove();
+        } else if self.file.set_len(self.end).is_ok() {
+            let _ = self.file.seek(SeekFrom::End(0));
+        }
+    }
+
+    /// Removes the file, unless it is a device or a pipe.
+    fn remove(&self) {
+        if !is_passage(&self.path) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 
     fn frame<T: Serialize>(&mut self, content: &T) -> Result<(), Error> {
@@ -137,7 +156,9 @@ impl Journal {
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let done = self.file.write_all(bytes).and_then(|()| self.file.sync_data());
-        done.map_err(|e| failed("write", &self.path, &e))
+        done.map_err(|e| failed("write", &self.path, &e))?;
+        self.end += bytes.len() as u64;
+        Ok(())
     }
 }
 
@@ -173,6 +194,29 @@ mod tests {
             Journal::go_on(&path, &left).unwrap().append(&piece(7)).unwrap();
             assert_eq!(held(&path).unwrap().pieces.last(), Some(&piece(7)));
         }
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    /// A file that is open for reading alone stands for a disk that takes nothing more.
+    #[test]
+    fn what_cannot_be_written_leaves_whole_pieces_or_no_file() {
+        let path = file("full");
+        let mut journal = Journal::begin(&path, &Header::default()).unwrap();
+        let (begun, full) = (std::fs::metadata(&path).unwrap().len(), || File::open(&path).unwrap());
+        let working = std::mem::replace(&mut journal.file, full());
+        assert!(journal.append(&piece(1)).is_err());
+        assert!(!path.exists(), "it held nothing");
+        drop((journal, working));
+        let mut journal = Journal::begin(&path, &Header::default()).unwrap();
+        journal.append(&piece(1)).unwrap();
+        let whole = std::fs::metadata(&path).unwrap().len();
+        assert!(begun < whole);
+        // A half of a frame came to the disk.
+        journal.file.write_all(&[1; 20]).unwrap();
+        journal.cut();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), whole);
+        journal.append(&piece(2)).unwrap();
+        assert_eq!(held(&path).unwrap().pieces, [piece(1), piece(2)]);
         std::fs::remove_file(&path).unwrap();
     }
 

@@ -1,23 +1,21 @@
 //! Finished pieces of long experiments, kept on disk: to go on after an interruption, and to spread an experiment
 //! over machines.
 
+mod header;
 mod journal;
 mod writer;
 
-pub use journal::{Header, held};
+pub use header::{Header, SCRIPT};
+pub use journal::held;
 
-use super::phase::{PhaseOptions, TensorValues};
 use super::results::{Finished, Results};
-use super::session::{Session, one};
+use super::session::one;
 use super::statements::Experiment;
-use crate::checkpoint::sha256;
 use crate::error::Error;
 use crate::files;
+use header::{differences, same};
 use journal::{Held, Journal};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use steer_compiler::plan::print;
-use steer_kernels::Isa;
 use steer_lang::{Diagnostic, Diagnostics, codes};
 use writer::Writer;
 
@@ -78,39 +76,6 @@ pub fn shard_file(script: &Path, shard: Shard) -> PathBuf {
     PathBuf::from(format!("{stem}.{}-of-{}.kept", shard.number, shard.of))
 }
 
-/// Which experiment a session's is, on these values.
-pub fn header(
-    session: &Session,
-    experiment: &Experiment,
-    values: &TensorValues,
-    options: &PhaseOptions,
-) -> Result<Header, Error> {
-    let mut asked =
-        format!("{}\n{:?}\n{}\n{:?}\n", env!("CARGO_PKG_VERSION"), options.seed, options.backend, options.rounding);
-    for text in &session.read {
-        let _ = writeln!(asked, "{text}");
-    }
-    let params: Vec<_> = session.script.params.iter().collect();
-    let _ = writeln!(asked, "{params:?}\n{}", print(&experiment.prepared.plan));
-    for file in session.checkpoint.small_hashes()? {
-        let _ = writeln!(asked, "{} {:?}", file.file, file.sha256);
-    }
-    let mut data = session.checkpoint.fingerprint();
-    let mut tensors: Vec<_> = values.0.iter().collect();
-    tensors.sort_by_key(|t| t.0);
-    for (name, values) in tensors {
-        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let _ = writeln!(data, "{name} {}", sha256(&bytes));
-    }
-    Ok(Header {
-        experiment: sha256(asked.as_bytes()),
-        data: sha256(data.as_bytes()),
-        instruction_set: Isa::detect().name().into(),
-        units: experiment.units.len(),
-        shard: None,
-    })
-}
-
 /// The file of a run, and what it began with.
 pub struct Kept {
     writer: Writer,
@@ -136,7 +101,7 @@ impl Kept {
                     let e = files::failed("make", folder, &e);
                     return if keeping.resume { Err(one(e)) } else { Ok(None) };
                 }
-                (folder.join(format!("{}-{}.kept", &header.experiment[..16], &header.data[..8])), true)
+                (folder.join(format!("{}.kept", header.name())), true)
             }
         };
         let there = path.is_file() && !journal::is_blank(&path);
@@ -145,7 +110,12 @@ impl Kept {
             let warnings = belongs(&held, &header, &path)?;
             if held.header.shard != header.shard {
                 let message = format!("`{}` holds another part of the experiment", path.display());
-                return Err(one(Error::new(codes::KEPT, message).help("name the shard that it was begun with")));
+                let part = |s: Option<(usize, usize)>| match s {
+                    Some((number, of)) => format!("shard {number}/{of}"),
+                    None => "the whole".to_string(),
+                };
+                let help = format!("it is {}, and {} is wanted here", part(held.header.shard), part(header.shard));
+                return Err(one(Error::new(codes::KEPT, message).help(help)));
             }
             let journal = Journal::go_on(&path, &held).map_err(one)?;
             take(held, experiment, results, &path)?;
@@ -153,8 +123,10 @@ impl Kept {
         }
         let mut warnings = Diagnostics::new();
         if keeping.resume {
-            let help =
-                "parameters, the seed, --backend, --cache and --activations must be those that it was begun with";
+            let near = if passing { path.parent().and_then(|folder| nearest(folder, &header)) } else { None };
+            let help = near.unwrap_or_else(|| {
+                "parameters, the seed, --backend, --cache and --activations must be those that it was begun with".into()
+            });
             let message = "nothing is kept of this experiment, which begins anew";
             warnings.push(Diagnostic::warning(codes::KEPT, message).help(help));
         }
@@ -195,6 +167,17 @@ impl Kept {
         self.writer.end()
     }
 
+    /// The file that is left of a run that failed, when it has ended; one without a piece goes away.
+    pub fn left(&self) -> Option<&Path> {
+        if self.writer.holds_any() {
+            return Some(self.path());
+        }
+        if !files::is_passage(self.path()) {
+            let _ = std::fs::remove_file(self.path());
+        }
+        None
+    }
+
     /// The file to remove once the run is complete and its results are out.
     pub fn spent(self) -> Option<PathBuf> {
         self.passing.then(|| self.writer.leave())
@@ -217,6 +200,17 @@ fn take(held: Held, experiment: &Experiment, results: &mut Results, path: &Path)
     Ok(())
 }
 
+/// What differs of the experiment in a folder that has most in common with this one, of the same script.
+fn nearest(folder: &Path, header: &Header) -> Option<String> {
+    let paths = std::fs::read_dir(folder).ok()?.flatten().map(|e| e.path());
+    let kept = paths.filter(|p| p.extension().is_some_and(|e| e == "kept"));
+    let near = kept.filter_map(|path| {
+        let (alike, what) = journal::begun(&path)?.compared(header)?;
+        Some((alike, format!("`{}` is kept of this script: {what}", path.display())))
+    });
+    near.max().map(|(_, what)| what)
+}
+
 /// Whether a file is of this experiment; otherwise an error.
 fn belongs(held: &Held, header: &Header, path: &Path) -> Result<Diagnostics, Diagnostics> {
     let refuse = |what: &str, help: &str| {
@@ -224,9 +218,10 @@ fn belongs(held: &Held, header: &Header, path: &Path) -> Result<Diagnostics, Dia
         Err(one(Error::new(codes::KEPT, message).help(help)))
     };
     let theirs = &held.header;
-    if theirs.experiment != header.experiment || theirs.units != header.units {
+    if !same(&theirs.experiment, &header.experiment) || theirs.units != header.units {
+        let what = format!("for another experiment: {}", differences(&theirs.experiment, &header.experiment));
         return refuse(
-            "for another experiment",
+            &what,
             "script, data, model, parameters, seed, backend, cache, activations and version must be the same",
         );
     }
@@ -235,8 +230,9 @@ fn belongs(held: &Held, header: &Header, path: &Path) -> Result<Diagnostics, Dia
         let help = format!("here it is {}: the last digits of numbers may differ", header.instruction_set);
         return Ok(vec![Diagnostic::warning(codes::KEPT, message).help(help)]);
     }
-    if theirs.data != header.data {
-        return refuse("from other weights or tensors", "use the same files for all of an experiment");
+    if !same(&theirs.data, &header.data) {
+        let what = format!("from other values: {}", differences(&theirs.data, &header.data));
+        return refuse(&what, "use the same files for all of an experiment");
     }
     Ok(Diagnostics::new())
 }

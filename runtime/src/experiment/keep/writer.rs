@@ -12,7 +12,9 @@ use steer_lang::codes;
 pub struct Writer {
     path: PathBuf,
     pieces: Option<SyncSender<Finished>>,
-    thread: Option<JoinHandle<Result<(), Error>>>,
+    thread: Option<JoinHandle<(usize, Result<(), Error>)>>,
+    /// How many pieces the file holds; known in the end.
+    held: usize,
 }
 
 impl Writer {
@@ -20,12 +22,20 @@ impl Writer {
         let path = journal.path.clone();
         // One piece is written while another is waiting: no more of them than that take memory.
         let (pieces, given) = sync_channel::<Finished>(1);
-        let write = move || given.iter().try_for_each(|piece| journal.append(&piece));
-        Writer { path, pieces: Some(pieces), thread: Some(std::thread::spawn(write)) }
+        let write = move || {
+            let written = given.iter().try_for_each(|piece| journal.append(&piece));
+            (journal.pieces, written)
+        };
+        Writer { path, pieces: Some(pieces), thread: Some(std::thread::spawn(write)), held: 0 }
     }
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether there is a piece in the file, when it has ended.
+    pub fn holds_any(&self) -> bool {
+        self.held > 0
     }
 
     /// Takes a piece over. The error may be that of an earlier one, behind which nothing is written.
@@ -38,7 +48,10 @@ impl Writer {
     pub fn end(&mut self) -> Result<(), Error> {
         drop(self.pieces.take());
         match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(result)) => result,
+            Some(Ok((held, written))) => {
+                self.held = held;
+                written
+            }
             Some(Err(_)) => Err(Error::new(codes::KEPT, "a piece cannot be kept").help("this is a bug in steer")),
             None => Ok(()),
         }
@@ -62,7 +75,8 @@ impl Drop for Writer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::journal::{Header, held};
+    use super::super::header::Header;
+    use super::super::journal::held;
     use super::*;
 
     #[test]

@@ -6,6 +6,7 @@
 use crate::isa::{Isa, by_isa, for_each_isa};
 use crate::lanes::{Lanes, Wide};
 use crate::math;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Units that are worked on at once where they share what they write and read.
@@ -176,13 +177,14 @@ impl Line {
             let mut i = 0;
             // Sixteen sums at once, their lanes as rows: in the order that each alone would have.
             while EACH && self.n == 16 && i + 16 <= count {
-                let mut sums = [zero; 16];
-                for (k, sum) in sums.iter_mut().enumerate() {
+                let mut sums = MaybeUninit::<[V; 16]>::uninit();
+                for k in 0..16 {
                     let at = self.at::<V, WHAT, EACH>(i + k, state.add((i + k) * 16), zero);
-                    *sum = group::<V, WHAT, EACH, true>(&at, 0, 16, zero);
+                    let sum = group::<V, WHAT, EACH, true>(&at, 0, 16, zero);
+                    sums.as_mut_ptr().cast::<V>().add(k).write(sum);
                 }
                 if WHAT != STATE {
-                    let v = V::transpose(sums);
+                    let v = V::transpose(sums.assume_init());
                     let mut sums = [zero; 4];
                     for (k, sum) in sums.iter_mut().enumerate() {
                         let (low, high) = ((v[k] + zero) + (v[k + 8] + zero), (v[k + 4] + zero) + (v[k + 12] + zero));

@@ -2,9 +2,9 @@
 
 use super::RowsEngine;
 use super::exec::Frame;
+use super::number::{ByNumber, Kind, mixed};
 use super::share::NONE;
 use crate::engine::{Did, RowReceipt, StepResult};
-use std::collections::HashMap;
 use steer_compiler::plan::{EditId, Stat};
 use steer_compiler::program::{Instr, KernelArg, Program, Stretch};
 
@@ -44,6 +44,14 @@ fn args(instr: &Instr) -> &[KernelArg] {
     }
 }
 
+/// What one edit is given, and what it leaves behind, by row.
+pub struct Asked {
+    pub edit: EditId,
+    pub guard: Vec<f32>,
+    pub params: Vec<f32>,
+    pub receipts: Vec<f32>,
+}
+
 /// Guards and parameters of edits, by row.
 pub fn edit_inputs(engine: &RowsEngine, frame: &mut Frame) {
     for &edit in &engine.acting[frame.stretch] {
@@ -64,32 +72,30 @@ pub fn edit_inputs(engine: &RowsEngine, frame: &mut Frame) {
                 }
             }
         }
-        frame.guards.insert(edit, guard);
-        frame.params.insert(edit, params);
-        frame.receipts.insert(edit, vec![0.0; n * Stat::COUNT]);
+        frame.asked.push(Asked { edit, guard, params, receipts: vec![0.0; n * Stat::COUNT] });
     }
 }
 
 /// Where the receipts of a step stand, by edit and row: an edit's numbers may come from several stretches.
 #[derive(Default)]
 pub struct Taken {
-    at: HashMap<EditId, HashMap<u32, usize>>,
+    at: ByNumber<usize>,
 }
 
 /// Adds what the kernels of a stretch stored.
 pub fn receipts(engine: &RowsEngine, frame: &Frame, taken: &mut Taken, result: &mut StepResult) {
     for &edit in &engine.told[frame.stretch] {
-        let Some(values) = frame.receipts.get(&edit) else { continue };
-        let at = taken.at.entry(edit).or_default();
+        let Some(asked) = frame.asked(edit) else { continue };
         for u in engine.users.of(edit) {
             for row in frame.step.active(*u) {
                 let j = frame.rows.map[row as usize];
                 if j == NONE {
                     continue;
                 }
-                let did: Did = std::array::from_fn(|k| values[j as usize * Stat::COUNT + k]);
+                let did: Did = std::array::from_fn(|k| asked.receipts[j as usize * Stat::COUNT + k]);
                 let next = result.receipts.len();
-                let known = *at.entry(row).or_insert(next);
+                let place = mixed(Kind::Edited, u128::from(edit.0) << 32 | u128::from(row));
+                let known = *taken.at.entry(place).or_insert(next);
                 match result.receipts.get_mut(known) {
                     Some(r) => r.did.iter_mut().zip(did).for_each(|(sum, more)| *sum += more),
                     None => {

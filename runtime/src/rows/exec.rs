@@ -1,7 +1,7 @@
 //! One step: all new rows of all runs through the program.
 
 use super::cache::Keeps;
-use super::edits::{Taken, edit_inputs, receipts};
+use super::edits::{Asked, Taken, edit_inputs, receipts};
 use super::exec_instr::ALONE_FLOATS;
 use super::meter::Metered;
 use super::operations::{Cost, total};
@@ -34,11 +34,10 @@ pub struct Frame<'s> {
     pub buffers: &'s mut Vec<Area>,
     pub tokens: Vec<f32>,
     pub positions: Vec<f32>,
-    pub guards: HashMap<EditId, Vec<f32>>,
-    pub params: HashMap<EditId, Vec<f32>>,
+    /// The edits that this stretch asks about.
+    pub asked: Vec<Asked>,
     /// What patches took, of every patch that has begun.
     pub donors: &'s mut HashMap<EditId, Area>,
-    pub receipts: HashMap<EditId, Vec<f32>>,
     /// Outputs inside of bodies, by instruction, result and row.
     pub inside: HashMap<(usize, u32), Vec<Vec<f32>>>,
     pub pool: &'s mut Pool,
@@ -61,6 +60,14 @@ impl Frame<'_> {
 
     pub fn row(&self, j: usize) -> &NewRow {
         &self.step.rows[self.rows.first[j] as usize]
+    }
+
+    pub fn asked(&self, edit: EditId) -> Option<&Asked> {
+        self.asked.iter().find(|asked| asked.edit == edit)
+    }
+
+    pub fn asked_mut(&mut self, edit: EditId) -> Option<&mut Asked> {
+        self.asked.iter_mut().find(|asked| asked.edit == edit)
     }
 
     /// Gives back the memory of buffers that nothing reads any more.
@@ -105,11 +112,12 @@ pub fn operations(costs: &[Vec<Cost>], step: &Step) -> u64 {
 
 pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Error> {
     let mut metered = engine.meter.clone().map(Metered::new);
-    let program = Arc::clone(&engine.program);
+    let (program, lives) = (Arc::clone(&engine.program), Arc::clone(&engine.lives));
     let step = number(&program, &engine.layout, &engine.runs, &engine.users, &mut engine.pasts, work, engine.share)?;
     let mut result = StepResult { rows: counted(&engine.costs, &step), ..StepResult::default() };
     let mut buffers: Vec<Area> = program.buffers.iter().map(|_| Area::default()).collect();
     let mut donors: HashMap<EditId, Area> = HashMap::new();
+    let (mut tokens, mut positions, mut asked) = (Vec::new(), Vec::new(), Vec::new());
     let mut taken = Taken::default();
     let mut spare = std::mem::take(&mut engine.handed);
     let mut part = Part::of(engine, &step);
@@ -129,17 +137,19 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
             }
             engine.caches.slots[s] += rows.first.len() as u32;
         }
+        if s == 0 || !Arc::ptr_eq(&step.stretches[s - 1], &step.stretches[s]) {
+            tokens = rows.first.iter().map(|&i| step.rows[i as usize].token as f32).collect();
+            positions = rows.first.iter().map(|&i| step.rows[i as usize].position as f32).collect();
+        }
         let mut frame = Frame {
             step: &step,
             rows,
             stretch: s,
             buffers: &mut buffers,
-            tokens: rows.first.iter().map(|&i| step.rows[i as usize].token as f32).collect(),
-            positions: rows.first.iter().map(|&i| step.rows[i as usize].position as f32).collect(),
-            guards: HashMap::new(),
-            params: HashMap::new(),
+            tokens: std::mem::take(&mut tokens),
+            positions: std::mem::take(&mut positions),
+            asked: std::mem::take(&mut asked),
             donors: &mut donors,
-            receipts: HashMap::new(),
             inside: HashMap::new(),
             pool: &mut pool,
             chosen: None,
@@ -148,7 +158,7 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
         if s == 0 {
             engine.ahead.tell(engine, (s, 0));
         }
-        for segment in engine.lives.segments(s).to_vec() {
+        for segment in lives.segments(s).iter().cloned() {
             let clock = metered.as_ref().map(|_| Instant::now());
             let times: Vec<AtomicU64> = clock.iter().flat_map(|_| segment.clone()).map(|_| AtomicU64::new(0)).collect();
             let together = super::segments::run(engine, &mut frame, (s, segment.clone()), stretch, &times)?;
@@ -173,7 +183,7 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
                         metered.time((s, i), clock.elapsed());
                     }
                 }
-                frame.drop_buffers(engine.lives.end(s, i));
+                frame.drop_buffers(lives.end(s, i));
                 let cost = engine.costs[s][i];
                 let cost = total(&[cost], frame.rows.first.iter().map(|r| place(&step, &step.rows[*r as usize])));
                 part.done(engine, cost);
@@ -192,7 +202,9 @@ pub fn step(engine: &mut RowsEngine, work: &[Extend]) -> Result<StepResult, Erro
         for (o, place) in program.outputs.iter().enumerate() {
             read(&program, &frame, o, place, &mut spare, &mut result)?;
         }
-        frame.drop_buffers(engine.lives.end_of(s));
+        frame.drop_buffers(lives.end_of(s));
+        frame.asked.clear();
+        Frame { tokens, positions, asked, .. } = frame;
     }
     buffers.into_iter().for_each(|b| pool.give(b));
     engine.pool = pool;

@@ -83,7 +83,7 @@ pub fn keep(frame: &mut Frame, place: Place, body: &Body, given: &mut Given, j: 
 /// Whether a body does anything on a row.
 pub fn acts(frame: &Frame, body: &Body, given: Option<&Given>, j: usize) -> bool {
     let guarded = body.call.args.iter().any(|arg| match arg {
-        KernelArg::Guard(edit) => frame.guards.get(edit).is_some_and(|g| g[j] != 0.0),
+        KernelArg::Guard(edit) => frame.asked(*edit).is_some_and(|asked| asked.guard[j] != 0.0),
         _ => false,
     });
     let asked = |result: u32| given.is_some_and(|g| g.is_asked(result, j));

@@ -144,11 +144,11 @@ pub fn pointers_with(
                 KernelArg::Numbers(n) => n.as_ptr().cast_mut(),
                 KernelArg::Token => frame.tokens.as_mut_ptr(),
                 KernelArg::Position => frame.positions.as_mut_ptr(),
-                KernelArg::Guard(e) => of_edit(frame.guards.get_mut(e))?,
-                KernelArg::Params(e) => of_edit(frame.params.get_mut(e))?,
+                KernelArg::Guard(e) => of_edit(frame.asked_mut(*e).map(|asked| &mut asked.guard))?,
+                KernelArg::Params(e) => of_edit(frame.asked_mut(*e).map(|asked| &mut asked.params))?,
                 KernelArg::Donor(_) if param.kind == ParamKind::Body => std::ptr::null_mut(),
                 KernelArg::Donor(e) => of_edit(frame.donors.get_mut(e))?,
-                KernelArg::Receipt(e) => of_edit(frame.receipts.get_mut(e))?,
+                KernelArg::Receipt(e) => of_edit(frame.asked_mut(*e).map(|asked| &mut asked.receipts))?,
                 KernelArg::Body(_) | KernelArg::Result(_) | KernelArg::FirstKey => std::ptr::null_mut(),
             })
         })

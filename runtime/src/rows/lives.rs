@@ -6,15 +6,12 @@ use std::collections::HashMap;
 use std::ops::Range;
 use steer_compiler::program::{BufId, Instr, KernelArg, LookupIndex, OutputPlace, Program};
 
-/// The end of a stretch, as a place among its instructions.
-const END: usize = usize::MAX;
-
 /// Which buffers of rows are alive when.
 pub struct Lives {
     /// By stretch: those that are alive at its start.
     at: Vec<Vec<BufId>>,
-    /// By stretch and instruction ([`END`]: the end of the stretch): those that nothing reads any more.
-    ends: HashMap<(usize, usize), Vec<BufId>>,
+    /// By stretch and instruction, and behind the last one for its end: those that nothing reads any more.
+    ends: Vec<Vec<Vec<BufId>>>,
     /// By stretch: its segments.
     segments: Vec<Vec<Range<usize>>>,
     /// By stretch and first instruction of a segment: those that nothing outside of it reads.
@@ -25,6 +22,8 @@ impl Lives {
     pub fn of(program: &Program, homes: &Homes) -> Self {
         let n = program.stretches.len();
         let segments: Vec<Vec<Range<usize>>> = program.stretches.iter().map(segments).collect();
+        // The end of a stretch, as a place behind its instructions.
+        let end = |s: usize| program.stretches[s].instrs.len();
         let start = |s: usize, i: usize| segments[s].iter().find(|g| g.contains(&i)).map_or(i, |g| g.start);
         let mut last: HashMap<BufId, (usize, usize)> = HashMap::new();
         // By stretch and segment.
@@ -45,7 +44,7 @@ impl Lives {
                 // What is kept is read where it is stored: by the instruction, or at the end of an earlier stretch.
                 if let Some(keeps) = kept((s, i), instr) {
                     let home = homes.of(keeps.place);
-                    let at = if home == s { (s, i) } else { (home, END) };
+                    let at = if home == s { (s, i) } else { (home, end(home)) };
                     for b in [keeps.keys].into_iter().chain(keeps.values) {
                         seen(b, at);
                     }
@@ -54,25 +53,25 @@ impl Lives {
         }
         for out in &program.outputs {
             if let OutputPlace::Buffer { buffer, stretch } = out {
-                seen(*buffer, (*stretch, END));
+                seen(*buffer, (*stretch, end(*stretch)));
             }
         }
         last.retain(|b, _| program.buffers[b.0 as usize].per_row);
-        let mut lives =
-            Lives { at: vec![Vec::new(); n], ends: HashMap::new(), segments: Vec::new(), locals: HashMap::new() };
-        for (b, end) in last {
+        let ends = (0..n).map(|s| vec![Vec::new(); end(s) + 1]).collect();
+        let mut lives = Lives { at: vec![Vec::new(); n], ends, segments: Vec::new(), locals: HashMap::new() };
+        for (b, last) in last {
             let first = made.get(&b).map_or(n, |m| m.0 + 1);
             if let Some(of) = made.get(&b)
-                && of.0 == end.0
-                && end.1 != END
-                && of.1 == start(end.0, end.1)
+                && of.0 == last.0
+                && last.1 != end(last.0)
+                && of.1 == start(last.0, last.1)
             {
                 lives.locals.entry(*of).or_default().push(b);
             }
-            for live in lives.at.iter_mut().take(end.0 + 1).skip(first) {
+            for live in lives.at.iter_mut().take(last.0 + 1).skip(first) {
                 live.push(b);
             }
-            lives.ends.entry(end).or_default().push(b);
+            lives.ends[last.0][last.1].push(b);
         }
         lives.at.iter_mut().for_each(|live| live.sort_unstable());
         lives.segments = segments;
@@ -101,12 +100,12 @@ impl Lives {
 
     /// What nothing reads any more after an instruction.
     pub fn end(&self, s: usize, instr: usize) -> &[BufId] {
-        self.ends.get(&(s, instr)).map_or(&[], Vec::as_slice)
+        &self.ends[s][instr]
     }
 
     /// What nothing reads any more after a stretch and its outputs.
     pub fn end_of(&self, s: usize) -> &[BufId] {
-        self.end(s, END)
+        self.ends[s].last().map_or(&[], Vec::as_slice)
     }
 }
 

@@ -69,7 +69,7 @@ pub struct RowsEngine {
     caches: Caches,
     rounding: Rounding,
     homes: Homes,
-    lives: Lives,
+    lives: Arc<Lives>,
     ahead: Ahead,
     /// By stretch: the edits that its instructions ask about.
     acting: Vec<Vec<EditId>>,
@@ -121,7 +121,7 @@ impl RowsEngine {
         let kernels = backend.compile(&program.kernels, isa)?;
         let constants = Constants::load(&plan, &program, kernels.as_ref(), &weights, tensors, packed)?;
         let homes = Homes::new(&program);
-        let lives = Lives::of(&program, &homes);
+        let lives = Arc::new(Lives::of(&program, &homes));
         let ahead = Ahead::new(&program);
         let layout = layout(&program, &lives);
         let caches = Caches::new(&program, Rounding::default().cache);

@@ -57,6 +57,9 @@ pub fn costs(program: &Program) -> Vec<Vec<Cost>> {
 /// Rows at these positions, in sequences of so many rows, through all of these instructions.
 pub fn total(costs: &[Cost], places: impl Iterator<Item = (usize, usize)>) -> u64 {
     // Neighbours have the same cost but for their keys.
+    if let [cost] = costs {
+        return places.map(|(position, rows)| cost.at(position, rows)).sum();
+    }
     let each: u64 = costs.iter().map(|c| c.each).sum();
     let keyed: Vec<&Cost> = costs.iter().filter(|c| c.key > 0).collect();
     places.map(|(position, rows)| each + keyed.iter().map(|c| c.at(position, rows)).sum::<u64>()).sum()

@@ -193,9 +193,15 @@ pub fn number<'a>(
         };
         let rows = match n.step.stretches.last() {
             Some(before) if !told && !fewer => Arc::clone(before),
-            _ => {
+            before => {
                 let needed = |i: usize| s < layout.narrow || last[i] as usize >= s;
-                Arc::new(distinct(&n.numbers, needed, share, &mut seen))
+                match before {
+                    // One row is distinct whatever its number.
+                    Some(before) if n.numbers.len() == 1 && before.first.len() == usize::from(needed(0)) => {
+                        Arc::clone(before)
+                    }
+                    _ => Arc::new(distinct(&n.numbers, needed, share, &mut seen)),
+                }
             }
         };
         n.step.stretches.push(rows);

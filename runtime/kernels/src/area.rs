@@ -12,9 +12,9 @@ const MAPPED: usize = 1 << 20;
 /// A large page, and the size from which on memory is whole ones.
 const LARGE: (usize, usize) = (2 << 20, 4 << 20);
 
-/// From so many bytes on what lasts is put beside others in large pages, which the processor finds faster; and the bytes
-/// that are mapped for that at once.
-const BESIDE: (usize, usize) = (4 << 10, 16 << 20);
+/// From so many bytes on what lasts shares large pages with others, which the processor finds faster; and the bytes that
+/// are mapped for that at once.
+const SHARED: (usize, usize) = (4 << 10, 16 << 20);
 
 /// A line of the caches; its numbers are read through pointers.
 #[derive(Clone)]
@@ -55,11 +55,12 @@ impl Area {
         Some(Area { place, capacity, len: 0 })
     }
 
-    /// As many zeros in memory that will be kept as long as others that are asked for in this way before and after, and
-    /// is given back together with them; `None` where there is no memory for them.
+    /// As many zeros beside others that are asked for in this way, all of them in large pages; `None` where there is no
+    /// memory for them. Meant for what stays, such as weights: their memory is given back when none of those that share
+    /// a map is left, and what is dropped meanwhile is not used again.
     pub fn lasting(len: usize) -> Option<Area> {
         let bytes = len.checked_mul(size_of::<f32>())?;
-        if !(BESIDE.0..LARGE.1).contains(&bytes) {
+        if !(SHARED.0..LARGE.1).contains(&bytes) {
             return Area::zeros(len);
         }
         match beside(bytes) {
@@ -111,7 +112,7 @@ fn beside(bytes: usize) -> Option<(Arc<MmapRaw>, usize)> {
         return Some((map, at));
     }
     // The system may begin anywhere: so that every byte can be in a large page, from one on.
-    let map = Arc::new(MmapRaw::from(mapped(BESIDE.1 + LARGE.0)?));
+    let map = Arc::new(MmapRaw::from(mapped(SHARED.1 + LARGE.0)?));
     let at = map.as_ptr().align_offset(LARGE.0);
     *open = (Arc::downgrade(&map), (at + bytes).next_multiple_of(size_of::<Line>()));
     Some((map, at))
@@ -146,6 +147,28 @@ impl DerefMut for Area {
 #[cfg(test)]
 mod tests {
     use super::Area;
+
+    #[test]
+    fn what_lasts_shares_memory_and_nothing_else() {
+        let sizes = [1, 1 << 10, 3000, 100_003, 1 << 18, 900_000, (1 << 20) - 1, 1 << 20];
+        let mut all: Vec<Area> = (0..40).map(|i| Area::lasting(sizes[i % sizes.len()]).unwrap()).collect();
+        for (i, area) in all.iter_mut().enumerate() {
+            assert_eq!((area.len(), area.as_ptr().align_offset(64)), (sizes[i % sizes.len()], 0));
+            assert!(area.iter().all(|x| *x == 0.0));
+            area.fill(i as f32);
+        }
+        // Others stay as they are when some go, and new ones are zeros.
+        let mut i = 0;
+        all.retain(|_| {
+            i += 1;
+            i % 3 != 0
+        });
+        let new = Area::lasting(1 << 18).unwrap();
+        assert!(new.iter().all(|x| *x == 0.0));
+        for area in &all {
+            assert!(area.iter().all(|x| *x == area[0]));
+        }
+    }
 
     #[test]
     fn areas_of_every_size_are_zeros_and_keep_what_is_written() {

@@ -4,7 +4,7 @@ mod common;
 
 use common::stored::file;
 use common::{Numbers, same};
-use steer_kernels::{Activations, Arithmetic, Format, Isa, PANEL, Packed, gemm, matmul};
+use steer_kernels::{Activations, Arithmetic, Format, Isa, PANEL, Packed, WholeRows, gemm, gemm_whole, matmul};
 
 fn whole(isa: Isa) -> Arithmetic {
     Arithmetic { isa, activations: Activations::Q8 }
@@ -72,6 +72,16 @@ fn bits_do_not_depend_on_rows_panels_or_strides() {
             for cut in [1, 2, 3, 97] {
                 let rows: Vec<f32> = (0..rows).step_by(cut).flat_map(|r| of(r..(r + cut).min(rows), 0..6)).collect();
                 same(&rows, &all, || format!("{format:?} {isa:?} {cut} rows at a time"));
+            }
+            for count in 1..=WholeRows::most(whole(isa), &w) {
+                let once = WholeRows::of(isa, &x, inputs + 7, count, inputs);
+                let mut y = vec![f32::NAN; count * outputs];
+                // SAFETY: `y` holds every output.
+                unsafe {
+                    gemm_whole(isa, &once, &w, 0..2, y.as_mut_ptr(), outputs);
+                    gemm_whole(isa, &once, &w, 2..6, y.as_mut_ptr(), outputs);
+                }
+                same(&y, &all[..count * outputs], || format!("{format:?} {isa:?} {count} rows made whole once"));
             }
             let (left, right) = (of(0..rows, 0..3), of(0..rows, 3..6));
             let joined = left.iter().zip(&right).map(|(a, b)| if a.is_nan() { *b } else { *a }).collect::<Vec<_>>();

@@ -67,9 +67,8 @@ impl Needs {
         needs.outputs = needs.outputs.saturating_add(logits(plan, asks) * growing.len() as u64);
         let scored = asks.iter().filter_map(|a| a.grow.as_ref()).map(|g| scores(plan, g));
         needs.outputs = scored.fold(needs.outputs, u64::saturating_add);
-        // Experts are read while rows are computed, by each thread one.
-        let reading = held.reading_chosen().saturating_mul(rayon::current_num_threads() as u64);
-        needs.buffers = needs.buffers.saturating_add(reading);
+        // Experts are read while rows are computed, one after another.
+        needs.buffers = needs.buffers.saturating_add(held.reading_chosen());
         let weights = |rows: u64| held.weights(rows).saturating_add(tensors(plan));
         (needs.weights, needs.all_weights) = (weights(needs.rows as u64), weights(u64::MAX));
         Ok(needs)

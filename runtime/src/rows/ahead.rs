@@ -43,6 +43,7 @@ fn pages(engine: &RowsEngine, (s, i): Place) -> Vec<Page> {
             pages.extend((0..bytes).step_by(PAGE).map(|from| page(at, from, (bytes - from).min(PAGE))));
         }
         if pages.len() >= PAGES {
+            pages.truncate(PAGES);
             break;
         }
         if let Instr::Linear { active: None, .. } = instrs[0] {
@@ -60,16 +61,17 @@ fn of_products(engine: &RowsEngine, (s, first): Place, count: usize) -> Vec<Page
     let cut = Cut::of(all.iter().copied(), 1);
     let threads = cut.threads();
     let place = |part: usize| {
-        let mut rest = cut.part(part).start;
-        let w = all.iter().find(|w| {
-            let here = rest < Cut::cost(w);
-            rest -= if here { 0 } else { Cut::cost(w) };
-            here
-        })?;
-        Some(w.as_slice().as_ptr().cast::<u8>().wrapping_add(rest / w.inputs() * w.panel_bytes()))
+        let mut rest = cut.part(part);
+        all.iter().find_map(|w| {
+            let panels = Cut::panels(w, &rest);
+            let cost = Cut::cost(w);
+            rest = rest.start.saturating_sub(cost)..rest.end.saturating_sub(cost);
+            let from = panels.start * w.panel_bytes();
+            (!panels.is_empty()).then(|| w.as_slice().as_ptr().cast::<u8>().wrapping_add(from))
+        })
     };
     let places: Vec<*const u8> = (0..threads).filter_map(place).collect();
-    let deep = (0..OF_PART.min(PAGES / threads * PAGE)).step_by(PAGE);
+    let deep = (0..OF_PART.min((PAGES / threads).max(1) * PAGE)).step_by(PAGE);
     deep.flat_map(|from| places.iter().map(move |at| page(*at, from, PAGE))).collect()
 }
 

@@ -1,8 +1,9 @@
 //! What earlier rows left behind: keys and values, convolution inputs, scan states.
 
+use super::exec_instr::Shared;
+use super::team;
 use crate::error::Error;
 use crate::memory;
-use rayon::prelude::*;
 use std::collections::HashMap;
 use steer_compiler::plan::Reads;
 use steer_compiler::program::{BufId, Instr, Program};
@@ -14,6 +15,9 @@ pub type Place = (usize, usize);
 
 /// Numbers that one task stores.
 const STORE: usize = 1 << 16;
+
+/// Rows beyond the needed ones that are no reason to forget any.
+const SPARE: usize = 64;
 
 /// Rows of one buffer that an instruction keeps, by slot. The slots of each head follow one another.
 pub struct Stored {
@@ -50,19 +54,32 @@ impl Stored {
             (self.area, self.room) = (area, room);
         }
         let (first, format) = (self.slots * words, self.format);
-        let store = |(head, to): (usize, &mut [f32])| {
+        let (heads, all) = (self.room * words, Shared(self.area.as_mut_ptr()));
+        let store = |head: usize| {
+            // SAFETY: the slots of this head are this call's own.
+            let to = unsafe { std::slice::from_raw_parts_mut(all.get().add(head * heads), heads) };
             let slots = to[first..].chunks_exact_mut(words);
             for (row, slot) in rows.chunks_exact(of_row).zip(slots) {
                 format.store(width, &row[head * width..(head + 1) * width], slot);
             }
         };
-        let heads = self.room * words;
         match rows.len() > STORE {
-            true => self.area.par_chunks_exact_mut(heads).enumerate().for_each(store),
-            false => self.area.chunks_exact_mut(heads.max(1)).enumerate().for_each(store),
+            true => team::each(self.heads, store),
+            false => (0..self.heads).for_each(store),
         }
         self.slots = need;
         Ok(())
+    }
+
+    /// Keeps the rows at these places, which ascend, and moves them together.
+    fn keep_only(&mut self, places: &[usize]) {
+        let words = self.stride();
+        for head in self.area.chunks_exact_mut((self.room * words).max(1)) {
+            for (to, from) in places.iter().enumerate() {
+                head.copy_within(from * words..(from + 1) * words, to * words);
+            }
+        }
+        self.slots = places.len();
     }
 
     pub fn as_ptr(&self) -> *const f32 {
@@ -84,17 +101,62 @@ impl Stored {
     }
 }
 
+/// Of the same length.
 fn copy(from: &[f32], to: &mut [f32]) {
-    match from.len() > STORE {
-        true => to.par_chunks_mut(STORE).zip(from.par_chunks(STORE)).for_each(|(to, from)| to.copy_from_slice(from)),
-        false => to.copy_from_slice(from),
-    }
+    assert_eq!(from.len(), to.len(), "rows that move");
+    let at = Shared(to.as_mut_ptr());
+    team::each(from.len().div_ceil(STORE), |i| {
+        let from = &from[i * STORE..from.len().min((i + 1) * STORE)];
+        // SAFETY: this piece is this call's own.
+        unsafe { at.get().add(i * STORE).copy_from_nonoverlapping(from.as_ptr(), from.len()) };
+    });
 }
 
 /// What an instruction keeps: keys and values of an attention, inputs of a convolution.
 pub struct Kept {
     pub keys: Stored,
     pub values: Option<Stored>,
+    /// Where not all rows are kept: the slots of those that are, in order.
+    some: Option<Vec<u32>>,
+}
+
+impl Kept {
+    /// Where the row of a slot is.
+    pub fn place(&self, slot: u32) -> Option<usize> {
+        match &self.some {
+            None => Some(slot as usize),
+            Some(slots) => slots.binary_search(&slot).ok(),
+        }
+    }
+
+    /// Puts rows behind those that are there, of the slots before `end`.
+    pub fn append(&mut self, keys: &[f32], values: Option<&[f32]>, end: u32) -> Result<(), Error> {
+        let before = self.keys.slots;
+        self.keys.append(keys)?;
+        if let (Some(kept), Some(values)) = (&mut self.values, values) {
+            kept.append(values)?;
+        }
+        let new = (self.keys.slots - before) as u32;
+        self.some.iter_mut().for_each(|slots| slots.extend(end - new..end));
+        Ok(())
+    }
+
+    /// Forgets all but some slots, once there are twice as many as these can be.
+    pub fn keep_only<I: Iterator<Item = u32>>(&mut self, most: usize, needed: impl FnOnce() -> I) {
+        let Some(slots) = self.some.as_mut().filter(|slots| slots.len() > 2 * most + SPARE) else { return };
+        let mut needed: Vec<u32> = needed().collect();
+        needed.sort_unstable();
+        needed.dedup();
+        let places: Vec<usize> = needed.iter().filter_map(|slot| slots.binary_search(slot).ok()).collect();
+        self.keys.keep_only(&places);
+        *slots = places.iter().map(|place| slots[*place]).collect();
+    }
+
+    fn clear(&mut self) {
+        self.keys.slots = 0;
+        self.values.iter_mut().for_each(|values| values.slots = 0);
+        self.some.iter_mut().for_each(Vec::clear);
+    }
 }
 
 /// States of one scan, by slot: only those that a later row can start from.
@@ -122,11 +184,11 @@ impl Caches {
             match instr {
                 Instr::Attention { kv_heads, d_head, .. } => {
                     let of = || Stored::new(*kv_heads, *d_head, format);
-                    c.stored.insert(place, Kept { keys: of(), values: Some(of()) });
+                    c.stored.insert(place, Kept { keys: of(), values: Some(of()), some: None });
                 }
                 Instr::Conv1d { channels, .. } => {
                     let keys = Stored::new(1, *channels, CacheFormat::F32);
-                    c.stored.insert(place, Kept { keys, values: None });
+                    c.stored.insert(place, Kept { keys, values: None, some: Some(Vec::new()) });
                 }
                 Instr::Scan { .. } => {
                     c.states.insert(place, States::default());
@@ -139,10 +201,7 @@ impl Caches {
 
     /// Forgets all rows, and keeps the memory for others.
     pub fn clear(&mut self) {
-        for kept in self.stored.values_mut() {
-            kept.keys.slots = 0;
-            kept.values.iter_mut().for_each(|values| values.slots = 0);
-        }
+        self.stored.values_mut().for_each(Kept::clear);
         for states in self.states.values_mut() {
             states.free.extend(states.at.drain().map(|(_, state)| state));
         }
@@ -222,4 +281,31 @@ pub fn kept(place: Place, instr: &Instr) -> Option<Keeps> {
 fn instructions(program: &Program) -> impl Iterator<Item = (Place, &Instr)> {
     let of = |s: usize| program.stretches[s].instrs.iter().enumerate().map(move |(i, instr)| ((s, i), instr));
     (0..program.stretches.len()).flat_map(of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CacheFormat, Kept, SPARE, Stored};
+
+    #[test]
+    fn rows_that_are_kept_are_found_by_their_slots() {
+        let mut kept = Kept { keys: Stored::new(1, 3, CacheFormat::F32), values: None, some: Some(Vec::new()) };
+        let row = |slot: u32| [slot as f32, 0.5, -(slot as f32)];
+        for slot in 0..500 {
+            kept.append(&row(slot), None, slot + 1).unwrap();
+            // A run that stopped at slot 100, and one that goes on.
+            let needed = [slot.min(100), slot.saturating_sub(1), slot];
+            kept.keep_only(needed.len(), || needed.into_iter());
+            assert!(kept.keys.slots <= 2 * needed.len() + SPARE + 1, "{} rows after {slot}", kept.keys.slots);
+            for slot in needed {
+                let place = kept.place(slot).unwrap();
+                // SAFETY: a row that is there.
+                let there = unsafe { std::slice::from_raw_parts(kept.keys.as_ptr().add(place * 3), 3) };
+                assert_eq!(there, row(slot));
+            }
+        }
+        assert_eq!(kept.place(3), None);
+        kept.clear();
+        assert_eq!((kept.place(499), kept.keys.slots), (None, 0));
+    }
 }

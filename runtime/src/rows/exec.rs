@@ -2,7 +2,7 @@
 
 use super::cache::Keeps;
 use super::edits::{Asked, Taken, edit_inputs, receipts};
-use super::exec_instr::ALONE_FLOATS;
+use super::exec_instr::{ALONE_FLOATS, Shared, split};
 use super::meter::Metered;
 use super::operations::{Cost, total};
 use super::pool::Pool;
@@ -10,7 +10,6 @@ use super::share::{NONE, NewRow, RowsOf, Step, number};
 use super::{RowsEngine, broken};
 use crate::engine::{Extend, RowCount, RowValue, StepResult};
 use crate::error::Error;
-use rayon::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -292,26 +291,25 @@ fn enter(
 /// These rows of a buffer one after another, zeros for those that were not computed.
 fn moved(old: &[f32], len: usize, rows: impl ExactSizeIterator<Item = u32>, pool: &mut Pool) -> Result<Area, Error> {
     let mut new = pool.take(rows.len(), len, ROWS)?;
-    let copy = |(to, row): (&mut [f32], u32)| match row {
-        NONE => to.fill(0.0),
-        row => to.copy_from_slice(&old[row as usize * len..(row as usize + 1) * len]),
-    };
-    if new.len() < ALONE_FLOATS {
-        new.chunks_exact_mut(len.max(1)).zip(rows).for_each(copy);
-    } else {
-        let rows: Vec<u32> = rows.collect();
-        new.par_chunks_exact_mut(len).zip(rows).with_min_len(64).for_each(copy);
-    }
+    let (rows, worth, to): (Vec<u32>, _, _) = (rows.collect(), new.len() >= ALONE_FLOATS, Shared(new.as_mut_ptr()));
+    split(rows.len(), worth, |some| {
+        for (i, row) in some.clone().zip(&rows[some]) {
+            // SAFETY: row `i` of the new rows is this call's own.
+            let to = unsafe { std::slice::from_raw_parts_mut(to.get().add(i * len), len) };
+            match *row {
+                NONE => to.fill(0.0),
+                row => to.copy_from_slice(&old[row as usize * len..(row as usize + 1) * len]),
+            }
+        }
+    });
     Ok(new)
 }
 
 /// Appends the rows of a stretch to a cache.
 pub fn store(engine: &mut RowsEngine, frame: &Frame, keeps: Keeps) -> Result<(), Error> {
     if let Some(kept) = engine.caches.stored.get_mut(&keeps.place) {
-        kept.keys.append(&frame.buffers[keeps.keys.0 as usize])?;
-        if let (Some(values), Some(v)) = (&mut kept.values, keeps.values) {
-            values.append(&frame.buffers[v.0 as usize])?;
-        }
+        let values = keeps.values.map(|v| &frame.buffers[v.0 as usize][..]);
+        kept.append(&frame.buffers[keeps.keys.0 as usize], values, engine.caches.slots[frame.stretch])?;
     }
     Ok(())
 }

@@ -1,15 +1,15 @@
 //! The bodies of instructions, and attention whose scores or pattern something edits or reads.
 
-use super::RowsEngine;
 use super::cache::Place;
 use super::exec::{Frame, slots};
 use super::exec_instr::{Shared, pointers, with_scratch};
 use super::exec_mix::Cached;
 use super::given::Given;
 use super::share::NewRow;
+use super::{RowsEngine, team};
 use crate::error::Error;
-use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::OnceLock;
 use steer_compiler::program::{Body, KernelArg};
 use steer_kernels::Binary;
 use steer_kernels::attention::{Heads, Row};
@@ -113,9 +113,10 @@ impl Hooked<'_> {
         let acting: Vec<bool> = (0..frame.count()).map(|j| all || acts(frame, self.body, Some(&given), j)).collect();
         for rows in given.turns(frame.count()) {
             let (now, before) = (&*frame, &given);
-            let rows = rows.into_par_iter().filter(|j| acting[*j]);
-            let results: Vec<(usize, Results)> = rows.map(|j| (j, self.row(engine, now, &base, before, j))).collect();
-            for (j, results) in results {
+            let rows: Vec<usize> = rows.into_iter().filter(|j| acting[*j]).collect();
+            let results: Vec<OnceLock<Results>> = rows.iter().map(|_| OnceLock::new()).collect();
+            team::each(rows.len(), |i| _ = results[i].set(self.row(engine, now, &base, before, rows[i])));
+            for (j, results) in rows.into_iter().zip(results.into_iter().filter_map(OnceLock::into_inner)) {
                 keep(frame, place, self.body, &mut given, j, results);
             }
         }

@@ -221,6 +221,11 @@ struct Layer<'a> {
 impl Layer<'_> {
     /// An expert to a thread where there are enough of them; else the threads share the products of each.
     fn run(&self, groups: &[Group]) -> Result<(), Error> {
+        // They are read here, with all threads that reading takes: a part must not wait for others.
+        let (first, second) = self.matrices;
+        for w in first.iter().map(|w| &**w).chain([second]) {
+            groups.iter().try_for_each(|g| w.get(g.expert).map(|_| ()))?;
+        }
         let threads = rayon::current_num_threads();
         if threads > 1 && groups.len() >= 2 * threads {
             // The longest first, so that no thread is left with one at the end.

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::memory;
 use std::cell::RefCell;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use steer_compiler::plan::Sight;
 use steer_compiler::program::Instr;
 use steer_kernels::attention::{Heads, KeyValues, Queries, Row, Scratch, Softmax, attend_block};
@@ -216,9 +217,11 @@ pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &
     let filters = engine.constants.of(place).args.first().cloned().flatten();
     let w = filters.ok_or_else(|| broken("filters were not loaded"))?;
     let out = Shared(room(engine, frame, *y)?);
-    let (engine, frame) = (&*engine, &*frame);
+    let (all, frame) = (engine, &*frame);
+    let engine = &*all;
     let Some(kept) = engine.caches.stored.get(&place) else { return Err(broken("no cache")) };
     let stored = Shared(kept.keys.as_ptr().cast_mut());
+    let lost = AtomicBool::new(false);
     let n = frame.count();
     let threads = if n * channels < CHANNELS { 1 } else { rayon::current_num_threads() };
     // Threads share the rows, or the channels of a few.
@@ -233,14 +236,25 @@ pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &
             let there = list.len().min(*taps);
             reads.clear();
             for (t, slot) in (taps - there..*taps).zip(&list[list.len() - there..]) {
-                reads.push((
-                    w[t * channels..].as_ptr(),
-                    stored.get().wrapping_add(*slot as usize * channels).cast_const(),
-                ));
+                let Some(at) = kept.place(*slot) else {
+                    lost.store(true, Ordering::Relaxed);
+                    return;
+                };
+                reads.push((w[t * channels..].as_ptr(), stored.get().wrapping_add(at * channels).cast_const()));
             }
             // SAFETY: these channels of row `j` of `y` are this call's own; filters and stored rows have as many.
             unsafe { convolve(engine.isa, out.get().add(j * channels), &reads, part) };
         }
     });
+    if lost.into_inner() {
+        return Err(broken("an input of a convolution is missing"));
+    }
+    // What the next row of each run reads.
+    let behind = taps - 1;
+    let runs = &all.runs;
+    let last = || runs.iter().flat_map(|run| run.slots[home].iter().rev().take(behind).copied());
+    if let Some(kept) = all.caches.stored.get_mut(&place) {
+        kept.keep_only(runs.len() * behind, last);
+    }
     Ok(())
 }

@@ -22,12 +22,6 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// The panels that begin in a part of the cost.
-    fn panels(&self, part: Range<usize>) -> Range<usize> {
-        let at = |cost: usize| cost.div_ceil(self.w.inputs()).min(self.w.panels());
-        at(part.start)..at(part.end)
-    }
-
     fn run(&self, engine: &RowsEngine, wholes: &[WholeRows], panels: Range<usize>) {
         let (w, y, y_stride) = (self.w, self.y.get(), self.y_stride);
         // SAFETY: `y` holds all rows; each call writes the columns of its own panels.
@@ -79,6 +73,12 @@ impl Cut {
         if self.threads == 1 { 1 } else { 3 * self.threads }
     }
 
+    /// The panels of a matrix that begin in a part of its cost.
+    pub fn panels(w: &Packed, part: &Range<usize>) -> Range<usize> {
+        let at = |cost: usize| cost.div_ceil(w.inputs()).min(w.panels());
+        at(part.start)..at(part.end)
+    }
+
     /// The cost of the matrices one after another that a part has.
     pub fn part(&self, i: usize) -> Range<usize> {
         let (total, n) = (self.total, self.threads);
@@ -124,7 +124,7 @@ pub fn run(
             let (w, rows) = (all.get(b)?, n * extra);
             let x = &frame.buffers[x.0 as usize][b * x_batch..];
             let whole = (rows <= WholeRows::most(engine.arithmetic(), w)).then(|| {
-                let read = (x.as_ptr(), rows, inner);
+                let read = (x.as_ptr(), x_stride, rows, inner);
                 let known = whole_of.iter().position(|r| *r == read);
                 known.unwrap_or_else(|| {
                     whole_of.push(read);
@@ -141,11 +141,37 @@ pub fn run(
     let part = |i: usize| {
         let mut rest = cut.part(i);
         for job in &jobs {
-            job.run(engine, &wholes, job.panels(rest.clone()));
+            job.run(engine, &wholes, Cut::panels(job.w, &rest));
             let cost = Cut::cost(job.w);
             rest = rest.start.saturating_sub(cost)..rest.end.saturating_sub(cost);
         }
     };
     team::each(cut.count(), part);
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cut;
+    use steer_kernels::Packed;
+
+    #[test]
+    fn parts_have_every_panel_once() {
+        for threads in [1, 2, 3, 7, 64] {
+            for sizes in [&[(50257, 8)][..], &[(896, 896), (128, 896), (128, 896)], &[(16, 3), (80, 5), (1, 1)]] {
+                let all: Vec<Packed> = sizes.iter().map(|(out, inner)| Packed::with_shape(*out, *inner)).collect();
+                let cut = Cut { total: all.iter().map(Cut::cost).sum(), threads };
+                let mut seen: Vec<Vec<u32>> = all.iter().map(|w| vec![0; w.panels()]).collect();
+                for i in 0..cut.count() {
+                    let mut rest = cut.part(i);
+                    for (w, seen) in all.iter().zip(&mut seen) {
+                        seen[Cut::panels(w, &rest)].iter_mut().for_each(|n| *n += 1);
+                        let cost = Cut::cost(w);
+                        rest = rest.start.saturating_sub(cost)..rest.end.saturating_sub(cost);
+                    }
+                }
+                assert!(seen.iter().flatten().all(|n| *n == 1), "{threads} threads, {sizes:?}: {seen:?}");
+            }
+        }
+    }
 }

@@ -194,9 +194,8 @@ impl Engine for RowsEngine {
     }
 
     fn extend(&mut self, work: &[Extend]) -> Result<StepResult, Error> {
-        // On a thread of the pool: work that is handed over from outside waits twice for it, product by product.
         let isa = self.isa;
-        rayon::scope(|_| team::lead(isa, || exec::step(self, work)))
+        team::lead(isa, || exec::step(self, work))
     }
 
     fn watch(&mut self, watcher: Option<Watcher>) {

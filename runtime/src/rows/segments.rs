@@ -110,7 +110,7 @@ pub fn run(
     }
     let block = BLOCK.min(n.div_ceil(threads));
     team::each(n.div_ceil(block), |b| {
-        let thread = rayon::current_thread_index().unwrap_or(0);
+        let thread = team::index();
         let rows = b * block..((b + 1) * block).min(n);
         for (i, task) in tasks.iter().enumerate() {
             let clock = times.get(i).map(|time| (time, Instant::now()));

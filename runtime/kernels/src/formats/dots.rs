@@ -33,7 +33,7 @@ pub(crate) struct DotTile {
 }
 
 /// With so many rows it is the memory that they wait for, and weights are asked for beside each step.
-const BESIDE: usize = 2;
+const WAITING: usize = 2;
 
 pub(crate) type DotFn = unsafe fn(&DotTile);
 
@@ -54,7 +54,7 @@ unsafe fn run<F: Leveled, V: Wide, D: Dot<V::Whole>, const R: usize, const N: us
                 let at: [*const u8; N] = std::array::from_fn(|n| F::part(t.w.wrapping_add(n * t.w_panel), part));
                 let ahead: [*const u8; N] =
                     std::array::from_fn(|n| ahead(at[n], t.w.wrapping_add(n * t.w_panel), t.w_panel, N));
-                if R > BESIDE && t.first {
+                if R > WAITING && t.first {
                     (0..N).for_each(|n| ask::<V>(ahead[n], F::BYTES, 0, 1));
                 }
                 let sums = sums::<F, V, D, R, N>(&at, &ahead, &x, half * F::PART);
@@ -94,7 +94,7 @@ unsafe fn sums<F: Leveled, V: Wide, D: Dot<V::Whole>, const R: usize, const N: u
     for from in (0..steps).step_by(group) {
         let mut few = [[V::Whole::splat(0); N]; R];
         for step in from..from + group {
-            if R <= BESIDE {
+            if R <= WAITING {
                 (0..N).for_each(|n| ask::<V>(ahead[n], F::BYTES, step, steps));
             }
             macro_rules! word {

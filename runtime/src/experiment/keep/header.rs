@@ -136,22 +136,27 @@ pub fn same(theirs: &[Part], ours: &[Part]) -> bool {
 
 /// What differs, as a person reads it; nothing where all is the same.
 pub fn differences(theirs: &[Part], ours: &[Part]) -> String {
-    let named = |parts: &[Part], name: &str| parts.iter().find(|p| p.name == name).map(|p| p.value.clone());
+    // Several parts may have one name, such as files of one name in different folders.
+    let named = |parts: &[Part], name: &str| -> Vec<Value> {
+        parts.iter().filter(|p| p.name == name).map(|p| p.value.clone()).collect()
+    };
     let mut out: Vec<String> = Vec::new();
     let mut seen = HashSet::new();
     for name in theirs.iter().chain(ours).map(|p| p.name.as_str()).filter(|name| seen.insert(*name)) {
-        let text = match (named(theirs, name), named(ours, name)) {
-            (there, here) if there == here => continue,
+        let (there, here) = (named(theirs, name), named(ours, name));
+        let text = match (&there[..], &here[..]) {
+            _ if there == here => continue,
             // It is made of the others.
             _ if name == COMPILED && !out.is_empty() => continue,
-            (Some(Value::Given(there)), Some(Value::Given(here))) => {
-                format!("{name} was {there} there and is {here} here")
-            }
-            (Some(_), Some(_)) => format!("{name} is not the same"),
-            (Some(_), None) => format!("{name} is not here"),
-            (None, _) => format!("{name} was not there"),
+            ([Value::Given(there)], [Value::Given(here)]) => format!("{name} was {there} there and is {here} here"),
+            ([], _) => format!("{name} was not there"),
+            (_, []) => format!("{name} is not here"),
+            _ => format!("{name} is not the same"),
         };
         out.push(text);
+    }
+    if out.is_empty() && !same(theirs, ours) {
+        out.push("its parts stand in another order".into());
     }
     const SHOWN: usize = 4;
     let more = out.len().saturating_sub(SHOWN);
@@ -180,6 +185,11 @@ mod tests {
         let plan = of("f32", "the script `a.steer`", "3");
         assert_eq!(differences(&plan, &here), "the compiled script is not the same");
         assert_eq!(differences(&here[1..], &here), "`--cache` was not there");
+        let twice =
+            |hash: &str| vec![Part::hash("the import `lib.steer`", "1"), Part::hash("the import `lib.steer`", hash)];
+        assert_eq!(differences(&twice("2"), &twice("3")), "the import `lib.steer` is not the same");
+        let turned: Vec<Part> = here.iter().rev().cloned().collect();
+        assert_eq!(differences(&turned, &here), "its parts stand in another order");
         let many: Vec<Part> = (0..9).map(|i| Part::hash(format!("file {i}"), "1")).collect();
         assert_eq!(
             differences(&many, &[]),

@@ -14,7 +14,7 @@ pub struct Writer {
     pieces: Option<SyncSender<Finished>>,
     thread: Option<JoinHandle<(usize, Result<(), Error>)>>,
     /// How many pieces the file holds; known in the end.
-    held: usize,
+    held: Option<usize>,
 }
 
 impl Writer {
@@ -26,7 +26,7 @@ impl Writer {
             let written = given.iter().try_for_each(|piece| journal.append(&piece));
             (journal.pieces, written)
         };
-        Writer { path, pieces: Some(pieces), thread: Some(std::thread::spawn(write)), held: 0 }
+        Writer { path, pieces: Some(pieces), thread: Some(std::thread::spawn(write)), held: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -35,7 +35,7 @@ impl Writer {
 
     /// Whether there is a piece in the file, when it has ended.
     pub fn holds_any(&self) -> bool {
-        self.held > 0
+        self.held != Some(0)
     }
 
     /// Takes a piece over. The error may be that of an earlier one, behind which nothing is written.
@@ -49,7 +49,7 @@ impl Writer {
         drop(self.pieces.take());
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok((held, written))) => {
-                self.held = held;
+                self.held = Some(held);
                 written
             }
             Some(Err(_)) => Err(Error::new(codes::KEPT, "a piece cannot be kept").help("this is a bug in steer")),

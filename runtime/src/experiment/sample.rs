@@ -11,16 +11,26 @@ pub fn sample(logits: &[f32], before: &[u32], options: &GenerateOptions, seed: u
     if options.temperature == 0.0 {
         return argmax(&logits);
     }
-    let choices = choices(&logits, options);
-    let total: f64 = choices.iter().map(|c| c.1).sum();
-    let mut left = uniform(seed, key) * total;
-    for (t, w) in &choices {
-        left -= w;
-        if left < 0.0 {
-            return *t;
+    let draw = |choices: &mut dyn Iterator<Item = (u32, f64)>, total: f64| {
+        let (mut left, mut last) = (uniform(seed, key) * total, None);
+        for (t, w) in choices {
+            left -= w;
+            if left < 0.0 {
+                return t;
+            }
+            last = Some(t);
         }
+        last.unwrap_or_else(|| argmax(&logits))
+    };
+    if options.top_k.is_none() && options.top_p.is_none() && options.min_p.is_none() {
+        let weight = weights(&logits, options);
+        let total = (0..logits.len() as u32).map(&weight).sum();
+        let mut possible = LikeliestFirst::of(&logits).map(|t| (t, weight(t))).take_while(|c| c.1 > 0.0);
+        return draw(&mut possible, total);
     }
-    choices.last().map_or_else(|| argmax(&logits), |c| c.0)
+    let choices = choices(&logits, options);
+    let total = choices.iter().map(|c| c.1).sum();
+    draw(&mut choices.into_iter(), total)
 }
 
 /// Makes tokens that were there before less likely, in float32 as transformers does.
@@ -38,28 +48,68 @@ fn penalized<'l>(logits: &'l [f32], before: &[u32], penalty: Option<f64>) -> Cow
 /// The tokens that may be chosen, the likeliest first, with weights that are to one another as their probabilities:
 /// by temperature, then `top_k`, `top_p` and `min_p`, each of what the one before has left.
 fn choices(logits: &[f32], options: &GenerateOptions) -> Vec<(u32, f64)> {
-    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-    // The highest first; of equals the first token.
-    order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
-    if let Some(k) = options.top_k {
-        order.truncate(k.max(1));
-    }
-    let top = f64::from(logits[order[0] as usize]);
-    let weight = |t: u32| ((f64::from(logits[t as usize]) - top) / options.temperature).exp();
-    let mut out: Vec<(u32, f64)> = order.into_iter().map(|t| (t, weight(t))).collect();
-    if let Some(p) = options.top_p {
-        let total: f64 = out.iter().map(|c| c.1).sum();
-        let mut sum = 0.0;
-        let kept = out.iter().position(|c| {
-            sum += c.1 / total;
-            sum >= p
-        });
-        out.truncate(kept.map_or(out.len(), |i| i + 1));
-    }
-    // The likeliest one's weight is 1.
+    let weight = weights(logits, options);
+    let k = options.top_k.map_or(logits.len(), |k| k.max(1));
+    let mut first = LikeliestFirst::of(logits).map(|t| (t, weight(t))).take(k);
     let least = options.min_p.unwrap_or(0.0);
-    out.retain(|c| c.1 >= least && c.1 > 0.0);
+    let possible = |c: &(u32, f64)| c.1 >= least && c.1 > 0.0;
+    let Some(p) = options.top_p else { return first.take_while(possible).collect() };
+    let few: Vec<(u32, f64)> = if k < logits.len() { first.by_ref().collect() } else { Vec::new() };
+    let total: f64 = match k < logits.len() {
+        true => few.iter().map(|c| c.1).sum(),
+        false => (0..logits.len() as u32).map(&weight).sum(),
+    };
+    let (mut out, mut sum) = (Vec::new(), 0.0);
+    for c in few.into_iter().chain(first).take_while(possible) {
+        out.push(c);
+        sum += c.1 / total;
+        if sum >= p {
+            break;
+        }
+    }
     out
+}
+
+/// What the tokens weigh: the likeliest one 1.
+fn weights<'l>(logits: &'l [f32], options: &GenerateOptions) -> impl Fn(u32) -> f64 + 'l {
+    let top = logits.iter().copied().max_by(f32::total_cmp).map_or(0.0, f64::from);
+    let temperature = options.temperature;
+    move |t| ((f64::from(logits[t as usize]) - top) / temperature).exp()
+}
+
+/// All tokens, that of the highest logit first, of equals the first token. They are sorted as far as somebody asks: a
+/// vocabulary is large, and mostly one of the first is chosen.
+struct LikeliestFirst<'l> {
+    logits: &'l [f32],
+    order: Vec<u32>,
+    sorted: usize,
+    next: usize,
+}
+
+impl<'l> LikeliestFirst<'l> {
+    fn of(logits: &'l [f32]) -> Self {
+        LikeliestFirst { logits, order: (0..logits.len() as u32).collect(), sorted: 0, next: 0 }
+    }
+}
+
+impl Iterator for LikeliestFirst<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        if self.next == self.sorted {
+            let more = (4 * self.sorted.max(64)).min(self.order.len() - self.sorted);
+            let logit = |t: u32| self.logits[t as usize];
+            let by = |a: &u32, b: &u32| logit(*b).total_cmp(&logit(*a)).then(a.cmp(b));
+            let rest = &mut self.order[self.sorted..];
+            if more < rest.len() {
+                rest.select_nth_unstable_by(more, by);
+            }
+            rest[..more].sort_unstable_by(by);
+            self.sorted += more;
+        }
+        self.next += 1;
+        self.order.get(self.next - 1).copied()
+    }
 }
 
 /// The highest logit; of equals the first.
@@ -116,6 +166,15 @@ mod tests {
             let p = f64::from(x).exp() / z;
             assert!((*c as f64 / n as f64 - p).abs() < 0.015, "{counts:?}");
         }
+    }
+
+    #[test]
+    fn tokens_come_in_the_order_of_their_logits() {
+        let logits: Vec<f32> = (0..3000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 22) as f32 - 500.0).collect();
+        let mut order: Vec<u32> = (0..3000).collect();
+        order.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b)));
+        assert_eq!(LikeliestFirst::of(&logits).collect::<Vec<_>>(), order);
+        assert_eq!(LikeliestFirst::of(&[]).next(), None);
     }
 
     #[test]

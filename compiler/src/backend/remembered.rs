@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use steer_kernels::Isa;
 use steer_lang::Diagnostic;
 
-/// Kernels that are kept, of each instruction set. One more forgets them all: engines hold those that they use.
-const MOST: usize = 4096;
+/// Kernels that are kept, of each instruction set: more than an experiment has, and by LLVM, where one that was compiled
+/// alone takes half a megabyte, not too much to hold. One more forgets them all; engines hold those that they use.
+const MOST: usize = 512;
 
 /// A compiled kernel: its number among those that were compiled together.
 type Place = (Arc<dyn RowKernels>, KernelId);

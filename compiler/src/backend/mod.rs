@@ -6,11 +6,11 @@ mod interp;
 pub mod llvm;
 mod remembered;
 
-pub use remembered::{CompiledKernels, Remembered};
-
 use crate::kernel::Kernel;
 use crate::program::KernelId;
+use remembered::Remembered;
 use std::ops::Range;
+use std::sync::LazyLock;
 use steer_kernels::Isa;
 use steer_lang::Diagnostic;
 
@@ -52,7 +52,9 @@ pub const ROW_BACKENDS: &[&dyn RowBackend] = &[
 /// The name of the backend that is used where nobody chooses one.
 pub const DEFAULT: &str = if cfg!(feature = "llvm") { "llvm" } else { "cranelift" };
 
-/// The row backend of a name.
+/// The row backend of a name; it compiles no kernel twice in this process.
 pub fn row_backend(name: &str) -> Option<&'static dyn RowBackend> {
-    ROW_BACKENDS.iter().copied().find(|b| b.name() == name)
+    static REMEMBERED: LazyLock<Vec<Remembered>> =
+        LazyLock::new(|| ROW_BACKENDS.iter().map(|b| Remembered::new(*b)).collect());
+    REMEMBERED.iter().find(|b| b.name() == name).map(|b| b as &dyn RowBackend)
 }

@@ -49,15 +49,11 @@ impl<'a> Ready<'a> {
         let mut engine: Box<dyn Engine> = match row_backend(&options.backend) {
             Some(backend) => {
                 let (plan, program) = (Arc::clone(&prepared.plan), Arc::clone(&prepared.program));
-                let mut rows = match &options.warm {
-                    Some(warm) => {
-                        let (backend, packed) = (warm.remembered(backend), warm.packed());
-                        let rows = RowsEngine::over(plan, program, &backend, weights, self.tensors, &packed)?;
-                        warm.keep_packed(rows.packed());
-                        rows
-                    }
-                    None => RowsEngine::new(plan, program, backend, weights, self.tensors)?,
-                };
+                let packed = options.warm.as_ref().map(|w| w.packed()).unwrap_or_default();
+                let mut rows = RowsEngine::over(plan, program, backend, weights, self.tensors, &packed)?;
+                if let Some(warm) = &options.warm {
+                    warm.keep_packed(rows.packed());
+                }
                 rows.share = options.share;
                 Box::new(rows)
             }

@@ -10,7 +10,6 @@ use crate::rows::PackedWeights;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use steer_compiler::backend::{CompiledKernels, Remembered, RowBackend};
 use steer_compiler::elaborate::{OutputSpec, RowRead};
 use steer_compiler::plan::{Plan, print};
 use steer_lang::Span;
@@ -24,7 +23,6 @@ const VALUES: usize = 512 << 20;
 #[derive(Default)]
 pub struct Warm {
     packed: RefCell<PackedWeights>,
-    kernels: CompiledKernels,
     engines: RefCell<VecDeque<Waiting>>,
     tensors: RefCell<Tensors>,
     runs: RefCell<Runs>,
@@ -68,11 +66,6 @@ pub struct Recalled {
 }
 
 impl Warm {
-    /// A backend that compiles no kernel twice.
-    pub fn remembered<'a>(&'a self, backend: &'a dyn RowBackend) -> Remembered<'a> {
-        Remembered { backend, known: &self.kernels.0 }
-    }
-
     /// The matrices that engines have packed so far.
     pub fn packed(&self) -> PackedWeights {
         self.packed.borrow().clone()

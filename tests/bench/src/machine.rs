@@ -3,11 +3,19 @@
 #[path = "../../../runtime/kernels/examples/turns/mod.rs"]
 mod turns;
 
-use steer_kernels::{Isa, limits};
+use std::time::Duration;
+use steer_kernels::{Area, Isa, limits};
 pub use turns::median;
 
 /// More numbers than any cache holds.
-pub const NUMBERS: usize = 32 << 20;
+const NUMBERS: usize = 32 << 20;
+
+/// As many, in pages as large as those of weights: from small ones less is read in a second than models do.
+pub fn numbers() -> Area {
+    let mut numbers = Area::zeros(NUMBERS).expect("memory for what the machine is measured with");
+    numbers.fill(1.0);
+    numbers
+}
 
 /// Steps of multiply-adds in one measurement.
 const STEPS: usize = 1 << 24;
@@ -26,8 +34,12 @@ pub fn peak(threads: usize) -> f64 {
     operations * threads as f64 / times[0][0]
 }
 
+/// How long the threads of a pass may stay awake behind it.
+const AWAKE: Duration = Duration::from_millis(3);
+
 /// Bytes read in a second, by all threads together.
 pub fn read(threads: usize, numbers: &[f32]) -> f64 {
+    std::thread::sleep(AWAKE);
     let part = |t: usize| &numbers[numbers.len() * t / threads..numbers.len() * (t + 1) / threads];
     let times = turns::in_turns(threads, 1, &[&|t| limits::read(Isa::detect(), part(t))]);
     numbers.len() as f64 * 4.0 / times[0][0]

@@ -10,13 +10,14 @@
 //!   second; the model is measured from then on, which itself takes time;
 //! - `limits`: operations and bytes that the machine can do and read in a second now.
 
-use crate::machine::{self, NUMBERS};
+use crate::machine;
 use crate::model::{Model, Source, Steer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::{BufRead, Write};
 use std::time::Instant;
+use steer_kernels::Area;
 
 /// Tokens that both sides can make up.
 fn tokens(n: usize) -> Vec<u32> {
@@ -29,12 +30,12 @@ struct Bench {
     /// By model: the tokens that it has seen.
     at: BTreeMap<String, usize>,
     threads: usize,
-    numbers: Vec<f32>,
+    numbers: Area,
 }
 
 pub fn serve(source: Source, threads: usize) -> Result<(), String> {
     let mut bench =
-        Bench { source, models: BTreeMap::new(), at: BTreeMap::new(), threads, numbers: vec![1.0; NUMBERS] };
+        Bench { source, models: BTreeMap::new(), at: BTreeMap::new(), threads, numbers: machine::numbers() };
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|e| e.to_string())?;
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -1,7 +1,7 @@
 //! Models in turns, each held against the machine's limit in the same turn: its speed drifts, so that times of
 //! different moments say nothing of each other.
 
-use crate::machine::{self, NUMBERS, median};
+use crate::machine::{self, median};
 use crate::model::Model;
 use std::hint::black_box;
 use std::time::Instant;
@@ -61,7 +61,7 @@ pub fn new_tokens(
     tokens: &[u32],
     count: usize,
 ) -> Result<Vec<Turn>, String> {
-    let numbers = vec![1.0f32; NUMBERS];
+    let numbers = machine::numbers();
     let n = models.len();
     let mut turn = |turn: usize| {
         let mut seconds = vec![0.0; n];

@@ -40,10 +40,10 @@ fn pages(engine: &RowsEngine, (s, i): Place) -> Vec<Page> {
     for (place, instrs) in instrs {
         for values in engine.constants.of(place).args.iter().flatten() {
             let (at, bytes) = (values.as_ptr().cast(), size_of_val(&values[..]));
-            pages.extend((0..bytes).step_by(PAGE).map(|from| page(at, from, (bytes - from).min(PAGE))));
+            let room = PAGES - pages.len();
+            pages.extend((0..bytes).step_by(PAGE).take(room).map(|from| page(at, from, (bytes - from).min(PAGE))));
         }
         if pages.len() >= PAGES {
-            pages.truncate(PAGES);
             break;
         }
         if let Instr::Linear { active: None, .. } = instrs[0] {
@@ -61,14 +61,9 @@ fn of_products(engine: &RowsEngine, (s, first): Place, count: usize) -> Vec<Page
     let cut = Cut::of(all.iter().copied(), 1);
     let threads = cut.threads();
     let place = |part: usize| {
-        let mut rest = cut.part(part);
-        all.iter().find_map(|w| {
-            let panels = Cut::panels(w, &rest);
-            let cost = Cut::cost(w);
-            rest = rest.start.saturating_sub(cost)..rest.end.saturating_sub(cost);
-            let from = panels.start * w.panel_bytes();
-            (!panels.is_empty()).then(|| w.as_slice().as_ptr().cast::<u8>().wrapping_add(from))
-        })
+        let mut panels = all.iter().zip(cut.part(part, all.iter().copied()));
+        let (w, panels) = panels.find(|(_, panels)| !panels.is_empty())?;
+        Some(w.as_slice().as_ptr().cast::<u8>().wrapping_add(panels.start * w.panel_bytes()))
     };
     let places: Vec<*const u8> = (0..threads).filter_map(place).collect();
     let deep = (0..OF_PART.min((PAGES / threads).max(1) * PAGE)).step_by(PAGE);

@@ -250,7 +250,7 @@ pub fn conv1d(engine: &mut RowsEngine, frame: &mut Frame, place: Place, instr: &
         return Err(broken("an input of a convolution is missing"));
     }
     // What the next row of each run reads.
-    let behind = taps - 1;
+    let behind = taps.saturating_sub(1);
     let runs = &all.runs;
     let last = || runs.iter().flat_map(|run| run.slots[home].iter().rev().take(behind).copied());
     if let Some(kept) = all.caches.stored.get_mut(&place) {

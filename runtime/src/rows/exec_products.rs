@@ -61,7 +61,7 @@ impl Cut {
     }
 
     /// The weights of a matrix that are read, but for the sixteen of each panel and input.
-    pub fn cost(w: &Packed) -> usize {
+    fn cost(w: &Packed) -> usize {
         w.panels() * w.inputs()
     }
 
@@ -73,14 +73,19 @@ impl Cut {
         if self.threads == 1 { 1 } else { 3 * self.threads }
     }
 
-    /// The panels of a matrix that begin in a part of its cost.
-    pub fn panels(w: &Packed, part: &Range<usize>) -> Range<usize> {
-        let at = |cost: usize| cost.div_ceil(w.inputs()).min(w.panels());
-        at(part.start)..at(part.end)
+    /// The panels of each matrix that a part has: those that begin in its share of the cost.
+    pub fn part<'w>(&self, i: usize, matrices: impl Iterator<Item = &'w Packed>) -> impl Iterator<Item = Range<usize>> {
+        let mut rest = self.share(i);
+        matrices.map(move |w| {
+            let at = |cost: usize| cost.div_ceil(w.inputs()).min(w.panels());
+            let (panels, cost) = (at(rest.start)..at(rest.end), Cut::cost(w));
+            rest = rest.start.saturating_sub(cost)..rest.end.saturating_sub(cost);
+            panels
+        })
     }
 
     /// The cost of the matrices one after another that a part has.
-    pub fn part(&self, i: usize) -> Range<usize> {
+    fn share(&self, i: usize) -> Range<usize> {
         let (total, n) = (self.total, self.threads);
         // Three quarters in large parts.
         let at = |part: usize| match n {
@@ -139,11 +144,8 @@ pub fn run(
     let cut = Cut::of(jobs.iter().map(|j| j.w), most.unwrap_or(0));
     engine.ahead.tell(engine, (s, first + count));
     let part = |i: usize| {
-        let mut rest = cut.part(i);
-        for job in &jobs {
-            job.run(engine, &wholes, Cut::panels(job.w, &rest));
-            let cost = Cut::cost(job.w);
-            rest = rest.start.saturating_sub(cost)..rest.end.saturating_sub(cost);
+        for (job, panels) in jobs.iter().zip(cut.part(i, jobs.iter().map(|job| job.w))) {
+            job.run(engine, &wholes, panels);
         }
     };
     team::each(cut.count(), part);
@@ -163,11 +165,8 @@ mod tests {
                 let cut = Cut { total: all.iter().map(Cut::cost).sum(), threads };
                 let mut seen: Vec<Vec<u32>> = all.iter().map(|w| vec![0; w.panels()]).collect();
                 for i in 0..cut.count() {
-                    let mut rest = cut.part(i);
-                    for (w, seen) in all.iter().zip(&mut seen) {
-                        seen[Cut::panels(w, &rest)].iter_mut().for_each(|n| *n += 1);
-                        let cost = Cut::cost(w);
-                        rest = rest.start.saturating_sub(cost)..rest.end.saturating_sub(cost);
+                    for (panels, seen) in cut.part(i, all.iter()).zip(&mut seen) {
+                        seen[panels].iter_mut().for_each(|n| *n += 1);
                     }
                 }
                 assert!(seen.iter().flatten().all(|n| *n == 1), "{threads} threads, {sizes:?}: {seen:?}");

@@ -113,7 +113,7 @@ struct Team {
     present: AtomicUsize,
     asleep: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
-    ahead: Ahead,
+    asking: Asking,
 }
 
 // SAFETY: `work` is shared as it says there; it may be called by every thread.
@@ -146,7 +146,7 @@ pub fn lead<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
         present: AtomicUsize::new(0),
         asleep: AtomicUsize::new(0),
         panic: Mutex::new(None),
-        ahead: Ahead { pages: AtomicPtr::default(), asked: AtomicUsize::new(0) },
+        asking: Asking { pages: AtomicPtr::default(), asked: AtomicUsize::new(0) },
         members: OnceLock::new(),
     };
     let _over = Over(&team);
@@ -224,7 +224,7 @@ pub unsafe fn ahead(pages: &Pages) {
     let team = LEADS.get();
     if !team.is_null() {
         // SAFETY: its `lead` has not returned.
-        unsafe { (*team).ahead.set(pages) };
+        unsafe { (*team).asking.set(pages) };
     }
 }
 
@@ -315,7 +315,7 @@ impl Team {
         let mut looks = 0;
         while !end() {
             looks += 1;
-            if !self.ahead.ask(self.ask) {
+            if !self.asking.ask(self.ask) {
                 spin_loop();
             }
             if looks % LOOKS.0 == 0 && !(looks >= LOOKS.1 && sleep()) {
@@ -326,12 +326,12 @@ impl Team {
 }
 
 /// What is read next, and how many pieces of it have been asked for.
-struct Ahead {
+struct Asking {
     pages: AtomicPtr<Pages>,
     asked: AtomicUsize,
 }
 
-impl Ahead {
+impl Asking {
     fn set(&self, pages: &Pages) {
         self.asked.store(0, Ordering::Relaxed);
         self.pages.store((&raw const *pages).cast_mut(), Ordering::Release);

@@ -28,6 +28,9 @@ pub trait WeightSource: Send + Sync {
     fn piece(&self, _weight: &Weight, _index: usize) -> Option<Piece<'_>> {
         None
     }
+
+    /// Says that a weight has been read: memory that its file has taken for it may go, until it is read again.
+    fn let_go(&self, _weight: &Weight) {}
 }
 
 /// Elements as a file stores them.
@@ -82,6 +85,10 @@ impl WeightSource for Widened {
 
     fn read_range(&self, weight: &Weight, range: Range<usize>) -> Result<Vec<f32>, Error> {
         self.0.read_range(weight, range)
+    }
+
+    fn let_go(&self, weight: &Weight) {
+        self.0.let_go(weight);
     }
 }
 

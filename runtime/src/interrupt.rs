@@ -28,8 +28,14 @@ pub fn check() -> Result<(), Error> {
     }
 }
 
-/// Listens for ctrl-C from now on. Where the system refuses, ctrl-C simply ends the process.
+/// Listens for ctrl-C from now on. Where the system refuses, ctrl-C simply ends the process. A file that becomes larger
+/// than files may be is an error of who writes it, and no signal.
 pub fn install() {
+    #[cfg(unix)]
+    // SAFETY: it is ignored from now on, and no handler runs.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
     let _ = ctrlc::set_handler(|| {
         if REQUESTED.swap(true, Ordering::Relaxed) {
             files::abandon();

@@ -25,8 +25,11 @@ use settings::Settings;
 use std::cell::OnceCell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use steer_lang::codes;
+use steer_lang::{Diagnostic, codes};
 use tokenizers::Tokenizer;
+
+/// A model has at most this part of its entries beyond the tokens.
+const PADDING: usize = 10;
 
 /// A loaded tokenizer.
 pub struct Tokens {
@@ -240,19 +243,23 @@ impl Tokens {
         &self.settings.eos
     }
 
-    /// Whether a model of this vocabulary can take every token. Models often have room for more.
-    pub fn check_fits(&self, vocab: usize) -> Result<(), Error> {
-        if self.end <= vocab {
-            return Ok(());
+    /// An error where a model of this vocabulary cannot take every token, and a warning where it has so many more that they
+    /// are hardly padding.
+    pub fn misfit(&self, vocab: usize) -> Option<Diagnostic> {
+        let (shown, help) =
+            (self.path.display(), format!("this is the tokenizer of another model: {}", remedy(&self.path)));
+        if self.end > vocab {
+            let last = self.end as u32 - 1;
+            let piece = self.piece(last);
+            let message =
+                format!("`{shown}` has the token {last} ({piece:?}), and the model's vocabulary has {vocab} entries");
+            return Some(Diagnostic::error(codes::BAD_TOKENIZER, message).help(help));
         }
-        let last = self.end as u32 - 1;
-        let message = format!(
-            "`{}` has the token {last} ({:?}), and the model's vocabulary has {vocab} entries",
-            self.path.display(),
-            self.piece(last)
-        );
-        Err(Error::new(codes::BAD_TOKENIZER, message)
-            .help(format!("this is the tokenizer of another model: {}", remedy(&self.path))))
+        // Models have up to some percent of padding.
+        (self.end < vocab - vocab / PADDING).then(|| {
+            let message = format!("`{shown}` has {} tokens, and the model's vocabulary has {vocab} entries", self.end);
+            Diagnostic::warning(codes::BAD_TOKENIZER, message).help(format!("perhaps {help}"))
+        })
     }
 
     fn unknown(&self) -> Option<u32> {

@@ -90,7 +90,7 @@ fn tokenizers() {
             }
             let _ = tokens.single(text);
         }
-        let _ = tokens.check_fits(4);
+        let _ = tokens.misfit(4);
     }
     assert!(read > 0 && failed > 0, "{read} read, {failed} refused");
 }

@@ -6,7 +6,7 @@ use common::{Folder, stories260k};
 use serde_json::{Value, json};
 use steer::tokens::{Stream, Tokens};
 use steer_compiler::elaborate::{Chat, Message};
-use steer_lang::{FileId, Span};
+use steer_lang::{FileId, Severity, Span};
 
 /// A byte-level vocabulary of all bytes and a few words, as GPT-2's.
 fn byte_level() -> Value {
@@ -53,13 +53,13 @@ fn single_tokens_are_looked_up_as_they_stand() {
     assert_eq!(tokens.single("Maryx").unwrap_err().to_string(), "2 tokens: \"Mary\", \"x\"");
     assert_eq!(tokens.single("").unwrap_err().to_string(), "no token at all");
     assert_eq!((tokens.eos(), tokens.bos(), tokens.vocab_size()), (&[260][..], None, 261));
-    assert!(tokens.check_fits(300).is_ok() && tokens.check_fits(261).is_ok());
-    let e = tokens.check_fits(260).unwrap_err();
-    assert!(
-        e.0.message.contains("the token 260 (\"<|end|>\"), and the model's vocabulary has 260 entries"),
-        "{}",
-        e.0.message
-    );
+    assert!(tokens.misfit(280).is_none() && tokens.misfit(261).is_none());
+    let few = tokens.misfit(260).unwrap();
+    assert!(few.message.contains("the token 260 (\"<|end|>\"), and the model's vocabulary has 260 entries"), "{few:?}");
+    assert_eq!(few.severity, Severity::Error);
+    let many = tokens.misfit(512).unwrap();
+    assert!(many.message.ends_with("has 261 tokens, and the model's vocabulary has 512 entries"), "{many:?}");
+    assert_eq!(many.severity, Severity::Warning);
     assert_eq!(tokens.piece(259), " Mary");
     assert_eq!(tokens.piece(9999), "<id 9999>");
 }

@@ -59,7 +59,8 @@ impl Activations {
 }
 
 /// To the nearest bf16, ties to even.
-fn brain(x: f32) -> f32 {
+#[inline]
+pub(crate) fn brain(x: f32) -> f32 {
     if x.is_nan() {
         return x;
     }
@@ -111,8 +112,8 @@ unsafe fn quantize_block<V: Wide>(row: *const f32, block: &mut Block) {
     }
 }
 
-/// Some numbers of a row, whole blocks of them, as blocks.
-pub(crate) type QuantizeFn = unsafe fn(row: *const f32, blocks: &mut [Block]);
+/// So many numbers of a row, whole blocks of them, as blocks.
+pub(crate) type QuantizeFn = unsafe fn(row: *const f32, numbers: usize, blocks: &mut [Block]);
 type RoundFn = unsafe fn(row: &mut [f32]);
 
 macro_rules! quantize {
@@ -125,7 +126,7 @@ macro_rules! quantize {
             pub(super) const ROUND: RoundFn = round;
 
             #[$attribute]
-            unsafe fn quantize(row: *const f32, blocks: &mut [Block]) {
+            unsafe fn quantize(row: *const f32, _numbers: usize, blocks: &mut [Block]) {
                 for (i, block) in blocks.iter_mut().enumerate() {
                     unsafe { super::quantize_block::<V>(row.add(i * BLOCK), block) };
                 }
@@ -158,7 +159,7 @@ mod tests {
 
     fn blocks(isa: Isa, row: &[f32]) -> Vec<Block> {
         let mut blocks = vec![Block::default(); row.len() / 32];
-        unsafe { quantize(isa)(row.as_ptr(), &mut blocks) };
+        unsafe { quantize(isa)(row.as_ptr(), row.len(), &mut blocks) };
         blocks
     }
 

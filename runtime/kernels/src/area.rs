@@ -1,9 +1,8 @@
 //! Large pieces of memory.
 
-use std::ops::{Deref, DerefMut};
-
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::ops::{Deref, DerefMut, Range};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// From so many bytes on memory is mapped, in pages as large as the system has: fresh pages of the usual size cost as
 /// much as the values that are written to them.
@@ -12,7 +11,7 @@ const MAPPED: usize = 1 << 20;
 /// A large page, and the size from which on memory is whole ones.
 const LARGE: (usize, usize) = (2 << 20, 4 << 20);
 
-/// From so many bytes on what lasts shares large pages with others, which the processor finds faster; and the bytes that
+/// From so many bytes on memory may be beside others' in large pages, which the processor finds faster; and the bytes that
 /// are mapped for that at once.
 const SHARED: (usize, usize) = (4 << 10, 16 << 20);
 
@@ -34,8 +33,7 @@ pub struct Area {
 enum Place {
     Heap(Vec<Line>),
     Mapped(MmapMut),
-    /// From a byte of what several share on.
-    Beside(Arc<MmapRaw>, usize),
+    Beside(Piece),
 }
 
 impl Default for Place {
@@ -55,16 +53,16 @@ impl Area {
         Some(Area { place, capacity, len: 0 })
     }
 
-    /// As many zeros beside others that are asked for in this way, all of them in large pages; `None` where there is no
-    /// memory for them. Meant for what stays, such as weights: their memory is given back when none of those that share
-    /// a map is left, and what is dropped meanwhile is not used again.
-    pub fn lasting(len: usize) -> Option<Area> {
+    /// As many zeros, in large pages together with others that are asked for in this way; `None` where there is no memory
+    /// for them. What is dropped is used again by others, and given back to the system when none of those that share a map
+    /// is left. Meant for what stays for a while, such as weights and caches.
+    pub fn together(len: usize) -> Option<Area> {
         let bytes = len.checked_mul(size_of::<f32>())?;
         if !(SHARED.0..LARGE.1).contains(&bytes) {
             return Area::zeros(len);
         }
-        match beside(bytes) {
-            Some((map, at)) => Some(Area { place: Place::Beside(map, at), capacity: len, len }),
+        match Piece::of(bytes.next_multiple_of(size_of::<Line>())) {
+            Some(piece) => Some(Area { place: Place::Beside(piece), capacity: len, len }),
             None => Area::zeros(len),
         }
     }
@@ -101,21 +99,90 @@ fn mapped(bytes: usize) -> Option<MmapMut> {
     Some(map)
 }
 
-/// Bytes that nobody had yet, from a line of the cache on.
-fn beside(bytes: usize) -> Option<(Arc<MmapRaw>, usize)> {
-    /// The map that has room, and the first free byte.
-    static OPEN: Mutex<(Weak<MmapRaw>, usize)> = Mutex::new((Weak::new(), 0));
-    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(map) = open.0.upgrade().filter(|map| open.1 + bytes <= map.len()) {
-        let at = open.1;
-        open.1 = (at + bytes).next_multiple_of(size_of::<Line>());
-        return Some((map, at));
+/// Memory that several share.
+struct Shared {
+    map: MmapRaw,
+    free: Mutex<Free>,
+}
+
+/// What nobody has of a map.
+struct Free {
+    /// Ascending, and apart from one another.
+    holes: Vec<Range<usize>>,
+    /// From this byte on it is as the system gave it: zeros.
+    fresh: usize,
+}
+
+impl Free {
+    fn of(all: Range<usize>) -> Free {
+        Free { fresh: all.start, holes: Vec::from([all]) }
     }
-    // The system may begin anywhere: so that every byte can be in a large page, from one on.
-    let map = Arc::new(MmapRaw::from(mapped(SHARED.1 + LARGE.0)?));
-    let at = map.as_ptr().align_offset(LARGE.0);
-    *open = (Arc::downgrade(&map), (at + bytes).next_multiple_of(size_of::<Line>()));
-    Some((map, at))
+}
+
+/// Some bytes of it.
+struct Piece {
+    of: Arc<Shared>,
+    bytes: Range<usize>,
+}
+
+impl Piece {
+    /// So many zeros, whole lines of the cache: in the first map that has room.
+    fn of(bytes: usize) -> Option<Piece> {
+        static MAPS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+        let mut maps = MAPS.lock().unwrap_or_else(PoisonError::into_inner);
+        maps.retain(|map| map.strong_count() > 0);
+        if let Some(piece) = maps.iter().filter_map(Weak::upgrade).find_map(|map| Shared::take(map, bytes)) {
+            return Some(piece);
+        }
+        // The system may begin anywhere: so that every byte can be in a large page, from one on.
+        let map = MmapRaw::from(mapped(SHARED.1 + LARGE.0)?);
+        let first = map.as_ptr().align_offset(LARGE.0);
+        let all = first..map.len();
+        let new = Arc::new(Shared { map, free: Mutex::new(Free::of(all)) });
+        maps.push(Arc::downgrade(&new));
+        Shared::take(new, bytes)
+    }
+
+    fn at(&self) -> *mut u8 {
+        self.of.map.as_mut_ptr().wrapping_add(self.bytes.start)
+    }
+}
+
+impl Shared {
+    fn free(&self) -> MutexGuard<'_, Free> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first bytes of the first hole that has as many.
+    fn take(self: Arc<Self>, bytes: usize) -> Option<Piece> {
+        let mut free = self.free();
+        let hole = free.holes.iter_mut().find(|hole| hole.len() >= bytes)?;
+        let taken = hole.start..hole.start + bytes;
+        hole.start = taken.end;
+        free.holes.retain(|hole| !hole.is_empty());
+        let used = taken.start..taken.end.min(free.fresh).max(taken.start);
+        free.fresh = free.fresh.max(taken.end);
+        drop(free);
+        // SAFETY: bytes of the map that nobody has but this piece.
+        unsafe { self.map.as_mut_ptr().add(used.start).write_bytes(0, used.len()) };
+        Some(Piece { of: self, bytes: taken })
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let mut free = self.of.free();
+        let holes = &mut free.holes;
+        let i = holes.partition_point(|hole| hole.start < self.bytes.start);
+        holes.insert(i, self.bytes.clone());
+        // Those that meet are one.
+        if holes.get(i + 1).is_some_and(|next| next.start == holes[i].end) {
+            holes[i].end = holes.remove(i + 1).end;
+        }
+        if i > 0 && holes[i - 1].end == holes[i].start {
+            holes[i - 1].end = holes.remove(i).end;
+        }
+    }
 }
 
 impl Deref for Area {
@@ -125,7 +192,7 @@ impl Deref for Area {
         let at = match &self.place {
             Place::Heap(lines) => lines.as_ptr().cast(),
             Place::Mapped(map) => map.as_ptr().cast(),
-            Place::Beside(map, at) => map.as_ptr().wrapping_add(*at).cast(),
+            Place::Beside(piece) => piece.at().cast_const().cast(),
         };
         // SAFETY: `len <= capacity` numbers, all of them initialized and of nobody else; a map begins at a page.
         unsafe { std::slice::from_raw_parts(at, self.len) }
@@ -137,7 +204,7 @@ impl DerefMut for Area {
         let at = match &mut self.place {
             Place::Heap(lines) => lines.as_mut_ptr().cast(),
             Place::Mapped(map) => map.as_mut_ptr().cast(),
-            Place::Beside(map, at) => map.as_mut_ptr().wrapping_add(*at).cast(),
+            Place::Beside(piece) => piece.at().cast(),
         };
         // SAFETY: as above, and the area is borrowed.
         unsafe { std::slice::from_raw_parts_mut(at, self.len) }
@@ -146,28 +213,59 @@ impl DerefMut for Area {
 
 #[cfg(test)]
 mod tests {
-    use super::Area;
+    use super::{Area, Free, Piece, Place, Shared};
+    use memmap2::MmapRaw;
+    use std::collections::HashSet;
+    use std::sync::{Arc, Mutex};
 
     #[test]
-    fn what_lasts_shares_memory_and_nothing_else() {
+    fn areas_that_share_memory_have_it_each_alone_and_again() {
         let sizes = [1, 1 << 10, 3000, 100_003, 1 << 18, 900_000, (1 << 20) - 1, 1 << 20];
-        let mut all: Vec<Area> = (0..40).map(|i| Area::lasting(sizes[i % sizes.len()]).unwrap()).collect();
-        for (i, area) in all.iter_mut().enumerate() {
-            assert_eq!((area.len(), area.as_ptr().align_offset(64)), (sizes[i % sizes.len()], 0));
+        let mut all: Vec<Area> = Vec::new();
+        let mut state = 1u32;
+        for i in 0..400 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if all.len() > 24 {
+                let gone = all.swap_remove(state as usize / 7 % all.len());
+                assert!(gone.iter().all(|x| *x == gone[0]));
+            }
+            let size = sizes[(state >> 16) as usize % sizes.len()];
+            let mut area = Area::together(size).unwrap();
+            assert_eq!((area.len(), area.as_ptr().align_offset(64)), (size, 0));
             assert!(area.iter().all(|x| *x == 0.0));
-            area.fill(i as f32);
+            area.fill(i as f32 + 1.0);
+            all.push(area);
         }
-        // Others stay as they are when some go, and new ones are zeros.
-        let mut i = 0;
-        all.retain(|_| {
-            i += 1;
-            i % 3 != 0
-        });
-        let new = Area::lasting(1 << 18).unwrap();
-        assert!(new.iter().all(|x| *x == 0.0));
-        for area in &all {
-            assert!(area.iter().all(|x| *x == area[0]));
+        let maps: HashSet<usize> = all.iter().filter_map(of_map).collect();
+        // What is alive would fit into two of them.
+        assert!(maps.len() < 8, "{} maps", maps.len());
+    }
+
+    /// Which map an area has a piece of.
+    fn of_map(area: &Area) -> Option<usize> {
+        if let Place::Beside(piece) = &area.place { Some(piece.of.map.as_ptr().addr()) } else { None }
+    }
+
+    #[test]
+    fn holes_that_meet_are_one() {
+        let new = || {
+            Arc::new(Shared {
+                map: MmapRaw::from(super::mapped(1 << 20).unwrap()),
+                free: Mutex::new(Free::of(0..1 << 20)),
+            })
+        };
+        let map = new();
+        let take = |bytes| Shared::take(Arc::clone(&map), bytes);
+        let mut all: Vec<Piece> = (0..16).map(|_| take(1 << 16).unwrap()).collect();
+        assert!(take(64).is_none());
+        for i in [3, 4, 9, 0, 0] {
+            all.remove(i);
         }
+        assert_eq!(map.free().holes.len(), 4);
+        assert_eq!(take(2 << 16).unwrap().bytes, 0..2 << 16);
+        drop(all);
+        let free = map.free();
+        assert_eq!((free.holes.len(), free.holes[0].clone(), free.fresh), (1, 0..1 << 20, 1 << 20));
     }
 
     #[test]

@@ -1,25 +1,21 @@
 //! Products of rows with packed weights.
 
-use crate::activations::{self, Activations, BLOCK, Block};
-use crate::formats::{DotTile, Products};
+use crate::activations::{self, Activations, Block};
+use crate::formats::{Pair, Products};
 use crate::isa::Isa;
+use crate::made::Outputs;
 use crate::pack::{PANEL, Packed};
 use crate::tile::{Tile, Tiles, tiles};
 use std::cell::RefCell;
 use std::ops::Range;
 
 /// How far ahead of one row's products weights are asked for, in numbers.
-const AHEAD: usize = 1024;
+const AHEAD: usize = 2048;
 
 thread_local! {
     /// Rows packed for the tiles, then weights that were decoded for them.
     static STRIPS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-    /// Rows as whole numbers.
-    static BLOCKS: RefCell<Vec<Block>> = const { RefCell::new(Vec::new()) };
 }
-
-/// Blocks of inputs and rows of one pass of rows of whole numbers: with 300 KB they stay in a second cache. Not tuned.
-const PASS: (usize, usize) = (64, 96);
 
 /// How products are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,11 +67,14 @@ pub unsafe fn gemm(
     assert!(panels.end <= w.panels(), "panels {panels:?} of {}", w.panels());
     let products = w.format().layout().products(isa);
     let rounds = activations == Activations::Bf16;
+    let outputs = Outputs { w, panels: panels.clone(), y, y_stride };
     let call = Call { isa, tiles, products, rounds, x: x.as_ptr(), x_stride, w, panels, y, y_stride };
     // SAFETY: the asserts above, and the caller.
     unsafe {
         if activations == Activations::Q8 && !products.dots.is_empty() {
-            call.whole(rows);
+            outputs.make::<Block>(isa, x.as_ptr(), x_stride, rows);
+        } else if rounds && !products.pairs.is_empty() {
+            outputs.make::<Pair>(isa, x.as_ptr(), x_stride, rows);
         } else if rows <= products.few[0].len() && !rounds {
             call.few(rows);
         } else if rows <= products.few[0].len() {
@@ -84,6 +83,20 @@ pub unsafe fn gemm(
             call.many(rows);
         }
     }
+}
+
+/// How many of many rows products with a matrix take at once: threads share rows best by multiples of it.
+///
+/// # Panics
+/// When this processor lacks the instruction set.
+pub fn rows_at_once(how: Arithmetic, w: &Packed) -> usize {
+    let products = w.format().layout().products(how.isa);
+    let most = match how.activations {
+        Activations::Q8 => products.dots.first().map(|tiles| tiles.len()),
+        Activations::Bf16 => products.pairs.first().map(|tiles| tiles.len()),
+        Activations::F32 => None,
+    };
+    most.unwrap_or(tiles(how.isa).packed[0].len())
 }
 
 /// [`gemm`] over every panel, into rows of `w.outputs()` side by side.
@@ -95,58 +108,6 @@ pub fn matmul(how: impl Into<Arithmetic>, x: &[f32], rows: usize, w: &Packed, y:
     assert_eq!(y.len(), rows * w.outputs(), "rows of {} outputs", w.outputs());
     // SAFETY: `y` holds every output.
     unsafe { gemm(how, x, w.inputs(), rows, w, 0..w.panels(), y.as_mut_ptr(), w.outputs()) }
-}
-
-/// A few rows as whole numbers ([`Activations::Q8`]), which several products read.
-#[derive(Default)]
-pub struct WholeRows {
-    blocks: Vec<Block>,
-    /// Blocks of a row.
-    deep: usize,
-}
-
-impl WholeRows {
-    /// How many rows at most products with a matrix read in this way: none, where they read numbers.
-    pub fn most(how: Arithmetic, w: &Packed) -> usize {
-        let dots = w.format().layout().products(how.isa).dots;
-        if how.activations == Activations::Q8 { dots.first().map_or(0, |tiles| tiles.len()) } else { 0 }
-    }
-
-    /// Rows of so many numbers, whole blocks of them, of which row `r` begins at `r * stride`.
-    ///
-    /// # Panics
-    /// When `x` is too short or this processor lacks `isa`.
-    pub fn of(isa: Isa, x: &[f32], stride: usize, rows: usize, numbers: usize) -> WholeRows {
-        assert!(numbers.is_multiple_of(BLOCK), "{numbers} numbers in blocks");
-        let deep = numbers / BLOCK;
-        let mut blocks = vec![Block::default(); rows * deep];
-        let quantize = activations::quantize(isa);
-        for (r, to) in blocks.chunks_exact_mut(deep.max(1)).enumerate() {
-            // SAFETY: a row of whole blocks.
-            unsafe { quantize(x[r * stride..][..numbers].as_ptr(), to) };
-        }
-        WholeRows { blocks, deep }
-    }
-}
-
-/// [`gemm`] of rows that are whole numbers already, with the same bits.
-///
-/// # Safety
-/// As [`gemm`] says.
-///
-/// # Panics
-/// When there are more rows than [`WholeRows::most`], they have other than the matrix's inputs, a panel does not exist or
-/// this processor lacks `isa`.
-pub unsafe fn gemm_whole(isa: Isa, x: &WholeRows, w: &Packed, panels: Range<usize>, y: *mut f32, y_stride: usize) {
-    let rows = x.blocks.len() / x.deep.max(1);
-    let how = Arithmetic { isa, activations: Activations::Q8 };
-    assert!(rows <= WholeRows::most(how, w) && x.deep * BLOCK == w.inputs(), "{rows} rows of {} blocks", x.deep);
-    assert!(panels.end <= w.panels(), "panels {panels:?} of {}", w.panels());
-    let products = w.format().layout().products(isa);
-    let from = std::ptr::null();
-    let call = Call { isa, tiles: tiles(isa), products, rounds: false, x: from, x_stride: 0, w, panels, y, y_stride };
-    // SAFETY: the asserts above, and the caller.
-    unsafe { call.dots(x.blocks.as_ptr(), 0..rows, 0..x.deep) }
 }
 
 struct Call<'a> {
@@ -164,11 +125,8 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Where an input of a panel begins; from panel to panel, in numbers.
     fn at(&self, panel: usize, input: usize) -> *const f32 {
-        let (block, bytes) = (self.w.format().block().0, self.w.format().layout().block_bytes());
-        let bytes = panel * self.w.panel_bytes() + input / block * bytes;
-        self.w.as_slice().as_ptr().cast::<u8>().wrapping_add(bytes).cast()
+        self.w.at(panel, input).cast()
     }
 
     /// Rows read where they lie, the weights once.
@@ -215,56 +173,6 @@ impl Call<'_> {
         });
     }
 
-    /// Rows become whole numbers, some rows and some blocks of inputs at a time; the chains go on through `y`.
-    unsafe fn whole(&self, rows: usize) {
-        let lists = self.products.dots;
-        let (deep, high) = PASS;
-        let (most, blocks) = (lists[0].len(), self.w.inputs() / BLOCK);
-        let block_rows = rows.div_ceil(rows.div_ceil(high));
-        let deep = if rows <= most { blocks } else { blocks.min(deep) };
-        let quantize = activations::quantize(self.isa);
-        BLOCKS.with_borrow_mut(|quantized| {
-            if quantized.len() < block_rows * deep {
-                quantized.resize(block_rows * deep, Block::default());
-            }
-            for row in (0..rows).step_by(block_rows) {
-                let count = block_rows.min(rows - row);
-                for from in (0..blocks).step_by(deep) {
-                    let depth = deep.min(blocks - from);
-                    for (r, to) in quantized.chunks_exact_mut(depth).take(count).enumerate() {
-                        unsafe { quantize(self.x.add((row + r) * self.x_stride + from * BLOCK), to) };
-                    }
-                    unsafe { self.dots(quantized.as_ptr(), row..row + count, from..from + depth) };
-                }
-            }
-        });
-    }
-
-    /// Some rows, of which some blocks follow one another from row to row.
-    unsafe fn dots(&self, x: *const Block, rows: Range<usize>, blocks: Range<usize>) {
-        let lists = self.products.dots;
-        // Of one strip the weights are read as often as of several, so that more panels share its numbers.
-        let widest = (0..lists.len()).rev().find(|&n| lists[n].len() >= rows.len()).unwrap_or(0);
-        for (p, n, cols) in groups(self.panels.clone(), self.w.outputs(), widest) {
-            for (first, len) in even(rows.len(), lists[0].len()) {
-                unsafe {
-                    lists[n][len - 1](&DotTile {
-                        x: x.add(first * blocks.len()),
-                        x_row: blocks.len(),
-                        w: self.at(p, 0).cast(),
-                        w_panel: self.w.panel_bytes(),
-                        blocks: blocks.clone(),
-                        c: self.y.add((rows.start + first) * self.y_stride + p * PANEL),
-                        c_row: self.y_stride,
-                        cols,
-                        begin: blocks.start == 0,
-                        first: first == 0,
-                    });
-                }
-            }
-        }
-    }
-
     /// Rows packed in strips that a tile can hold, a block of inputs at a time; the chains go on
     /// through `y` from block to block. Weights that are not f32 are decoded for all strips.
     unsafe fn many(&self, rows: usize) {
@@ -274,7 +182,7 @@ impl Call<'_> {
         let (deep, high) = self.tiles.block;
         let in_place = self.w.format().layout().in_place;
         let panel = self.w.panel_bytes() / size_of::<f32>();
-        let block_rows = rows.div_ceil(rows.div_ceil(high));
+        let block_rows = rows.div_ceil(rows.div_ceil(high / most * most)).next_multiple_of(most).min(rows);
         let block_inputs = if rows <= most && in_place { inputs } else { inputs.min(deep) };
         STRIPS.with_borrow_mut(|strips| {
             // The tiles store up to 16 numbers beyond a strip; weights begin at a line of the cache.
@@ -301,7 +209,13 @@ impl Call<'_> {
                         // SAFETY: the strips of these rows.
                         activations::round(self.isa, unsafe { std::slice::from_raw_parts_mut(strips, count * depth) });
                     }
+                    // The lines of the panels that come next, of which each strip asks for some.
+                    let lines = (self.at(0, k + depth) as usize - self.at(0, k) as usize) / 64;
+                    let strip_count = count.div_ceil(most);
+                    let some = |i: usize| lines * i / strip_count..lines * (i + 1) / strip_count;
+                    let cuts: Vec<_> = even(count, most).enumerate().map(|(i, strip)| (strip, some(i))).collect();
                     for (p, n, cols) in groups(self.panels.clone(), self.w.outputs(), lists.len() - 1) {
+                        let upcoming = self.at(p + (1 << n), k);
                         let (b, b_panel) = match in_place {
                             true => (self.at(p, k), panel),
                             false => {
@@ -313,12 +227,8 @@ impl Call<'_> {
                                 (decoded.cast_const(), depth * PANEL)
                             }
                         };
-                        // The lines of the panels that come next.
-                        let lines = (self.at(0, k + depth) as usize - self.at(0, k) as usize) / 64;
-                        let strip_count = count.div_ceil(most);
-                        for (i, (first, len)) in even(count, most).enumerate() {
-                            let early = lines * i / strip_count..lines * (i + 1) / strip_count;
-                            let next = self.at(p + (1 << n), k).wrapping_add(early.start * PANEL);
+                        for ((first, len), early) in cuts.iter().cloned() {
+                            let next = upcoming.wrapping_add(early.start * PANEL);
                             if !in_place {
                                 (0..1 << n).for_each(|i| (self.tiles.ask)(next.wrapping_add(i * panel), early.len()));
                             }
@@ -333,7 +243,7 @@ impl Call<'_> {
                                     c_row: self.y_stride,
                                     cols,
                                     begin: k == 0,
-                                    next: self.at(p + (1 << n), k).wrapping_add(early.start * PANEL),
+                                    next,
                                     early: early.len(),
                                 });
                             }
@@ -367,8 +277,8 @@ pub(crate) fn groups(
 
 /// `count` rows in strips of about equal length, at most `most`, as (first row, rows).
 pub(crate) fn even(count: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
-    // A product of few rows asks for its one strip at every panel, where divisions would be felt.
+    // It is asked for at every panel, where divisions would be felt.
     let strips = if count <= most { 1 } else { count.div_ceil(most) };
-    let cut = move |i: usize| if strips == 1 { count * i } else { count * i / strips };
-    (0..strips).map(move |i| (cut(i), cut(i + 1) - cut(i)))
+    let (each, more) = if strips == 1 { (count, 0) } else { (count / strips, count % strips) };
+    (0..strips).map(move |i| (i * each + i.min(more), each + usize::from(i < more)))
 }

@@ -3,7 +3,8 @@
 //! A row's result depends on the row's own inputs and the lengths summed, bit for bit: not on how
 //! many rows, columns or threads there are, on alignment, or on which of the forms of a kernel
 //! computed it. The instruction sets ([`Isa`]) are chosen at run time and give the same bits too.
-//! Only the payload and sign of a NaN are unspecified. Results assume the processor's default
+//! Only the payload and sign of a NaN are unspecified; and products of bf16 with bf16 rows take what is below the least
+//! normal number for zero where the processor multiplies bf16 itself. Results assume the processor's default
 //! rounding, with subnormal numbers.
 //!
 //! - [`ops`]: the vocabulary of row operations and their meaning;
@@ -23,6 +24,7 @@ pub mod gemm;
 mod isa;
 mod lanes;
 pub mod limits;
+mod made;
 mod math;
 mod math64;
 pub mod ops;
@@ -36,8 +38,9 @@ pub use activations::Activations;
 pub use area::Area;
 pub use attention::{Heads, KeyValues, Queries, Scratch, Softmax, attend, attend_block};
 pub use formats::Format;
-pub use gemm::{Arithmetic, WholeRows, gemm, gemm_whole, matmul};
+pub use gemm::{Arithmetic, gemm, matmul, rows_at_once};
 pub use isa::Isa;
+pub use made::{WholeRows, gemm_whole};
 pub use ops::{Binary, Reduce, Stored, Summed, Unary};
 pub use pack::{PANEL, Packed, fill_blocks, fill_elements, fill_panel};
 pub use tile::ask;

@@ -93,11 +93,24 @@ const LN2_LOW: f32 = -1.904_654_2e-9;
 pub(crate) fn exp<V: Lanes>(x: V) -> V {
     let x = V::splat(-104.0).above(x);
     let x = V::splat(89.0).below(x);
+    let (y, n) = exp_parts(x);
+    y.scale2(n)
+}
+
+/// The same bits for numbers within ±87.
+#[inline(always)]
+pub(crate) fn exp_near<V: Lanes>(x: V) -> V {
+    let (y, n) = exp_parts(x);
+    y.scale_near(n)
+}
+
+#[inline(always)]
+fn exp_parts<V: Lanes>(x: V) -> (V, V) {
     let n = (x * V::splat(std::f32::consts::LOG2_E)).round();
     let r = n.fma(V::splat(-LN2_HIGH), x);
     let r = n.fma(V::splat(-LN2_LOW), r);
     let p = polynomial(r, [0.5, 0.166_666_66, 0.041_666_288, 0.008_333_5, 0.001_394_520_2, 0.000_197_898_28]);
-    (V::splat(1.0) + p.fma(r * r, r)).scale2(n)
+    (V::splat(1.0) + p.fma(r * r, r), n)
 }
 
 /// `e ln 2 + log(1 + f)` for `f` in [sqrt(1/2) - 1, sqrt(2) - 1].

@@ -82,6 +82,8 @@ pub struct Packed {
     format: Format,
     outputs: usize,
     inputs: usize,
+    /// Bytes of a panel.
+    panel: usize,
     data: Area,
 }
 
@@ -101,7 +103,8 @@ impl Packed {
         let block = format.block().0;
         assert!(inputs.is_multiple_of(block), "{inputs} inputs in blocks of {block}");
         let bytes = Packed::bytes_of(format, outputs, inputs);
-        Some(Packed { format, outputs, inputs, data: Area::lasting(bytes.div_ceil(size_of::<f32>()))? })
+        let panel = format.panel_bytes(inputs).unwrap_or(usize::MAX);
+        Some(Packed { format, outputs, inputs, panel, data: Area::together(bytes.div_ceil(size_of::<f32>()))? })
     }
 
     /// [`Packed::try_with_format`] of f32.
@@ -181,7 +184,7 @@ impl Packed {
 
     /// The bytes of one panel.
     pub fn panel_bytes(&self) -> usize {
-        self.format.panel_bytes(self.inputs).unwrap_or(usize::MAX)
+        self.panel
     }
 
     /// Every panel, one after another; numbers where the format is f32.
@@ -203,6 +206,12 @@ impl Packed {
         let bytes = size_of_val(&self.data[..]);
         // SAFETY: the bytes of numbers, which may be any.
         unsafe { std::slice::from_raw_parts_mut(self.data.as_mut_ptr().cast(), bytes) }
+    }
+
+    /// Where an input of a panel begins, or the block that it is of.
+    pub(crate) fn at(&self, panel: usize, input: usize) -> *const u8 {
+        let (block, bytes) = (self.format.block().0, self.format.layout().block_bytes());
+        self.data.as_ptr().cast::<u8>().wrapping_add(panel * self.panel_bytes() + input / block * bytes)
     }
 
     fn panel(&self, p: usize) -> &[u8] {

@@ -11,8 +11,10 @@ use std::ops::Range;
 
 /// Units that are worked on at once where they share what they write and read.
 const TOGETHER: usize = 2;
-/// States that are kept near while the rows go by.
-const NEAR: usize = 2048;
+/// States that are kept close while the rows go by.
+const CLOSE: usize = 2048;
+/// How far ahead of the one row that goes by states and rates are asked for, in numbers.
+const AHEAD: usize = 1024;
 
 /// Numbers of rows: those of row `r`, head `h` and channel `c` begin at `at + r * row + h * head + c * channel`.
 #[derive(Clone, Copy, Debug)]
@@ -106,9 +108,11 @@ unsafe fn run<V: Wide, const WHAT: usize, const EACH: bool>(
     state: *mut f32,
 ) {
     let width = s.heads * s.channels;
-    let near = (NEAR / s.states.max(1)).clamp(16, 128) / 16 * 16;
+    let near = (CLOSE / s.states.max(1)).clamp(16, 128) / 16 * 16;
     for first in units.clone().step_by(near) {
         let last = (first + near).min(units.end);
+        // Of one row it would take as long to look.
+        let common = if EACH && rows.len() > 1 { unsafe { common_steps(s, first..last) } } else { 0.0 };
         for (i, &row) in rows.iter().enumerate() {
             if let (1, Some(&next)) = (s.channels, rows.get(i + 1)) {
                 // Rows are far apart: what the next one reads is asked for.
@@ -131,7 +135,9 @@ unsafe fn run<V: Wide, const WHAT: usize, const EACH: bool>(
                     step: if by_head { of.head } else { of.channel },
                 };
                 let rate = Walk { at: s.rate.at.wrapping_add(head * s.rate.head), step: s.rate.head };
-                let line = Line { n: s.states, dt: at(&s.dt), x: at(&s.x), b: at(&s.b), c: at(&s.c), rate, by_head };
+                let once = rows.len() == 1;
+                let (dt, x, b, c) = (at(&s.dt), at(&s.x), at(&s.b), at(&s.c));
+                let line = Line { n: s.states, dt, x, b, c, rate, by_head, once, common };
                 unsafe {
                     let (state, y) = (state.add(unit * s.states), s.y.add(row as usize * width + unit));
                     line.run::<V, WHAT, EACH>(count, state, y);
@@ -140,6 +146,23 @@ unsafe fn run<V: Wide, const WHAT: usize, const EACH: bool>(
             }
         }
     }
+}
+
+/// Up to which size of a step from zero on the products with the rates of some units are within -87 and 0, which is the
+/// rule; below zero where there is none.
+unsafe fn common_steps(s: &Scan, units: Range<usize>) -> f32 {
+    let mut least = 0.0f32;
+    for unit in units {
+        // SAFETY: as many rates as states.
+        let rates = unsafe { std::slice::from_raw_parts(s.rate.at.add(unit * s.rate.head), s.states) };
+        for &rate in rates {
+            if !(f32::MIN..=0.0).contains(&rate) {
+                return -1.0;
+            }
+            least = least.min(rate);
+        }
+    }
+    (86.0 / -least).min(f32::MAX)
 }
 
 /// Numbers at one distance from another.
@@ -166,6 +189,10 @@ struct Line {
     rate: Walk,
     /// Each is a head of its own; else all are of one head.
     by_head: bool,
+    /// No other row reads their states and rates next.
+    once: bool,
+    /// See [`common_steps`].
+    common: f32,
 }
 
 impl Line {
@@ -178,19 +205,25 @@ impl Line {
             // Sixteen sums at once, their lanes as rows: in the order that each alone would have.
             while EACH && self.n == 16 && i + 16 <= count {
                 let mut sums = MaybeUninit::<[V; 16]>::uninit();
+                let to = sums.as_mut_ptr().cast::<V>();
+                let common = self.common > 0.0 && self.dt.step == 1 && {
+                    let dt = V::load(self.dt.to(i));
+                    V::first(V::not(V::and(zero.le(dt), dt.le(V::splat(self.common))))) == 16
+                };
                 for k in 0..16 {
                     let at = self.at::<V, WHAT, EACH>(i + k, state.add((i + k) * 16), zero);
-                    let sum = group::<V, WHAT, EACH, true>(&at, 0, 16, zero);
-                    sums.as_mut_ptr().cast::<V>().add(k).write(sum);
+                    if self.once {
+                        V::prefetch(at.state.wrapping_add(AHEAD));
+                        V::prefetch(at.rate.wrapping_add(AHEAD));
+                    }
+                    to.add(k).write(match common {
+                        true => group::<V, WHAT, EACH, true, true>(&at, 0, 16, zero),
+                        false => group::<V, WHAT, EACH, true, false>(&at, 0, 16, zero),
+                    });
                 }
                 if WHAT != STATE {
-                    let v = V::transpose(sums.assume_init());
-                    let mut sums = [zero; 4];
-                    for (k, sum) in sums.iter_mut().enumerate() {
-                        let (low, high) = ((v[k] + zero) + (v[k + 8] + zero), (v[k + 4] + zero) + (v[k + 12] + zero));
-                        *sum = low + high;
-                    }
-                    ((sums[0] + sums[2]) + (sums[1] + sums[3])).store(y.add(i));
+                    // The other lanes are zeros, which make a zero below zero one above it.
+                    (V::sums(sums.assume_init()) + zero).store(y.add(i));
                 }
                 i += 16;
             }
@@ -290,9 +323,10 @@ struct At<V> {
     same: V,
 }
 
-/// States `i` up to `i + n`, where all 16 are a `FULL` group; what is read of them is added to `acc`.
+/// States `i` up to `i + n`, where all 16 are a `FULL` group; what is read of them is added to `acc`. `NEAR` where products
+/// of steps and rates are what [`math::exp_near`] takes.
 #[inline(always)]
-unsafe fn group<V: Lanes, const WHAT: usize, const EACH: bool, const FULL: bool>(
+unsafe fn group<V: Lanes, const WHAT: usize, const EACH: bool, const FULL: bool, const NEAR: bool>(
     at: &At<V>,
     i: usize,
     n: usize,
@@ -301,7 +335,11 @@ unsafe fn group<V: Lanes, const WHAT: usize, const EACH: bool, const FULL: bool>
     unsafe {
         let mut h = some::<V, FULL>(at.state.add(i), n);
         if WHAT != READ {
-            let decay = if EACH { math::exp(at.dt * some::<V, FULL>(at.rate.add(i), n)) } else { at.same };
+            let decay = match EACH {
+                true if NEAR => math::exp_near(at.dt * some::<V, FULL>(at.rate.add(i), n)),
+                true => math::exp(at.dt * some::<V, FULL>(at.rate.add(i), n)),
+                false => at.same,
+            };
             h = decay * h + at.dx * some::<V, FULL>(at.b.add(i), n);
             match FULL {
                 true => h.store(at.state.add(i)),
@@ -329,15 +367,15 @@ unsafe fn all<V: Lanes, const WHAT: usize, const EACH: bool>(at: &At<V>, n: usiz
         let mut i = 0;
         while i + 64 <= n {
             for (k, acc) in acc.iter_mut().enumerate() {
-                *acc = group::<V, WHAT, EACH, true>(at, i + 16 * k, 16, *acc);
+                *acc = group::<V, WHAT, EACH, true, false>(at, i + 16 * k, 16, *acc);
             }
             i += 64;
         }
         for acc in &mut acc {
             if i + 16 <= n {
-                *acc = group::<V, WHAT, EACH, true>(at, i, 16, *acc);
+                *acc = group::<V, WHAT, EACH, true, false>(at, i, 16, *acc);
             } else if i < n {
-                *acc = group::<V, WHAT, EACH, false>(at, i, n - i, *acc);
+                *acc = group::<V, WHAT, EACH, false, false>(at, i, n - i, *acc);
             }
             i += 16;
         }

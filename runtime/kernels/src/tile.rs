@@ -218,7 +218,7 @@ macro_rules! lists {
         Tiles {
             block: (768, 140),
             packed: &[rows!(packed 1: 1 2 3 4 5 6)],
-            direct: &[rows!(direct 1: 1 2 3 4), rows!(direct 2: 1 2 3)],
+            direct: &[rows!(direct 1: 1 2 3 4), rows!(direct 2: 1 2 3), rows!(direct 4: 1)],
             transpose,
             ask,
         }

@@ -82,17 +82,23 @@ fn bits(v: &[f32]) -> Vec<u32> {
 
 #[test]
 fn scans_have_the_bits_of_row_operations() {
-    for shape in SHAPES {
+    // Common steps; and some so large that a state is gone, or with rates that make it grow.
+    for (shape, [steps, rates]) in
+        SHAPES.into_iter().flat_map(|s| [[1.0, -4.0], [60.0, -4.0], [1.0, 1.0]].map(|r| (s, r)))
+    {
         let (heads, channels, states, each) = shape;
         let units = heads * channels;
         let n = Numbers {
-            dt: numbers(ROWS * heads, 1).iter().map(|x| x.abs()).collect(),
-            rate: numbers(heads * if each { states } else { 1 }, 2).iter().map(|x| -4.0 * x.abs()).collect(),
+            dt: numbers(ROWS * heads, 1).iter().map(|x| steps * x.abs()).collect(),
+            rate: numbers(heads * if each { states } else { 1 }, 2).iter().map(|x| rates * x.abs()).collect(),
             x: numbers(ROWS * units, 3),
             b: numbers(ROWS * heads * states, 4),
             c: numbers(ROWS * states, 5),
         };
-        let first = numbers(units * states, 6);
+        let mut first = numbers(units * states, 6);
+        // One whose state and sums are zeros below zero.
+        let zeros = 2.min(units - 1);
+        first[zeros * states..(zeros + 1) * states].fill(-0.0);
         let (mut state, mut y) = (first.clone(), vec![0.0; ROWS * units]);
         stepped(&n, shape, &mut state, &mut y);
         for isa in Isa::supported() {

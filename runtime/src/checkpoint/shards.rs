@@ -74,6 +74,19 @@ impl Shard {
         Some(Piece { format, bytes: self.bytes().get(place.bytes.clone())?, order })
     }
 
+    /// Lets the pages of a tensor go, which the system reads again where somebody asks for them.
+    pub fn let_go(&self, name: &str) {
+        #[cfg(unix)]
+        if let (Some(map), Some(place)) = (&self.map, self.header.tensors.get(name)) {
+            // SAFETY: the mapping is of a file and read-only, so that its pages have what they had.
+            let _ = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, place.bytes.start, place.bytes.len())
+            };
+        }
+        #[cfg(not(unix))]
+        let _ = name;
+    }
+
     /// The whole file.
     pub fn bytes(&self) -> &[u8] {
         self.map.as_deref().unwrap_or(&[])

@@ -70,6 +70,16 @@ impl WeightSource for Checkpoint {
         let sound = self.packing(found).is_none() && self.misfit(found, &shape, weight.span).is_none();
         sound.then(|| shard.piece(found)).flatten()
     }
+
+    fn let_go(&self, weight: &Weight) {
+        for name in spread(weight).map(|s| s.0).unwrap_or_default() {
+            if let Some(found) = self.resolve(&name)
+                && let Some((shard, _)) = self.place(found)
+            {
+                shard.let_go(found);
+            }
+        }
+    }
 }
 
 impl Checkpoint {

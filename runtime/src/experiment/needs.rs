@@ -46,6 +46,7 @@ impl Needs {
         let (sizes, held) = (Sizes::of(plan, program, options.rounding.cache), &prepared.held);
         let mut needs = Needs { reading: held.reading, ..Needs::default() };
         let mut counter = Counter::new(program, &prepared.engine_runs)?;
+        let mut inputs = 0;
         for work in live::passes(prepared, asks, options.chunk) {
             let pass = counter.pass(plan, &work)?;
             needs.buffers = needs.buffers.max(sizes.pass(&pass.rows).saturating_add(pass.inside));
@@ -55,7 +56,9 @@ impl Needs {
             needs.operations += pass.operations;
             let cached = sizes.stretches.iter().zip(&pass.rows).map(|(s, n)| s.cached.saturating_mul(*n as u64));
             needs.caches = needs.caches.saturating_add(cached.sum());
+            inputs = inputs.max(sizes.inputs(&pass.rows, prepared.runs.len()));
         }
+        needs.caches = needs.caches.saturating_add(inputs);
         needs.caches = needs.caches.saturating_add(sizes.states().saturating_mul(prepared.runs.len() as u64 + 1));
         // New tokens differ from run to run.
         let growing: Vec<usize> = asks.iter().filter_map(|a| a.grow.as_ref()).map(|g| g.options.max).collect();

@@ -196,11 +196,8 @@ impl Session {
         let (script, mut diagnostics) = check(&items, Rc::clone(&described.model), &files, sources, &overrides);
         diagnostics.splice(0..0, described.warnings);
         let Some(script) = script else { return Err(diagnostics) };
-        if let Some(t) = &tokens
-            && let Some(vocab) = vocab(&script)
-            && let Err(e) = t.check_fits(vocab)
-        {
-            diagnostics.push(*e.0);
+        if let (Some(tokens), Some(vocab)) = (&tokens, vocab(&script)) {
+            diagnostics.extend(tokens.misfit(vocab));
         }
         diagnostics.extend(super::targets::check(&script.statements));
         inputs.extend(files.named.take());

@@ -120,7 +120,12 @@ impl Repl {
         let cell = self.notebook.named(name).filter(|c| c.kind == CellKind::Param).cloned();
         let imports = self.notebook.cells().iter().any(|c| c.kind == CellKind::Setting);
         if cell.is_none() && (!imports || self.notebook.named(name).is_some()) {
-            let names = self.notebook.cells().iter().filter_map(|c| c.name.as_deref());
+            if self.notebook.named(name).is_some() {
+                let help = "write it again: what is defined anew takes its place";
+                return Err(refused(format!("`{name}` is no parameter"), help));
+            }
+            let params = self.notebook.cells().iter().filter(|c| c.kind == CellKind::Param);
+            let names = params.filter_map(|c| c.name.as_deref());
             let help = nearest(name, names)
                 .map_or("`param alpha = 1` declares one".into(), |n| format!("did you mean `{n}`?"));
             return Err(refused(format!("there is no parameter `{name}`"), &help));

@@ -17,7 +17,7 @@ pub type Place = (usize, usize);
 const STORE: usize = 1 << 16;
 
 /// Rows beyond the needed ones that are no reason to forget any.
-const SPARE: usize = 64;
+pub const SPARE: usize = 64;
 
 /// Rows of one buffer that an instruction keeps, by slot. The slots of each head follow one another.
 pub struct Stored {
@@ -43,7 +43,8 @@ impl Stored {
         let need = self.slots + new;
         if need > self.room {
             let more = need.max(self.slots + self.slots / 2).max(self.room + self.room / 8);
-            let found = [more, need].into_iter().find_map(|room| Some((Area::zeros(self.heads * room * words)?, room)));
+            let found =
+                [more, need].into_iter().find_map(|room| Some((Area::together(self.heads * room * words)?, room)));
             let refused = || memory::refused(self.heads * need * words, "what later tokens read of earlier ones");
             let (mut area, room) = found.ok_or_else(refused)?;
             let old = self.area.chunks_exact((self.room * words).max(1));

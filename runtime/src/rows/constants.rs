@@ -199,6 +199,9 @@ impl Loading {
                 Wanted::Matrix(view) => self.matrix_of(key, view, chooses(instr), reader)?,
                 Wanted::View(view) => self.view_of(key, view, reader)?,
             }
+            if let ConstSource::Weight(id) = wanted.source() {
+                reader.weights.let_go(&reader.plan.weights[id.0 as usize]);
+            }
             bar.inc(wanted.bytes(wanted.format(reader.plan, reader.weights.as_ref()).unwrap_or_default()));
         }
         Ok(())

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use steer_compiler::kernel::ParamKind;
 use steer_compiler::program::{BufId, Instr, KernelArg, KernelCall, LookupIndex};
-use steer_kernels::{Packed, gemm};
+use steer_kernels::{Packed, gemm, rows_at_once};
 
 /// Below this many multiplications a product stays on one thread.
 pub const ALONE: usize = 1 << 17;
@@ -185,6 +185,18 @@ pub fn split(n: usize, worth: bool, f: impl Fn(Range<usize>) + Sync) {
     team::each(n.div_ceil(chunk), |i| f(i * chunk..((i + 1) * chunk).min(n)));
 }
 
+/// [`split`], in places that are multiples of `by`.
+fn split_by(n: usize, by: usize, f: impl Fn(Range<usize>) + Sync) {
+    let threads = rayon::current_num_threads();
+    let parts = if threads == 1 { 1 } else { 2 * threads };
+    let place = |i: usize| if i == parts { n } else { ((n * i / parts + by / 2) / by * by).min(n) };
+    team::each(parts, |i| {
+        if place(i) < place(i + 1) {
+            f(place(i)..place(i + 1));
+        }
+    });
+}
+
 /// `packed` has one matrix for each batch entry.
 fn linear(
     engine: &RowsEngine,
@@ -245,7 +257,7 @@ pub fn product(engine: &RowsEngine, x: &[f32], x_stride: usize, rows: usize, w: 
     let y = Shared(y);
     let worth = rows * w.inputs() * w.outputs() >= ALONE;
     if worth && rows >= rayon::current_num_threads() * MANY {
-        return split(rows, true, |part| {
+        return split_by(rows, rows_at_once(engine.arithmetic(), w), |part| {
             // SAFETY: `y` holds all rows; each call writes rows of its own.
             unsafe {
                 let to = y.get().add(part.start * y_stride);

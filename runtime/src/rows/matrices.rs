@@ -164,6 +164,7 @@ impl Matrices {
             Some(packed) => packed,
             None => later.own.pack(&later.weights.read_range(&later.weight, later.ranges[b].clone())?)?,
         };
+        later.weights.let_go(&later.weight);
         Ok(self.entries[b].get_or_init(|| packed))
     }
 }

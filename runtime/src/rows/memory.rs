@@ -2,7 +2,7 @@
 //!
 //! Nothing here reads a weight or allocates a row; the sizes hold for any number of runs.
 
-use super::cache::{Homes, kept};
+use super::cache::{Homes, SPARE, kept};
 use super::chosen::{Chosen, chosen};
 use super::constants::{self, wanted};
 use super::count::sees_all;
@@ -95,8 +95,12 @@ pub struct RowSizes {
     pub many: u64,
     /// What is alive at the start, which is copied where the set of rows changes there.
     pub entering: u64,
-    /// What each distinct row leaves behind for later rows: keys, values, inputs of convolutions.
+    /// What each distinct row leaves behind for later rows: keys and values.
     pub cached: u64,
+    /// And inputs of convolutions, which are forgotten after its pass.
+    pub inputs: u64,
+    /// Those that a run keeps.
+    pub behind: u64,
     /// The states of scans; every run keeps one.
     pub states: u64,
 }
@@ -139,11 +143,17 @@ impl Sizes {
                     alive.remove(b);
                 }
                 if let Some(keeps) = kept((s, i), instr) {
-                    let bytes = match instr {
-                        Instr::Attention { kv_heads, d_head, .. } => (8 * kv_heads * format.words(*d_head)) as u64,
-                        _ => floats(keeps.keys),
-                    };
-                    stretches[homes.of(keeps.place)].cached += bytes;
+                    let home = &mut stretches[homes.of(keeps.place)];
+                    match instr {
+                        Instr::Attention { kv_heads, d_head, .. } => {
+                            home.cached += (8 * kv_heads * format.words(*d_head)) as u64;
+                        }
+                        Instr::Conv1d { taps, .. } => {
+                            home.inputs += floats(keeps.keys);
+                            home.behind += floats(keeps.keys) * taps.saturating_sub(1) as u64;
+                        }
+                        _ => {}
+                    }
                 }
                 if let Instr::Scan { state, .. } = instr {
                     stretches[s].states += *state as u64 * 4;
@@ -172,6 +182,17 @@ impl Sizes {
     /// The states that a run keeps.
     pub fn states(&self) -> u64 {
         self.stretches.iter().map(|s| s.states).sum()
+    }
+
+    /// The inputs of convolutions that are there at most, by the distinct rows of each stretch in the largest pass and how
+    /// many runs there are.
+    pub fn inputs(&self, rows: &[usize], runs: usize) -> u64 {
+        // Some are forgotten only once there are many of them.
+        let of = |s: &RowSizes, rows: usize| {
+            let kept = s.behind.saturating_mul(2 * runs as u64).saturating_add(s.inputs * SPARE as u64);
+            s.inputs.saturating_mul(rows as u64).saturating_add(if s.inputs > 0 { kept } else { 0 })
+        };
+        self.stretches.iter().zip(rows).fold(0, |sum, (s, n)| sum.saturating_add(of(s, *n)))
     }
 
     /// The buffers of one pass, by the distinct rows of each stretch.

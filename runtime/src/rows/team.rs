@@ -17,6 +17,8 @@ use steer_kernels::{Isa, ask};
 /// How often a thread looks for work before it lets others have the processor, and before it sleeps: after a fraction of a
 /// millisecond.
 const LOOKS: (usize, usize) = (1 << 10, 1 << 14);
+/// The same where there are more threads than processors: who waits is in the way of those who work.
+const CROWDED: (usize, usize) = (1 << 5, 1 << 6);
 /// Bytes of which threads that wait are told together.
 pub const PAGE: usize = 4 << 10;
 /// Bytes that are asked for between two looks for work.
@@ -78,19 +80,21 @@ impl Member {
     }
 
     fn live(self: Arc<Self>) {
+        let mut most = LOOKS;
         loop {
             let mut looks = 0;
             while self.team.load(Ordering::Acquire).is_null() {
                 looks += 1;
                 match looks {
-                    _ if looks >= LOOKS.1 => thread::park(),
-                    _ if looks % LOOKS.0 == 0 => thread::yield_now(),
+                    _ if looks >= most.1 => thread::park(),
+                    _ if looks % most.0 == 0 => thread::yield_now(),
                     _ => spin_loop(),
                 }
             }
             // SAFETY: its `lead` waits until this thread has said that it leaves.
             let team = unsafe { &*self.team.load(Ordering::Acquire) };
             INDEX.set(self.index.load(Ordering::Relaxed));
+            most = team.looks;
             team.serve();
             self.team.store(ptr::null_mut(), Ordering::Relaxed);
             members().0.push(Arc::clone(&self));
@@ -103,6 +107,8 @@ struct Team {
     /// Called when there is the first work to share.
     members: OnceLock<Vec<Arc<Member>>>,
     ask: fn(*const f32, usize),
+    /// As [`LOOKS`] says.
+    looks: (usize, usize),
     /// How many parts the turn has, and the next of them to be taken: 32 bits each.
     turn: AtomicU64,
     /// What is done with each part: written where none is left, read by those who took one.
@@ -135,11 +141,17 @@ impl Drop for Before {
     }
 }
 
+fn processors() -> usize {
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
+}
+
 /// Executes `f` on this thread, with others at hand for [`each`] until it is done: as many as rayon's pool has threads.
 pub fn lead<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
     let nothing: &(dyn Fn(usize) + Sync) = &|_| {};
     let team = Team {
         ask: ask(isa),
+        looks: if rayon::current_num_threads() > processors() { CROWDED } else { LOOKS },
         turn: AtomicU64::new(0),
         work: UnsafeCell::new(nothing),
         done: AtomicUsize::new(0),
@@ -318,7 +330,7 @@ impl Team {
             if !self.asking.ask(self.ask) {
                 spin_loop();
             }
-            if looks % LOOKS.0 == 0 && !(looks >= LOOKS.1 && sleep()) {
+            if looks % self.looks.0 == 0 && !(looks >= self.looks.1 && sleep()) {
                 thread::yield_now();
             }
         }

@@ -65,7 +65,7 @@ enum What {
         #[arg(long)]
         gguf: bool,
         /// Layers, where not all of them are wanted
-        #[arg(long)]
+        #[arg(long, value_parser = model::layers)]
         layers: Option<usize>,
         /// Tokens of the prompt
         #[arg(long, default_value_t = 512)]

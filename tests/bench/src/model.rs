@@ -53,6 +53,11 @@ pub fn activations(name: &str) -> Result<Activations, String> {
     Activations::from_name(name).ok_or_else(|| format!("no activations `{name}`"))
 }
 
+/// How many layers: at least one.
+pub fn layers(count: &str) -> Result<usize, String> {
+    count.parse().ok().filter(|n| *n > 0).ok_or_else(|| format!("`{count}` is no number of layers"))
+}
+
 /// A file of the benchmark.
 pub fn here(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)

@@ -1,7 +1,7 @@
 //! Models of published shapes in several formats, plain and with hooks.
 
 use crate::format::Format;
-use crate::model::{Model, Source, Steer, activations};
+use crate::model::{self, Model, Source, Steer, activations};
 use crate::random::Random;
 use crate::shapes::{Cut, Shape};
 use crate::turns::{Figures, Models, figures, limit, new_tokens, prompts};
@@ -34,7 +34,7 @@ pub struct Options {
     #[arg(long, default_value_t = 16)]
     new: usize,
     /// Layers, where not all of them are wanted
-    #[arg(long)]
+    #[arg(long, value_parser = model::layers)]
     layers: Option<usize>,
     /// Where checkpoints are written; they are deleted after use
     #[arg(long)]

@@ -48,7 +48,11 @@ fn loads(shape: &Shape, folder: &Path) -> Result<(), Box<dyn std::error::Error>>
     let of =
         |(layer, data)| (layer as u32, Named { name: "direction", shape: std::slice::from_ref(&shape.d_model), data });
     let directions: Vec<(u32, Named<'_>)> = control.chunks_exact(d).enumerate().map(of).collect();
-    write_directions(&folder.join("control.gguf"), &directions, shape.name)?;
+    write_directions(
+        &folder.join("control.gguf"),
+        &directions,
+        shape.file.as_ref().map_or(shape.name, |own| own.family),
+    )?;
     let sae = folder.join("sae");
     std::fs::create_dir_all(&sae)?;
     let config = json!({

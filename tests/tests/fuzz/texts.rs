@@ -40,7 +40,7 @@ fn tokenizers_are_read_or_refused() {
             }
             let _ = tokens.single(text);
         }
-        let _ = tokens.check_fits(4);
+        let _ = tokens.misfit(4);
         true
     });
 }

@@ -12,7 +12,8 @@ layout!(
     Record { head: &[(1, 2)], parts: (0, &[]) },
     |from, to| to.copy_from_slice(from),
     |b| b.as_chunks::<2>().0.iter().all(|x| u16::from_le_bytes(*x) & 0x7f80 != 0x7f80),
-    |_| &[]
+    |_| &[],
+    super::pairs::tiles
 );
 
 impl Stored for Brain {

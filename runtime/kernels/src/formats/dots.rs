@@ -6,35 +6,13 @@ use crate::activations::{BLOCK, Block};
 use crate::isa::{Isa, by_isa};
 use crate::lanes::dots::Dot;
 use crate::lanes::{Whole, Wide};
+use crate::made::MadeTile;
 use crate::tile::{load_c, store_c};
-use std::ops::Range;
-
-/// `c[r][..cols] (+)=` the products of some blocks of rows with some parts of panels.
-pub(crate) struct DotTile {
-    /// Row 0, the first of its blocks.
-    pub x: *const Block,
-    /// From row to row, in blocks.
-    pub x_row: usize,
-    /// Panel 0.
-    pub w: *const u8,
-    /// From panel to panel, in bytes.
-    pub w_panel: usize,
-    /// Blocks of inputs.
-    pub blocks: Range<usize>,
-    /// Row 0, column 0.
-    pub c: *mut f32,
-    pub c_row: usize,
-    /// Columns to write, at most 16 a panel.
-    pub cols: usize,
-    /// Whether the chains begin here, or go on from what `c` holds.
-    pub begin: bool,
-    /// Whether these weights were not read just before.
-    pub first: bool,
-}
 
 /// With so many rows it is the memory that they wait for, and weights are asked for beside each step.
 const WAITING: usize = 2;
 
+type DotTile = MadeTile<Block>;
 pub(crate) type DotFn = unsafe fn(&DotTile);
 
 /// A chain of multiply-adds for each output, of the scaled sums of ascending parts.

@@ -12,6 +12,7 @@ layout!(
     Record { head: &[(1, 2)], parts: (0, &[]) },
     |from, to| to.copy_from_slice(from),
     |b| b.as_chunks::<2>().0.iter().all(|x| u16::from_le_bytes(*x) & 0x7c00 != 0x7c00),
+    |_| &[],
     |_| &[]
 );
 

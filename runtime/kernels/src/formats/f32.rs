@@ -13,7 +13,7 @@ pub(super) static LAYOUT: Layout = Layout {
     rearrange: |from, to| to.copy_from_slice(from),
     finite: |b| b.as_chunks::<4>().0.iter().all(|x| u32::from_le_bytes(*x) & 0x7f80_0000 != 0x7f80_0000),
     in_place: true,
-    products: |isa| Products { few: tiles(isa).direct, decode: fused::decode_of::<Single>(isa), dots: &[] },
+    products: |isa| Products { few: tiles(isa).direct, decode: fused::decode_of::<Single>(isa), dots: &[], pairs: &[] },
 };
 
 impl Stored for Single {

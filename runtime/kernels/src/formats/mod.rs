@@ -10,6 +10,7 @@ mod f16;
 mod f32;
 mod fused;
 mod levels;
+mod pairs;
 mod q4_0;
 mod q4_k;
 mod q5_0;
@@ -22,7 +23,8 @@ use crate::lanes::{Whole, Wide};
 use crate::pack::PANEL;
 use crate::tile::TileFn;
 use dots::DotFn;
-pub(crate) use dots::DotTile;
+pub(crate) use pairs::Pair;
+use pairs::PairFn;
 
 /// A format of weights, in memory as in files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +53,8 @@ pub(crate) struct Products {
     pub decode: DecodeFn,
     /// Tiles over rows of whole numbers; none where weights are not levels. Lists as above.
     pub dots: &'static [&'static [DotFn]],
+    /// Tiles over rows of bf16, two inputs at once; none where weights are not bf16, or the processor has no such products.
+    pub pairs: &'static [&'static [PairFn]],
 }
 
 /// Elements that follow one another: so many of so many bytes each.
@@ -260,9 +264,10 @@ unsafe fn fives<V: Wide, const J: usize>(low: *const u8, fifths: *const u8, step
 /// The layout of a format that [`Stored`] describes, with its tiles over rows of whole numbers.
 macro_rules! layout {
     ($stored:ty, $name:literal, $block:expr, $record:expr, $rearrange:expr, $finite:expr) => {
-        layout!($stored, $name, $block, $record, $rearrange, $finite, crate::formats::dots::dots_of::<$stored>);
+        layout!($stored, $name, $block, $record, $rearrange, $finite, crate::formats::dots::dots_of::<$stored>, |_| &[
+        ]);
     };
-    ($stored:ty, $name:literal, $block:expr, $record:expr, $rearrange:expr, $finite:expr, $dots:expr) => {
+    ($stored:ty, $name:literal, $block:expr, $record:expr, $rearrange:expr, $finite:expr, $dots:expr, $pairs:expr) => {
         pub(super) static LAYOUT: $crate::formats::Layout = $crate::formats::Layout {
             name: $name,
             block: $block,
@@ -274,6 +279,7 @@ macro_rules! layout {
                 few: $crate::formats::fused::few_of::<$stored>(isa),
                 decode: $crate::formats::fused::decode_of::<$stored>(isa),
                 dots: $dots(isa),
+                pairs: $pairs(isa),
             },
         };
     };

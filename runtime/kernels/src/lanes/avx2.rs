@@ -64,6 +64,15 @@ unsafe fn scale(x: __m256, n: __m256) -> __m256 {
     }
 }
 
+/// The same of what stays normal: on its exponent alone.
+#[inline(always)]
+unsafe fn scale_near(x: __m256, n: __m256) -> __m256 {
+    unsafe {
+        let n = _mm256_slli_epi32::<23>(_mm256_cvtps_epi32(n));
+        _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), n))
+    }
+}
+
 #[inline(always)]
 unsafe fn split(x: __m256) -> (__m256, __m256) {
     unsafe {
@@ -150,6 +159,10 @@ impl Lanes for V256 {
         both!(scale, self, n)
     }
     #[inline(always)]
+    fn scale_near(self, n: V256) -> V256 {
+        both!(scale_near, self, n)
+    }
+    #[inline(always)]
     fn split(self) -> (V256, V256) {
         let (a, b) = unsafe { (split(self.0), split(self.1)) };
         (V256(a.0, b.0), V256(a.1, b.1))
@@ -228,6 +241,29 @@ unsafe fn transpose8(r: [__m256; 8]) -> [__m256; 8] {
             i += 1;
         }
         o
+    }
+}
+
+/// The sums of eight rows of sixteen, in the order of [`sum8`] of both halves.
+#[inline(always)]
+unsafe fn sums8(rows: &[V256]) -> __m256 {
+    unsafe {
+        // Eight numbers of a row are left, then four of it and of the fourth one after it, and so on.
+        let mut halves = [_mm256_setzero_ps(); 8];
+        for (half, row) in halves.iter_mut().zip(rows) {
+            *half = _mm256_add_ps(row.0, row.1);
+        }
+        let fours = |i: usize| {
+            let (a, b) = (halves[i], halves[i + 4]);
+            _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
+        };
+        let twos = |i: usize| {
+            let (a, b) = (_mm256_castps_pd(fours(i)), _mm256_castps_pd(fours(i + 1)));
+            let (low, high) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+            _mm256_add_ps(_mm256_castpd_ps(low), _mm256_castpd_ps(high))
+        };
+        let (a, b) = (twos(0), twos(2));
+        _mm256_add_ps(_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xdd>(a, b))
     }
 }
 
@@ -311,6 +347,10 @@ impl Wide for V256 {
             let b = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.add(16).cast()));
             V256(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(a)), _mm256_castsi256_ps(_mm256_slli_epi32::<16>(b)))
         }
+    }
+    #[inline(always)]
+    fn sums(rows: [V256; 16]) -> V256 {
+        unsafe { V256(sums8(&rows[..8]), sums8(&rows[8..])) }
     }
     #[inline(always)]
     fn transpose(r: [V256; 16]) -> [V256; 16] {

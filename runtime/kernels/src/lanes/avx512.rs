@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 /// Sixteen numbers in a register.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(crate) struct V512(__m512);
+pub(crate) struct V512(pub(crate) __m512);
 
 // The operations below are reached only from functions that enable AVX-512 (F, DQ, BW, VL), AVX2
 // and FMA, which is what makes each of these calls sound.

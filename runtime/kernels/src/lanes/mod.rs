@@ -51,6 +51,11 @@ pub(crate) trait Lanes:
     fn first(m: Self::Mask) -> usize;
     /// `self * 2^n` rounded once, for `self` within [0.5, 2] and an integral `n` within ±252.
     fn scale2(self, n: Self) -> Self;
+    /// The same, where what comes out is a normal number.
+    #[inline(always)]
+    fn scale_near(self, n: Self) -> Self {
+        self.scale2(n)
+    }
     /// A positive normal number as `m * 2^e`, with `m` in [sqrt(1/2), sqrt(2)).
     fn split(self) -> (Self, Self);
     /// Each lane through a function of one number.
@@ -119,6 +124,17 @@ pub(crate) trait Wide: Lanes {
     unsafe fn load_bf16(p: *const u8) -> Self;
     /// Rows become columns.
     fn transpose(rows: [Self; 16]) -> [Self; 16];
+    /// The [`Lanes::sum`] of each row, one beside another.
+    #[inline(always)]
+    fn sums(rows: [Self; 16]) -> Self {
+        let mut v = Self::transpose(rows);
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                v[i] = v[i] + v[i + half];
+            }
+        }
+        v[0]
+    }
     /// Asks for the cache line at `p`, which need not be readable.
     fn prefetch(p: *const f32);
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use steer_compiler::plan::{EditId, Stat, Tensor, Weight};
 use steer_kernels::attention::CacheFormat;
-use steer_kernels::{Activations, Format};
+use steer_kernels::{Activations, Arithmetic, Format, Isa};
 
 /// Weights by what the Plan says of them.
 pub trait WeightSource: Send + Sync {
@@ -29,8 +29,9 @@ pub trait WeightSource: Send + Sync {
         None
     }
 
-    /// Says that a weight has been read: memory that its file has taken for it may go, until it is read again.
-    fn let_go(&self, _weight: &Weight) {}
+    /// Says that some of a weight's pieces have been read: memory that their file has taken for them may go, until they are
+    /// read again.
+    fn let_go(&self, _weight: &Weight, _pieces: Range<usize>) {}
 }
 
 /// Elements as a file stores them.
@@ -87,8 +88,8 @@ impl WeightSource for Widened {
         self.0.read_range(weight, range)
     }
 
-    fn let_go(&self, weight: &Weight) {
-        self.0.let_go(weight);
+    fn let_go(&self, weight: &Weight, pieces: Range<usize>) {
+        self.0.let_go(weight, pieces);
     }
 }
 
@@ -235,6 +236,11 @@ pub struct Rounding {
 }
 
 impl Rounding {
+    /// The instructions that kernels and products use here, as far as last digits may differ by them.
+    pub fn instruction_set(self) -> &'static str {
+        Arithmetic { isa: Isa::detect(), activations: self.activations }.name()
+    }
+
     /// About how large keys and values may be before they are stored as infinite, where float32 could hold them.
     pub fn largest_stored(self) -> Option<f32> {
         const HALF: f32 = 65504.0;

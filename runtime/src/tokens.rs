@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use steer_lang::{Diagnostic, codes};
 use tokenizers::Tokenizer;
 
-/// A model has at most this part of its entries beyond the tokens.
+/// A model has at most one in so many entries beyond the tokens, but mostly some percent.
 const PADDING: usize = 10;
 
 /// A loaded tokenizer.
@@ -255,7 +255,6 @@ impl Tokens {
                 format!("`{shown}` has the token {last} ({piece:?}), and the model's vocabulary has {vocab} entries");
             return Some(Diagnostic::error(codes::BAD_TOKENIZER, message).help(help));
         }
-        // Models have up to some percent of padding.
         (self.end < vocab - vocab / PADDING).then(|| {
             let message = format!("`{shown}` has {} tokens, and the model's vocabulary has {vocab} entries", self.end);
             Diagnostic::warning(codes::BAD_TOKENIZER, message).help(format!("perhaps {help}"))

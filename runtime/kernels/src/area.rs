@@ -1,6 +1,6 @@
 //! Large pieces of memory.
 
-use memmap2::{MmapMut, MmapOptions, MmapRaw};
+use memmap2::{MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -74,6 +74,15 @@ impl Area {
         Some(area)
     }
 
+    /// The memory that so many numbers take of what is mapped for them.
+    pub fn bytes_of(len: usize) -> Option<usize> {
+        let bytes = len.checked_mul(size_of::<f32>())?;
+        match bytes {
+            _ if cfg!(not(target_os = "linux")) || bytes < LARGE.1 => Some(bytes),
+            _ => bytes.checked_next_multiple_of(LARGE.0),
+        }
+    }
+
     /// How many numbers it can hold.
     pub fn capacity(&self) -> usize {
         self.capacity
@@ -90,8 +99,7 @@ impl Area {
 }
 
 fn mapped(bytes: usize) -> Option<MmapMut> {
-    #[cfg(target_os = "linux")]
-    let bytes = if bytes < LARGE.1 { bytes } else { bytes.checked_next_multiple_of(LARGE.0)? };
+    let bytes = Area::bytes_of(bytes.div_ceil(size_of::<f32>()))?;
     let map = MmapOptions::new().len(bytes).map_anon().ok()?;
     // A wish: without it the memory is the same.
     #[cfg(target_os = "linux")]
@@ -181,6 +189,18 @@ impl Drop for Piece {
         }
         if i > 0 && holes[i - 1].end == holes[i].start {
             holes[i - 1].end = holes.remove(i).end;
+        }
+        let at = holes.partition_point(|hole| hole.end < self.bytes.end);
+        let hole = holes[at].clone();
+        // Large pages of which nobody has anything any more are given back: they are zeros when they come again.
+        let first = self.of.map.as_ptr().align_offset(LARGE.0);
+        let below = |at: usize| at.checked_sub(first).map_or(0, |n| n / LARGE.0 * LARGE.0 + first);
+        let above = |at: usize| at.saturating_sub(first).next_multiple_of(LARGE.0) + first;
+        let pages = above(hole.start).max(below(self.bytes.start))..below(hole.end).min(above(self.bytes.end));
+        #[cfg(target_os = "linux")]
+        if !pages.is_empty() {
+            // SAFETY: the map is of memory alone, and these bytes are nobody's.
+            let _ = unsafe { self.of.map.unchecked_advise_range(UncheckedAdvice::DontNeed, pages.start, pages.len()) };
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Products of rows with packed weights.
 
 use crate::activations::{self, Activations, Block};
-use crate::formats::{Pair, Products};
+use crate::formats::{Format, Pair, Products};
 use crate::isa::Isa;
 use crate::made::Outputs;
 use crate::pack::{PANEL, Packed};
@@ -23,6 +23,14 @@ pub struct Arithmetic {
     pub isa: Isa,
     /// What is read of a row.
     pub activations: Activations,
+}
+
+impl Arithmetic {
+    /// The instruction set, with what else of the processor products of rounded rows use: where bits may differ by it.
+    pub fn name(self) -> &'static str {
+        let pairs = Format::Bf16.layout().products(self.isa).pairs;
+        if self.activations == Activations::Bf16 && !pairs.is_empty() { "avx512-bf16" } else { self.isa.name() }
+    }
 }
 
 /// Rows as they are.

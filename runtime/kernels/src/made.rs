@@ -40,7 +40,8 @@ pub(crate) type MadeFn<X> = unsafe fn(&MadeTile<X>);
 pub(crate) trait Made: Copy + Default + 'static {
     /// How many.
     const NUMBERS: usize;
-    /// Blocks and rows of one pass: with 300 KB they stay in a second cache. Not tuned.
+    /// Blocks and rows of one pass: with 300 KB they stay in a second cache. Not tuned; pairs never ran on a processor that
+    /// has them.
     const PASS: (usize, usize);
 
     /// `f[n][r - 1]` does `r` rows, the index of a list is the power of two of its panels.
@@ -100,7 +101,14 @@ impl Outputs<'_> {
     /// # Safety
     /// As [`crate::gemm()`] says, whose asserts hold. The format has tiles over such rows on this processor.
     pub unsafe fn make<X: Made>(&self, isa: Isa, x: *const f32, x_stride: usize, rows: usize) {
-        let lists = X::tiles(&self.w.format().layout().products(isa));
+        unsafe { self.make_by(X::tiles(&self.w.format().layout().products(isa)), isa, x, x_stride, rows) };
+    }
+
+    /// [`Outputs::make`] by these tiles.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn make_by<X: Made>(&self, lists: &[&[MadeFn<X>]], isa: Isa, x: *const f32, x_stride: usize, rows: usize) {
         let (deep, high) = X::PASS;
         let (inputs, most) = (self.w.inputs(), lists[0].len());
         let blocks = inputs.div_ceil(X::NUMBERS);
@@ -131,7 +139,8 @@ impl Outputs<'_> {
     /// As above.
     unsafe fn add<X: Made>(&self, lists: &[&[MadeFn<X>]], x: *const X, rows: Range<usize>, blocks: Range<usize>) {
         // Of one strip the weights are read as often as of several, so that more panels share its numbers.
-        let widest = (0..lists.len()).rev().find(|&n| lists[n].len() >= rows.len()).unwrap_or(0);
+        let most = rows.len().min(lists[0].len());
+        let widest = (0..lists.len()).rev().find(|&n| lists[n].len() >= most).unwrap_or(0);
         for (p, n, cols) in groups(self.panels.clone(), self.w.outputs(), widest) {
             for (first, len) in even(rows.len(), lists[0].len()) {
                 unsafe {
@@ -202,4 +211,57 @@ pub unsafe fn gemm_whole(isa: Isa, x: &WholeRows, w: &Packed, panels: Range<usiz
     let lists = w.format().layout().products(isa).dots;
     // SAFETY: the asserts above, and the caller.
     unsafe { Outputs { w, panels, y, y_stride }.add(lists, x.blocks.as_ptr(), 0..rows, 0..x.deep) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MadeFn, MadeTile, Outputs};
+    use crate::formats::{Format, Pair};
+    use crate::{Activations, Isa, Packed, matmul};
+
+    /// Tiles over pairs as a processor with products of bf16 has them, by number after number.
+    unsafe fn tile<const R: usize, const N: usize>(t: &MadeTile<Pair>) {
+        for (r, n, lane) in
+            (0..R * N * 16).map(|i| (i / (N * 16), i / 16 % N, i % 16)).filter(|i| 16 * i.1 + i.2 < t.cols)
+        {
+            // SAFETY: as the caller says.
+            unsafe {
+                let c = t.c.add(r * t.c_row + 16 * n + lane);
+                let mut sum = if t.begin { 0.0 } else { *c };
+                for pair in t.blocks.clone() {
+                    let x = (*t.x.add(r * t.x_row + pair - t.blocks.start)).numbers();
+                    for (k, x) in (2 * pair..t.inputs).zip(x) {
+                        let w = t.w.add(n * t.w_panel + 32 * k + 2 * lane).cast::<u16>().read();
+                        sum = x.mul_add(f32::from_bits(u32::from(w) << 16), sum);
+                    }
+                }
+                *c = sum;
+            }
+        }
+    }
+
+    const TILES: &[&[MadeFn<Pair>]] = &[
+        &[tile::<1, 1>, tile::<2, 1>, tile::<3, 1>, tile::<4, 1>],
+        &[tile::<1, 2>, tile::<2, 2>, tile::<3, 2>, tile::<4, 2>],
+        &[tile::<1, 4>, tile::<2, 4>],
+    ];
+
+    #[test]
+    fn pairs_have_the_bits_of_numbers_that_were_rounded() {
+        let number = |i: usize| ((i * 7919 % 1013) as f32 - 500.0) / 333.0;
+        for (outputs, inputs, rows) in [(40, 64, 3), (117, 33, 1), (117, 1, 2), (70, 2101, 7), (16, 1100, 150)] {
+            let bytes: Vec<u8> =
+                (0..outputs * inputs).flat_map(|i| ((number(3 * i).to_bits() >> 16) as u16).to_le_bytes()).collect();
+            let w = Packed::from_blocks(Format::Bf16, outputs, inputs, &bytes);
+            let mut x: Vec<f32> = (0..rows * inputs).map(number).collect();
+            let mut y = vec![f32::NAN; rows * outputs];
+            let all = Outputs { w: &w, panels: 0..w.panels(), y: y.as_mut_ptr(), y_stride: outputs };
+            // SAFETY: `y` holds every output.
+            unsafe { all.make_by(TILES, Isa::Portable, x.as_ptr(), inputs, rows) };
+            Activations::Bf16.rounded(Format::Bf16, &mut x);
+            let mut expected = vec![0.0; rows * outputs];
+            matmul(Isa::Portable, &x, rows, &w, &mut expected);
+            assert_eq!(y, expected, "{outputs} x {inputs}, {rows} rows");
+        }
+    }
 }

@@ -94,6 +94,12 @@ impl Packed {
         format.panel_bytes(inputs).and_then(|bytes| bytes.checked_mul(panels)).unwrap_or(usize::MAX)
     }
 
+    /// And with what is mapped for it beyond that.
+    pub fn memory_of(format: Format, outputs: usize, inputs: usize) -> usize {
+        let bytes = Packed::bytes_of(format, outputs, inputs);
+        Area::bytes_of(bytes.div_ceil(size_of::<f32>())).unwrap_or(usize::MAX)
+    }
+
     /// Zeros, to be filled panel by panel; `None` where there is no memory for them.
     ///
     /// # Panics

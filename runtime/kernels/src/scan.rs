@@ -108,9 +108,9 @@ unsafe fn run<V: Wide, const WHAT: usize, const EACH: bool>(
     state: *mut f32,
 ) {
     let width = s.heads * s.channels;
-    let near = (CLOSE / s.states.max(1)).clamp(16, 128) / 16 * 16;
-    for first in units.clone().step_by(near) {
-        let last = (first + near).min(units.end);
+    let close = (CLOSE / s.states.max(1)).clamp(16, 128) / 16 * 16;
+    for first in units.clone().step_by(close) {
+        let last = (first + close).min(units.end);
         // Of one row it would take as long to look.
         let common = if EACH && rows.len() > 1 { unsafe { common_steps(s, first..last) } } else { 0.0 };
         for (i, &row) in rows.iter().enumerate() {
@@ -162,7 +162,7 @@ unsafe fn common_steps(s: &Scan, units: Range<usize>) -> f32 {
             least = least.min(rate);
         }
     }
-    (86.0 / -least).min(f32::MAX)
+    (86.0 / least.abs()).min(f32::MAX)
 }
 
 /// Numbers at one distance from another.

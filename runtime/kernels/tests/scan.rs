@@ -88,7 +88,7 @@ fn scans_have_the_bits_of_row_operations() {
     {
         let (heads, channels, states, each) = shape;
         let units = heads * channels;
-        let n = Numbers {
+        let mut n = Numbers {
             dt: numbers(ROWS * heads, 1).iter().map(|x| steps * x.abs()).collect(),
             rate: numbers(heads * if each { states } else { 1 }, 2).iter().map(|x| rates * x.abs()).collect(),
             x: numbers(ROWS * units, 3),
@@ -96,9 +96,11 @@ fn scans_have_the_bits_of_row_operations() {
             c: numbers(ROWS * states, 5),
         };
         let mut first = numbers(units * states, 6);
-        // One whose state and sums are zeros below zero.
-        let zeros = 2.min(units - 1);
-        first[zeros * states..(zeros + 1) * states].fill(-0.0);
+        // One whose sums are of products that are too small to be numbers, and above or below zero.
+        let small = 2.min(units - 1);
+        first[small * states..(small + 1) * states].iter_mut().for_each(|x| *x *= 1e-30);
+        (0..ROWS).for_each(|row| n.x[row * units + small] = 0.0);
+        n.c[..2 * states].iter_mut().for_each(|x| *x *= 1e-30);
         let (mut state, mut y) = (first.clone(), vec![0.0; ROWS * units]);
         stepped(&n, shape, &mut state, &mut y);
         for isa in Isa::supported() {

@@ -120,19 +120,20 @@ fn not_found(name: &str, tried: &[PathBuf], shelves: &[PathBuf]) -> Error {
     let list = |items: &[String]| items.iter().map(|i| format!("`{i}`")).collect::<Vec<_>>().join(", ");
     let places: Vec<String> = tried.iter().map(|p| p.display().to_string()).collect();
     let e = Error::new(codes::NO_MODEL, format!("there is no model `{name}`: neither {}", neither(&places)));
-    // Old models of the hub were called by a name alone.
-    let owned = match Id::parse(name) {
-        Some(_) => "; the hub's models are called by their owner, too, as `openai-community/gpt2`",
-        None => "",
-    };
-    let help = match nearest(name, shipped.iter().map(String::as_str)) {
-        Some(near) => format!("did you mean the shipped model `{near}`?"),
+    match nearest(name, shipped.iter().map(String::as_str)) {
+        Some(near) => e.help(format!("did you mean the shipped model `{near}`?")),
         None if shipped.is_empty() => {
-            "name a Hugging Face folder, or set STEER_MODELS to the folder of the shipped models".into()
+            e.help("name a Hugging Face folder, or set STEER_MODELS to the folder of the shipped models")
         }
-        None => format!("name a Hugging Face folder, or one of the shipped models {}", list(&shipped)),
-    };
-    e.help(help + owned)
+        None => {
+            // Old models of the hub were called by a name alone.
+            let owned = match Id::parse(name) {
+                Some(_) => ", or a model of the hub by its owner, too, such as `openai-community/gpt2`",
+                None => "",
+            };
+            e.help(format!("name a Hugging Face folder or one of the shipped models {}{owned}", list(&shipped)))
+        }
+    }
 }
 
 fn names_in(shelves: &[PathBuf]) -> Vec<String> {

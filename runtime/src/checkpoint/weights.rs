@@ -71,8 +71,9 @@ impl WeightSource for Checkpoint {
         sound.then(|| shard.piece(found)).flatten()
     }
 
-    fn let_go(&self, weight: &Weight) {
-        for name in spread(weight).map(|s| s.0).unwrap_or_default() {
+    fn let_go(&self, weight: &Weight, pieces: Range<usize>) {
+        let names = spread(weight).map(|s| s.0).unwrap_or_default();
+        for name in names.into_iter().take(pieces.end).skip(pieces.start) {
             if let Some(found) = self.resolve(&name)
                 && let Some((shard, _)) = self.place(found)
             {

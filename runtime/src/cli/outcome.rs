@@ -8,7 +8,6 @@ use std::path::Path;
 use std::time::Instant;
 use steer_compiler::elaborate::{ParamValue, StatementKind};
 use steer_figures::Section;
-use steer_kernels::Isa;
 use steer_lang::{Diagnostic, Diagnostics, Sources, codes};
 
 /// A script that was run, and where to say what of it.
@@ -121,7 +120,7 @@ impl Outcome<'_> {
             result.inputs.push(InputFile { kind: input.kind, file });
         }
         result.backend = self.options.backend.clone();
-        result.instruction_set = Isa::detect().name().into();
+        result.instruction_set = self.options.rounding.instruction_set().into();
         result.cache = self.options.rounding.cache.name().into();
         result.activations = self.options.rounding.activations.name().into();
         result.seed = self.options.seed.or_else(|| self.session.script.seed()).unwrap_or(0);

@@ -46,7 +46,7 @@ impl Needs {
         let (sizes, held) = (Sizes::of(plan, program, options.rounding.cache), &prepared.held);
         let mut needs = Needs { reading: held.reading, ..Needs::default() };
         let mut counter = Counter::new(program, &prepared.engine_runs)?;
-        let mut inputs = 0;
+        let (mut inputs, mut passes) = (0, 0);
         for work in live::passes(prepared, asks, options.chunk) {
             let pass = counter.pass(plan, &work)?;
             needs.buffers = needs.buffers.max(sizes.pass(&pass.rows).saturating_add(pass.inside));
@@ -57,15 +57,20 @@ impl Needs {
             let cached = sizes.stretches.iter().zip(&pass.rows).map(|(s, n)| s.cached.saturating_mul(*n as u64));
             needs.caches = needs.caches.saturating_add(cached.sum());
             inputs = inputs.max(sizes.inputs(&pass.rows, prepared.runs.len()));
+            passes += 1;
         }
-        needs.caches = needs.caches.saturating_add(inputs);
-        needs.caches = needs.caches.saturating_add(sizes.states().saturating_mul(prepared.runs.len() as u64 + 1));
         // New tokens differ from run to run.
         let growing: Vec<usize> = asks.iter().filter_map(|a| a.grow.as_ref()).map(|g| g.options.max).collect();
         let new: usize = growing.iter().map(|max| max.saturating_sub(1)).fold(0, usize::saturating_add);
         (needs.rows, needs.new) = (needs.rows.saturating_add(new), new);
         needs.operations = needs.operations.saturating_add(counter.row().saturating_mul(new as u64));
         needs.caches = needs.caches.saturating_add(sizes.cached().saturating_mul(new as u64));
+        if passes > 1 || new > 0 {
+            // They grow by half.
+            needs.caches = needs.caches.saturating_add(needs.caches / 2);
+        }
+        let states = sizes.states().saturating_mul(prepared.runs.len() as u64 + 1);
+        needs.caches = needs.caches.saturating_add(states).saturating_add(inputs);
         needs.buffers = needs.buffers.max(sizes.row().saturating_mul(growing.len() as u64));
         needs.outputs = needs.outputs.saturating_add(logits(plan, asks) * growing.len() as u64);
         let scored = asks.iter().filter_map(|a| a.grow.as_ref()).map(|g| scores(plan, g));

@@ -9,10 +9,10 @@ use crate::error::Error;
 use crate::progress::{Bar, Unit};
 use crate::{interrupt, memory};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use steer_compiler::backend::RowKernels;
-use steer_compiler::plan::{Axis, Plan, Size};
+use steer_compiler::plan::{Axis, Plan, Size, WeightId};
 use steer_compiler::program::{Body, BufId, ConstSource, ConstView, Dim, Instr, KernelArg, MatrixView, Program};
 use steer_kernels::{Format, Packed};
 use steer_lang::codes;
@@ -62,6 +62,8 @@ struct Reader<'a> {
     weights: &'a Arc<dyn WeightSource>,
     tensors: &'a dyn TensorSource,
     last: Option<(ConstSource, Arc<Vec<f32>>)>,
+    /// How many views of each weight are still to be read.
+    views: HashMap<WeightId, usize>,
 }
 
 impl Reader<'_> {
@@ -97,7 +99,6 @@ impl Constants {
         tensors: &dyn TensorSource,
         others: &PackedWeights,
     ) -> Result<Self, Error> {
-        let mut reader = Reader { plan, weights, tensors, last: None };
         let mut loading = Loading::default();
         for view in
             instrs(program).flat_map(wanted).filter_map(|w| if let Wanted::Matrix(v) = w { Some(v) } else { None })
@@ -105,6 +106,16 @@ impl Constants {
             let there = of_weight(plan, &view).and_then(|key| others.get(&key));
             loading.matrices.extend(there.map(|m| (matrix_key(&view), Arc::clone(m))));
         }
+        let mut views: HashMap<WeightId, usize> = HashMap::new();
+        let mut seen: HashSet<String> = loading.matrices.keys().cloned().collect();
+        for wanted in instrs(program).flat_map(wanted) {
+            if let ConstSource::Weight(id) = wanted.source()
+                && seen.insert(wanted.key())
+            {
+                *views.entry(id).or_default() += 1;
+            }
+        }
+        let mut reader = Reader { plan, weights, tensors, last: None, views };
         let bar = Bar::new("loading weights", Unit::Bytes(Held::of(plan, program, weights.as_ref()).bytes()));
         for instr in &program.prelude {
             loading.load(instr, &mut reader, &bar)?;
@@ -199,8 +210,13 @@ impl Loading {
                 Wanted::Matrix(view) => self.matrix_of(key, view, chooses(instr), reader)?,
                 Wanted::View(view) => self.view_of(key, view, reader)?,
             }
-            if let ConstSource::Weight(id) = wanted.source() {
-                reader.weights.let_go(&reader.plan.weights[id.0 as usize]);
+            if let ConstSource::Weight(id) = wanted.source()
+                && let Some(views) = reader.views.get_mut(&id)
+            {
+                *views -= 1;
+                if *views == 0 {
+                    reader.weights.let_go(&reader.plan.weights[id.0 as usize], 0..usize::MAX);
+                }
             }
             bar.inc(wanted.bytes(wanted.format(reader.plan, reader.weights.as_ref()).unwrap_or_default()));
         }
@@ -377,7 +393,7 @@ impl Wanted<'_> {
         match self {
             Wanted::Matrix(view) => {
                 let out = view.select.as_ref().map_or(count(&view.out), |s| s.len());
-                let one = Packed::bytes_of(format, out, count(&view.inner).max(1));
+                let one = Packed::memory_of(format, out, count(&view.inner).max(1));
                 one as u64 * count(&view.batch) as u64
             }
             Wanted::View(view) => {

@@ -164,7 +164,10 @@ impl Matrices {
             Some(packed) => packed,
             None => later.own.pack(&later.weights.read_range(&later.weight, later.ranges[b].clone())?)?,
         };
-        later.weights.let_go(&later.weight);
+        let each = later.weights.elements(&later.weight).unwrap_or(0);
+        if let Some(index) = later.ranges[b].start.checked_div(each) {
+            later.weights.let_go(&later.weight, index..index + 1);
+        }
         Ok(self.entries[b].get_or_init(|| packed))
     }
 }

@@ -3,6 +3,7 @@
 use crate::activations::brain;
 use crate::isa::Isa;
 use crate::made::MadeFn;
+use std::sync::OnceLock;
 
 /// Two neighbours of a row as bf16, the first one in the upper half: a processor adds the product of the upper halves
 /// first, and rounds after each of both, so that a chain has the bits of one of multiply-adds. Only that it takes what is
@@ -29,6 +30,13 @@ impl Pair {
     }
 }
 
+#[cfg(test)]
+impl Pair {
+    pub fn numbers(self) -> [f32; 2] {
+        [f32::from_bits(self.0 & 0xffff_0000), f32::from_bits(self.0 << 16)]
+    }
+}
+
 /// As bf16 in the upper half, and zeros.
 #[inline]
 fn upper(x: f32) -> u32 {
@@ -39,7 +47,11 @@ fn upper(x: f32) -> u32 {
 pub(super) fn tiles(isa: Isa) -> &'static [&'static [PairFn]] {
     #[cfg(target_arch = "x86_64")]
     if isa == Isa::Avx512 && is_x86_feature_detected!("avx512bf16") {
-        return avx512_bf16::TILES;
+        static CHAINS: OnceLock<bool> = OnceLock::new();
+        // SAFETY: the processor has them.
+        if *CHAINS.get_or_init(|| unsafe { avx512_bf16::are_chains() }) {
+            return avx512_bf16::TILES;
+        }
     }
     let _ = isa;
     &[]
@@ -107,6 +119,21 @@ mod avx512_bf16 {
             }
             store_c(acc, t.c, t.c_row, t.cols);
         }
+    }
+
+    /// Whether this processor's products are chains of multiply-adds as [`Pair`] says, which no other test shows before they
+    /// are used: sums whose bits tell the order of both products, and whether each is rounded.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) unsafe fn are_chains() -> bool {
+        let number =
+            |i: u32| f32::from_bits((0x3f80_0000 | i.wrapping_mul(0x9e37_79b9) & 0x80ff_0000) + ((i % 23) << 23));
+        (0..4096u32).all(|i| {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|k| number(4 * i + k));
+            let start = number(i ^ 0x5555) * 1.000_123;
+            let pair = |high: f32, low: f32| _mm512_set1_epi32((high.to_bits() | low.to_bits() >> 16).cast_signed());
+            let sums = V512::splat(start).pairs(pair(a, b), pair(c, d));
+            sums.fold(|x, _| x).to_bits() == b.mul_add(d, a.mul_add(c, start)).to_bits()
+        })
     }
 
     impl V512 {

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use steer_compiler::elaborate::ParamValue;
 use steer_compiler::plan::print;
-use steer_kernels::Isa;
 
 /// Something that values depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +99,7 @@ impl Header {
         Ok(Header {
             experiment: asked,
             data,
-            instruction_set: Isa::detect().name().into(),
+            instruction_set: options.rounding.instruction_set().into(),
             units: experiment.units.len(),
             shard: None,
         })

@@ -102,7 +102,7 @@ fn explain_says_what_memory_a_run_takes() {
         let with = |command: &'static str| steer(&[&[command, one, "--memory", "10kB"], options].concat());
         let (explained, refused) = (with("explain"), text(&with("run").stderr));
         let (out, warned) = (text(&explained.stdout), text(&explained.stderr));
-        let total = out.lines().find_map(|l| l.trim().strip_suffix(" in all, at most"));
+        let total = out.lines().find_map(|l| l.trim().strip_suffix(" in all, at most, beside the program itself"));
         let total = total.unwrap_or_else(|| panic!("{options:?}: {out}"));
         for said in [&refused, &warned] {
             assert!(
@@ -114,9 +114,9 @@ fn explain_says_what_memory_a_run_takes() {
     }
     assert_eq!(totals.len(), each.len(), "each option changes it: {totals:?}");
     let cut = text(&steer(&["explain", two, "--memory", "10kB"]).stdout);
-    assert!(cut.contains(" in all, at most, in the largest of 2 pieces\n"), "{cut}");
+    assert!(cut.contains(" in all, at most, beside the program itself, in the largest of 2 pieces\n"), "{cut}");
     let whole = steer(&["explain", two]);
-    assert!(text(&whole.stdout).contains(" in all, at most\n") && whole.stderr.is_empty());
+    assert!(text(&whole.stdout).contains(" in all, at most, beside the program itself\n") && whole.stderr.is_empty());
 }
 
 #[test]

@@ -162,8 +162,11 @@ pub fn memory(experiment: &Experiment, options: &PhaseOptions) -> Result<(String
         out += &format!("  {} for {what}\n", shown(*bytes));
     }
     out += &match pieces.len() {
-        1 => format!("  {} in all, at most\n", shown(largest.total())),
-        n => format!("  {} in all, at most, in the largest of {n} pieces\n", shown(largest.total())),
+        1 => format!("  {} in all, at most, beside the program itself\n", shown(largest.total())),
+        n => format!(
+            "  {} in all, at most, beside the program itself, in the largest of {n} pieces\n",
+            shown(largest.total())
+        ),
     };
     let too_little = needs::check(largest, &experiment.prepared, options).err().into_iter().flatten().next();
     Ok((out, too_little.map(|d| Diagnostic { severity: Severity::Warning, ..d })))

@@ -164,7 +164,7 @@ fn a_limit_on_the_address_space_is_said_at_once() {
         "the run needs",
         "GB of memory, and the limit on the address space (`ulimit -v`) leaves",
         "GB for what later tokens read of 1000",
-        "store it with `--cache f16` or `--cache q8_0`, use shorter or fewer texts, generate fewer tokens, or raise the limit",
+        "store what later tokens read with `--cache f16` or `--cache q8_0`, use shorter or fewer texts, generate fewer tokens, or raise the limit",
     ] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }

@@ -3,8 +3,9 @@
 use super::live::{self, Ask, Grow};
 use super::phase::{PhaseOptions, Prepared, most};
 use crate::error::Error;
-use crate::memory::{Limit, Offer, shown};
+use crate::memory::{Limit, Offer, enough, shown};
 use crate::rows::{Counter, Sizes};
+use std::cmp::Reverse;
 use steer_compiler::backend::{DEFAULT, row_backend};
 use steer_compiler::plan::{Axis, Plan, Size, Tensor};
 use steer_kernels::attention::CacheFormat;
@@ -111,14 +112,18 @@ impl Needs {
             return Ok(());
         }
         let mut parts = self.parts();
-        let largest = parts.iter().max_by_key(|p| p.0).map_or(Kind::Weights, |p| p.2);
-        let advice = ways().less(largest, self.new > 0, offer.limit);
+        // The largest part, and those of which what is missing may come, too.
+        let missing = self.total() - offer.bytes;
+        let mut kinds: Vec<(u64, Kind)> = parts.iter().map(|p| (p.0, p.2)).collect();
+        kinds.sort_by_key(|k| Reverse(k.0));
+        let kinds = kinds.iter().enumerate().filter(|(i, k)| *i == 0 || k.0 > missing).map(|(_, k)| k.1);
+        let advice = ways().less(&kinds.collect::<Vec<_>>(), self.new > 0, offer.limit);
         // What is too small to matter is not named.
         parts.retain(|p| p.0 >= self.total() / 100);
         let parts: Vec<String> = parts.iter().map(|(n, what, _)| format!("{} for {what}", shown(*n))).collect();
-        let mut message = format!("the run needs {} of memory, and {offer}", shown(self.total()));
-        if shown(self.total()) == shown(offer.bytes) {
-            message += &format!(", {} too little", shown(self.total() - offer.bytes));
+        let mut message = format!("the run needs {} of memory, and {offer}", enough(self.total()));
+        if enough(self.total()) == shown(offer.bytes) {
+            message += &format!(", {} too little", enough(missing));
         }
         Err(Error::new(codes::MEMORY, message).help(format!("{}; {advice}", parts.join(", "))))
     }
@@ -164,29 +169,35 @@ impl Ways {
         }
     }
 
-    /// What to do for less of a kind.
-    fn less(&self, kind: Kind, grows: bool, limit: Limit) -> String {
+    /// What to do for less of the first kind, and by which options for less of the others.
+    fn less(&self, kinds: &[Kind], grows: bool, limit: Limit) -> String {
         let mut ways: Vec<String> = Vec::new();
         if self.reference {
             ways.push(format!("execute it with `--backend {DEFAULT}`"));
         }
-        match kind {
-            Kind::Weights => {
-                ways.extend(self.stored.then(|| "leave out `--weights f32`".to_string()));
-                ways.push("use a smaller model or one in fewer bits".into());
-            }
-            Kind::Buffers => {
-                let chunk = self.chunk && !self.reference;
-                ways.extend(chunk.then(|| "take fewer rows in one pass with `--chunk`".to_string()));
-                ways.push("use shorter or fewer texts".into());
-            }
-            Kind::Caches => {
-                let formats: Vec<String> = self.caches.iter().map(|f| format!("`--cache {f}`")).collect();
-                ways.extend((!formats.is_empty()).then(|| format!("store it with {}", formats.join(" or "))));
+        for kind in kinds {
+            ways.extend(match kind {
+                Kind::Weights => self.stored.then(|| "leave out `--weights f32`".to_string()),
+                Kind::Buffers => {
+                    let chunk = self.chunk && !self.reference;
+                    chunk.then(|| "take fewer rows in one pass with `--chunk`".to_string())
+                }
+                Kind::Caches => {
+                    let formats: Vec<String> = self.caches.iter().map(|f| format!("`--cache {f}`")).collect();
+                    let what = "what later tokens read";
+                    (!formats.is_empty()).then(|| format!("store {what} with {}", formats.join(" or ")))
+                }
+                Kind::Outputs => None,
+            });
+        }
+        match kinds.first() {
+            Some(Kind::Weights) | None => ways.push("use a smaller model or one in fewer bits".into()),
+            Some(Kind::Buffers) => ways.push("use shorter or fewer texts".into()),
+            Some(Kind::Caches) => {
                 ways.push("use shorter or fewer texts".into());
                 ways.extend(grows.then(|| "generate fewer tokens".to_string()));
             }
-            Kind::Outputs => ways.push("capture or measure at fewer positions, as with `on prompt[-1]`".into()),
+            Some(Kind::Outputs) => ways.push("capture or measure at fewer positions, as with `on prompt[-1]`".into()),
         }
         ways.push(match limit {
             Limit::Asked => "allow more with `--memory`".into(),
@@ -276,10 +287,7 @@ mod tests {
         let offer = |bytes| Offer { bytes, limit: Limit::Machine };
         assert!(needs.fit(offer(11_001_000_000), Ways::default).is_ok());
         let e = needs.fit(offer(11_000_000_000), Ways::default).unwrap_err().0;
-        assert_eq!(
-            e.message,
-            "the run needs 11.0 GB of memory, and this machine has 11.0 GB available, 1.00 MB too little"
-        );
+        assert_eq!(e.message, "the run needs 11.1 GB of memory, and this machine has 11.0 GB available");
         assert_eq!(
             e.help.as_deref(),
             Some(
@@ -303,16 +311,16 @@ mod tests {
     fn only_what_applies_is_advised() {
         let all = Ways { stored: true, caches: vec!["f16", "q8_0"], chunk: true, reference: false };
         let none = Ways::default();
-        let said = |ways: &Ways, kind, grows| ways.less(kind, grows, Limit::Asked);
+        let said = |ways: &Ways, kind, grows| ways.less(&[kind], grows, Limit::Asked);
         let memory = "or allow more with `--memory`";
         for (kind, grows, much, little) in [
             (Kind::Weights, false, "leave out `--weights f32`, ", "use a smaller model or one in fewer bits, "),
             (Kind::Buffers, false, "take fewer rows in one pass with `--chunk`, ", "use shorter or fewer texts, "),
-            (Kind::Caches, false, "store it with `--cache f16` or `--cache q8_0`, ", "use shorter or fewer texts, "),
+            (Kind::Caches, false, "store what later tokens read with `--cache f16` or `--cache q8_0`, ", "use shorter or fewer texts, "),
             (
                 Kind::Caches,
                 true,
-                "store it with `--cache f16` or `--cache q8_0`, use shorter or fewer texts, ",
+                "store what later tokens read with `--cache f16` or `--cache q8_0`, use shorter or fewer texts, ",
                 "generate fewer tokens, ",
             ),
         ] {
@@ -321,6 +329,9 @@ mod tests {
                 assert_eq!(said(&none, kind, grows), format!("{little}{memory}"));
             }
         }
+        let several = all.less(&[Kind::Weights, Kind::Buffers, Kind::Outputs], false, Limit::Asked);
+        let weights = "leave out `--weights f32`, take fewer rows in one pass with `--chunk`, use a smaller model";
+        assert!(several.starts_with(weights), "{several}");
         let reference = Ways { reference: true, ..all };
         assert!(said(&reference, Kind::Buffers, false).starts_with("execute it with `--backend "));
         assert!(!said(&reference, Kind::Buffers, false).contains("--chunk"));

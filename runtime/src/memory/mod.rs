@@ -46,6 +46,15 @@ pub fn refused(n: usize, what: &str) -> Error {
 
 /// A number of bytes as a person reads it, in three digits.
 pub fn shown(bytes: u64) -> String {
+    digits(bytes, f64::round)
+}
+
+/// The same that is not less: who allows as much has allowed enough.
+pub fn enough(bytes: u64) -> String {
+    digits(bytes, f64::ceil)
+}
+
+fn digits(bytes: u64, to: fn(f64) -> f64) -> String {
     let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
     // What would be rounded to 1000 of a unit is 1 of the next.
     let (unit, name) = units.into_iter().find(|(unit, _)| bytes as f64 >= 0.9995 * unit).unwrap_or((1.0, "bytes"));
@@ -55,6 +64,9 @@ pub fn shown(bytes: u64) -> String {
         _ if n >= 9.995 => 1,
         _ => 2,
     };
+    // Less than a thousandth of a digit is no rest, but what division leaves.
+    let scale = 10f64.powi(digits as i32);
+    let n = to(n * scale - 1e-6) / scale;
     format!("{n:.digits$} {name}")
 }
 

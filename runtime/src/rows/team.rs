@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use steer_kernels::{Isa, ask};
 
-/// How often a thread looks for work before it lets others have the processor, and before it sleeps: after a fraction of a
-/// millisecond.
-const LOOKS: (usize, usize) = (1 << 10, 1 << 14);
+/// How often a thread looks for what it waits for before it sleeps: a fraction of a millisecond. It does not let others have
+/// the processor before, who would keep it for milliseconds, while one that slept is preferred.
+const LOOKS: usize = 1 << 14;
 /// The same where there are more threads than processors: who waits is in the way of those who work.
-const CROWDED: (usize, usize) = (1 << 5, 1 << 6);
+const CROWDED: usize = 1 << 6;
 /// Bytes of which threads that wait are told together.
 pub const PAGE: usize = 4 << 10;
 /// Bytes that are asked for between two looks for work.
@@ -85,10 +85,9 @@ impl Member {
             let mut looks = 0;
             while self.team.load(Ordering::Acquire).is_null() {
                 looks += 1;
-                match looks {
-                    _ if looks >= most.1 => thread::park(),
-                    _ if looks % most.0 == 0 => thread::yield_now(),
-                    _ => spin_loop(),
+                match looks >= most {
+                    true => thread::park(),
+                    false => spin_loop(),
                 }
             }
             // SAFETY: its `lead` waits until this thread has said that it leaves.
@@ -108,7 +107,10 @@ struct Team {
     members: OnceLock<Vec<Arc<Member>>>,
     ask: fn(*const f32, usize),
     /// As [`LOOKS`] says.
-    looks: (usize, usize),
+    looks: usize,
+    leader: Thread,
+    /// Whether the leader sleeps until all parts are done.
+    waits: AtomicBool,
     /// How many parts the turn has, and the next of them to be taken: 32 bits each.
     turn: AtomicU64,
     /// What is done with each part: written where none is left, read by those who took one.
@@ -151,6 +153,8 @@ pub fn lead<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
     let nothing: &(dyn Fn(usize) + Sync) = &|_| {};
     let team = Team {
         ask: ask(isa),
+        leader: thread::current(),
+        waits: AtomicBool::new(false),
         looks: if rayon::current_num_threads() > processors() { CROWDED } else { LOOKS },
         turn: AtomicU64::new(0),
         work: UnsafeCell::new(nothing),
@@ -269,7 +273,16 @@ impl Team {
         self.members.get_or_init(|| self.call());
         self.begin((parts as u64) << 32);
         while self.take() {}
-        self.wait(|| self.done.load(Ordering::Acquire) == parts, || false);
+        let over = || self.done.load(Ordering::SeqCst) == parts;
+        let sleep = || {
+            self.waits.store(true, Ordering::SeqCst);
+            if !over() {
+                thread::park();
+            }
+            self.waits.store(false, Ordering::Relaxed);
+            true
+        };
+        self.wait(over, sleep);
         if let Some(panic) = self.panic().take() {
             resume_unwind(panic);
         }
@@ -295,7 +308,10 @@ impl Team {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(part))) {
             *self.panic() = Some(panic);
         }
-        self.done.fetch_add(1, Ordering::Release);
+        let done = self.done.fetch_add(1, Ordering::SeqCst) + 1;
+        if done == parts && self.waits.load(Ordering::SeqCst) {
+            self.leader.unpark();
+        }
         true
     }
 
@@ -322,7 +338,7 @@ impl Team {
         }
     }
 
-    /// Waits, now and then lets others have the processor, and sleeps where that is possible.
+    /// Waits, and sleeps after a while; where that is not possible, lets others have the processor.
     fn wait(&self, end: impl Fn() -> bool, sleep: impl Fn() -> bool) {
         let mut looks = 0;
         while !end() {
@@ -330,7 +346,7 @@ impl Team {
             if !self.asking.ask(self.ask) {
                 spin_loop();
             }
-            if looks % self.looks.0 == 0 && !(looks >= self.looks.1 && sleep()) {
+            if looks >= self.looks && !sleep() {
                 thread::yield_now();
             }
         }

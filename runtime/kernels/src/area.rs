@@ -4,11 +4,11 @@ use memmap2::{MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// From so many bytes on memory is mapped, in pages as large as the system has: fresh pages of the usual size cost as
-/// much as the values that are written to them.
+/// From so many bytes on memory is mapped.
 const MAPPED: usize = 1 << 20;
 
-/// A large page, and the size from which on memory is whole ones.
+/// A large page, which the processor finds faster, and the size from which on what stays is whole ones. A fresh one costs
+/// the system more than as many small ones where it has to get it from its host.
 const LARGE: (usize, usize) = (2 << 20, 4 << 20);
 
 /// From so many bytes on memory may be beside others' in large pages, which the processor finds faster; and the bytes that
@@ -43,11 +43,16 @@ impl Default for Place {
 }
 
 impl Area {
-    /// Room for `capacity` numbers, of which none is seen; `None` where there is no memory for them.
+    /// Room for `capacity` numbers, of which none is seen; `None` where there is no memory for them. Its pages are small:
+    /// what is not written to is not taken from the system, and what is used but a few times costs less.
     pub fn with_capacity(capacity: usize) -> Option<Area> {
+        Area::mapped_by(capacity, |bytes| MmapOptions::new().len(bytes).map_anon().ok())
+    }
+
+    fn mapped_by(capacity: usize, map: impl Fn(usize) -> Option<MmapMut>) -> Option<Area> {
         let bytes = capacity.checked_mul(size_of::<f32>())?;
         let place = match bytes {
-            MAPPED.. => Place::Mapped(mapped(bytes)?),
+            MAPPED.. => Place::Mapped(map(bytes)?),
             _ => Place::Heap(vec![Line([0.0; 16]); capacity.div_ceil(16)]),
         };
         Some(Area { place, capacity, len: 0 })
@@ -67,9 +72,9 @@ impl Area {
         }
     }
 
-    /// As many zeros, and `None` where there is no memory for them.
+    /// As many zeros, many of them in large pages; `None` where there is no memory for them.
     pub fn zeros(len: usize) -> Option<Area> {
-        let mut area = Area::with_capacity(len)?;
+        let mut area = Area::mapped_by(len, mapped)?;
         area.show(len);
         Some(area)
     }

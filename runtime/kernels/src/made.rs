@@ -22,6 +22,7 @@ pub(crate) struct MadeTile<X> {
     /// Blocks of inputs.
     pub blocks: Range<usize>,
     /// All inputs; the last block may have fewer.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub inputs: usize,
     /// Row 0, column 0.
     pub c: *mut f32,

@@ -316,7 +316,12 @@ mod tests {
         for (kind, grows, much, little) in [
             (Kind::Weights, false, "leave out `--weights f32`, ", "use a smaller model or one in fewer bits, "),
             (Kind::Buffers, false, "take fewer rows in one pass with `--chunk`, ", "use shorter or fewer texts, "),
-            (Kind::Caches, false, "store what later tokens read with `--cache f16` or `--cache q8_0`, ", "use shorter or fewer texts, "),
+            (
+                Kind::Caches,
+                false,
+                "store what later tokens read with `--cache f16` or `--cache q8_0`, ",
+                "use shorter or fewer texts, ",
+            ),
             (
                 Kind::Caches,
                 true,

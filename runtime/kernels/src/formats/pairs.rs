@@ -3,7 +3,6 @@
 use crate::activations::brain;
 use crate::isa::Isa;
 use crate::made::MadeFn;
-use std::sync::OnceLock;
 
 /// Two neighbours of a row as bf16, the first one in the upper half: a processor adds the product of the upper halves
 /// first, and rounds after each of both, so that a chain has the bits of one of multiply-adds. Only that it takes what is
@@ -47,7 +46,7 @@ fn upper(x: f32) -> u32 {
 pub(super) fn tiles(isa: Isa) -> &'static [&'static [PairFn]] {
     #[cfg(target_arch = "x86_64")]
     if isa == Isa::Avx512 && is_x86_feature_detected!("avx512bf16") {
-        static CHAINS: OnceLock<bool> = OnceLock::new();
+        static CHAINS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
         // SAFETY: the processor has them.
         if *CHAINS.get_or_init(|| unsafe { avx512_bf16::are_chains() }) {
             return avx512_bf16::TILES;

@@ -6,7 +6,7 @@ use super::pieces::pieces;
 use super::session::Session;
 use super::statements::Experiment;
 use crate::engine::Rounding;
-use crate::memory::shown;
+use crate::memory::{enough, shown};
 use crate::report::{self, Align, Table};
 use crate::rows;
 use steer_compiler::plan::{EditId, Reads};
@@ -162,10 +162,10 @@ pub fn memory(experiment: &Experiment, options: &PhaseOptions) -> Result<(String
         out += &format!("  {} for {what}\n", shown(*bytes));
     }
     out += &match pieces.len() {
-        1 => format!("  {} in all, at most, beside the program itself\n", shown(largest.total())),
+        1 => format!("  {} in all, at most, beside the program itself\n", enough(largest.total())),
         n => format!(
             "  {} in all, at most, beside the program itself, in the largest of {n} pieces\n",
-            shown(largest.total())
+            enough(largest.total())
         ),
     };
     let too_little = needs::check(largest, &experiment.prepared, options).err().into_iter().flatten().next();

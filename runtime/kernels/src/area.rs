@@ -273,13 +273,8 @@ mod tests {
 
     #[test]
     fn holes_that_meet_are_one() {
-        let new = || {
-            Arc::new(Shared {
-                map: MmapRaw::from(super::mapped(1 << 20).unwrap()),
-                free: Mutex::new(Free::of(0..1 << 20)),
-            })
-        };
-        let map = new();
+        let map = MmapRaw::from(super::mapped(1 << 20).unwrap());
+        let map = Arc::new(Shared { map, free: Mutex::new(Free::of(0..1 << 20)) });
         let take = |bytes| Shared::take(Arc::clone(&map), bytes);
         let mut all: Vec<Piece> = (0..16).map(|_| take(1 << 16).unwrap()).collect();
         assert!(take(64).is_none());

@@ -47,7 +47,7 @@ impl From<Isa> for Arithmetic {
 /// Each output is one chain of fused multiply-adds over ascending `k` that begins at zero; where rows and weights are
 /// whole numbers ([`Activations::Q8`]), over ascending parts, of their sums. Its bits depend on its row, its column, the
 /// number of inputs and the activations alone; the weights are those that [`Packed::get`] gives, and, where rows are
-/// numbers, the bits are the same however they are stored.
+/// numbers, the bits are the same however they are stored, but for subnormal ones in products of bf16 by the processor.
 ///
 /// # Safety
 /// `y` is writable at every output of these rows and panels, and nothing else uses these places

@@ -13,8 +13,6 @@ use std::ops::Range;
 const TOGETHER: usize = 2;
 /// States that are kept close while the rows go by.
 const CLOSE: usize = 2048;
-/// How far ahead of the one row that goes by states and rates are asked for, in numbers.
-const AHEAD: usize = 1024;
 
 /// Numbers of rows: those of row `r`, head `h` and channel `c` begin at `at + r * row + h * head + c * channel`.
 #[derive(Clone, Copy, Debug)]
@@ -135,9 +133,8 @@ unsafe fn run<V: Wide, const WHAT: usize, const EACH: bool>(
                     step: if by_head { of.head } else { of.channel },
                 };
                 let rate = Walk { at: s.rate.at.wrapping_add(head * s.rate.head), step: s.rate.head };
-                let once = rows.len() == 1;
                 let (dt, x, b, c) = (at(&s.dt), at(&s.x), at(&s.b), at(&s.c));
-                let line = Line { n: s.states, dt, x, b, c, rate, by_head, once, common };
+                let line = Line { n: s.states, dt, x, b, c, rate, by_head, common };
                 unsafe {
                     let (state, y) = (state.add(unit * s.states), s.y.add(row as usize * width + unit));
                     line.run::<V, WHAT, EACH>(count, state, y);
@@ -149,7 +146,7 @@ unsafe fn run<V: Wide, const WHAT: usize, const EACH: bool>(
 }
 
 /// Up to which size of a step from zero on the products with the rates of some units are within -87 and 0, which is the
-/// rule; below zero where there is none.
+/// rule; not above zero where there is none.
 unsafe fn common_steps(s: &Scan, units: Range<usize>) -> f32 {
     let mut least = 0.0f32;
     for unit in units {
@@ -189,8 +186,6 @@ struct Line {
     rate: Walk,
     /// Each is a head of its own; else all are of one head.
     by_head: bool,
-    /// No other row reads their states and rates next.
-    once: bool,
     /// See [`common_steps`].
     common: f32,
 }
@@ -212,10 +207,6 @@ impl Line {
                 };
                 for k in 0..16 {
                     let at = self.at::<V, WHAT, EACH>(i + k, state.add((i + k) * 16), zero);
-                    if self.once {
-                        V::prefetch(at.state.wrapping_add(AHEAD));
-                        V::prefetch(at.rate.wrapping_add(AHEAD));
-                    }
                     to.add(k).write(match common {
                         true => group::<V, WHAT, EACH, true, true>(&at, 0, 16, zero),
                         false => group::<V, WHAT, EACH, true, false>(&at, 0, 16, zero),

@@ -29,7 +29,7 @@ impl Ahead {
     }
 }
 
-/// The constants of kernels and scans, and the weights of the products after them.
+/// The constants of kernels, and the weights of the products after them.
 fn pages(engine: &RowsEngine, (s, i): Place) -> Vec<Page> {
     let stretches = engine.program.stretches.iter().enumerate().skip(s);
     let instrs = stretches.flat_map(|(t, stretch)| {
@@ -38,8 +38,7 @@ fn pages(engine: &RowsEngine, (s, i): Place) -> Vec<Page> {
     });
     let mut pages = Vec::with_capacity(PAGES);
     for (place, instrs) in instrs {
-        let fixed = engine.constants.of(place);
-        for values in fixed.args.iter().chain(&fixed.operands).flatten() {
+        for values in engine.constants.of(place).args.iter().flatten() {
             let (at, bytes) = (values.as_ptr().cast(), size_of_val(&values[..]));
             let room = PAGES - pages.len();
             pages.extend((0..bytes).step_by(PAGE).take(room).map(|from| page(at, from, (bytes - from).min(PAGE))));
